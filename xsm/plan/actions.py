@@ -1,0 +1,100 @@
+"""The plan: actions with their owner, consequence and reason. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Consequence(StrEnum):
+    """What an action means for the people who use the VM; `xsm plan` groups by it, in this order."""
+
+    CREATE = "create"
+    START = "start"
+    LIVE = "live"  # changed while it runs, nobody notices
+    MIGRATE_LIVE = "migrate live"
+    MIGRATE_COLD = "migrate cold"  # stopped here, started there
+    RESTART = "restart"  # asked for
+    RECREATE = "recreate"  # undefined and defined anew, disks stay
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    REMOVE = "remove"
+    NEXT_BOOT = "restart needed"  # takes effect when the VM is restarted; XSM doesn't do that unasked
+    HELD = "held"
+
+
+class Step(StrEnum):
+    """One libvirt call (or an atomic pair of them) that moves a VM nearer to what is wanted.
+
+    Actions are level-triggered: a step is done, the host is observed again, and the next step follows from that.
+    """
+
+    NONE = "none"  # nothing to do now: held, waiting, or only told
+    CREATE = "create"  # define, then start; needs the claim
+    START = "start"  # define anew (so that pending changes take effect), then start; needs the claim
+    DEFINE = "define"  # define without starting
+    SHUTDOWN = "shutdown"  # ask the guest
+    DESTROY = "destroy"  # power off: the guest didn't heed the request in time, or runs paused
+    UNDEFINE = "undefine"  # disks stay
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    SET_MEMORY = "set-memory"
+    SET_VCPUS = "set-vcpus"
+    SET_WEIGHT = "set-weight"
+    MIGRATE = "migrate"  # live, peer to peer
+
+
+STARTS = frozenset({Step.CREATE, Step.START})
+"""Steps that make a guest run where it did not: only with a claim agreed by a majority (docs/design.md)."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One difference of one VM, and what `host`, its owner, does about it next.
+
+    `old` and `new` are the values of `what` for people ("96 MiB"); `value` is `new` as the step needs it.
+    `held`: why nothing is done for now, "" when the step may go.
+    """
+
+    vm: str
+    host: str
+    consequence: Consequence
+    step: Step
+    what: str  # "memory", "vcpus", "weight", "host", "power", "definition", ...
+    old: str
+    new: str
+    reason: str  # "the site file says so", "drift: destroyed by hand", ...
+    uuid: str = ""
+    value: int = 0
+    target: str = ""  # the other host of a migration or a hand-over
+    held: str = ""
+
+    def __str__(self) -> str:
+        held = f" HELD: {self.held}" if self.held else ""
+        return f"{self.vm} on {self.host}: {self.consequence}: {self.what} {self.old} => {self.new} ({self.reason}){held}"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to tell that asks for no action: a foreign domain, a reported drift, an old report."""
+
+    host: str
+    vm: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Invariant: sorted by (consequence order, vm, host, what); equal inputs give equal plans on every host."""
+
+    actions: tuple[Action, ...] = ()
+    notices: tuple[Notice, ...] = field(default=())
+
+    def owned_by(self, host: str) -> tuple[Action, ...]:
+        return tuple(a for a in self.actions if a.host == host)
+
+    @property
+    def empty(self) -> bool:
+        """True when every VM is as the site wants it (restart-needed and held differences count)."""
+        return not self.actions

@@ -1,0 +1,75 @@
+"""What is really there: hosts' reports of their hypervisors' domains. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xsm.site.model import HypervisorKind
+from xsm.site.tag import Tag
+
+
+class DomainState(StrEnum):
+    """libvirt's virDomainState, as far as XSM tells them apart (no-state and blocked count as running)."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTDOWN = "shutdown"  # being shut down
+    SHUTOFF = "shutoff"
+    CRASHED = "crashed"
+    SUSPENDED = "suspended"  # by the guest's own power management
+
+
+ACTIVE = frozenset({DomainState.RUNNING, DomainState.PAUSED, DomainState.SHUTDOWN, DomainState.SUSPENDED})
+"""States in which the guest holds memory and may write to its disks."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One libvirt domain of one host."""
+
+    name: str
+    uuid: str
+    state: DomainState
+    memory_mib: int  # current (balloon) size
+    max_memory_mib: int
+    vcpus: int  # online, or what the next boot would have when inactive
+    max_vcpus: int
+    cpu_weight: int | None = None  # None: the hypervisor doesn't say
+    persistent: bool = True
+    autostart: bool = False
+    mac: str | None = None  # of the first interface
+    tag: Tag | None = None  # None: foreign
+
+
+@dataclass(frozen=True)
+class HypervisorFacts:
+    """What a host can do. `cold_only`: why it can't migrate live, "" when it can."""
+
+    kind: HypervisorKind
+    version: str
+    arch: str
+    cpus: int
+    memory_mib: int
+    free_memory_mib: int
+    cpu_model: str = ""
+    cold_only: str = ""
+    migrate_uri: str = ""  # libvirt URI by which other hosts reach it, "" when none is configured
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """One host's word on itself at one moment.
+
+    `facts` is None when the hypervisor can't be asked; then `error` says why and `domains` means nothing.
+    """
+
+    host: str
+    at: float  # wall clock, seconds since the epoch
+    revision: str  # the revision that the host acts on
+    facts: HypervisorFacts | None = None
+    domains: tuple[Domain, ...] = ()
+    error: str = ""
+    pending: tuple[str, ...] = field(default=())  # what it still has to do, one readable line each
+    held: tuple[str, ...] = field(default=())  # what it can't do now, with the reason
+    frozen: str = ""  # why it acts on nothing at all, "" normally

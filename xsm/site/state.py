@@ -1,0 +1,50 @@
+"""What the site decides at run time, kept beside the user's file under state/ (never in it).
+
+Each table is one JSON file, state/<table>.json, an object whose keys are merged one by one when two
+revisions are merged (`merge.py`). All are part of every revision, so that all hosts agree on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MERGE_VERSION = 1
+"""Version of the merge rule (`merge.py`). A peer that meets a higher one acts on nothing and says so."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A host whose xsmd has joined the site. Its vote counts."""
+
+    name: str
+    address: str  # what DOM0 may say for it
+    url: str  # https://ADDRESS:PORT where its peers reach it
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two people changed one field of one VM at once; nothing is done to the VM until it is settled.
+
+    It counts only while the document still shows `shown` there: choosing another value settles it,
+    and so does deleting the entry (`xsm resolve VM`).
+    """
+
+    vm: str
+    what: str  # field of the VM ("host", "memory_mib"...), "removal", or "config"
+    shown: str  # the value that the merged document shows, as text
+    other: str  # the value that lost
+    revisions: tuple[str, ...]  # the two revisions, sorted
+
+
+@dataclass(frozen=True)
+class State:
+    """All state tables of one revision."""
+
+    site_id: str = ""  # UUID of the site; its VMs' UUIDs are derived from it
+    merge_version: int = MERGE_VERSION
+    members: Mapping[str, Member] = field(default_factory=dict)
+    placement: Mapping[str, str] = field(default_factory=dict)  # floating VM -> member
+    drained: frozenset[str] = frozenset()  # members that should run no VMs
+    restarts: Mapping[str, str] = field(default_factory=dict)  # VM -> token of the last restart asked for
+    conflicts: tuple[Conflict, ...] = ()

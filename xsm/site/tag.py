@@ -1,0 +1,23 @@
+"""XSM's own mark in a domain's <metadata>: by it a domain is the site's and not foreign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NAMESPACE = "https://xen-site-manager.example/domain/1"
+"""Namespace URI of the element in libvirt's <metadata>; a name, never fetched."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """What XSM wrote into the domain when it last defined it for a boot.
+
+    `fingerprint` is what `domain.fingerprint` gave then; a key whose value is different now names a part of the VM
+    that changes only at its next boot.
+    """
+
+    site_id: str
+    vm: str
+    restart: str  # token of the restart that this boot obeyed, "" for none
+    fingerprint: Mapping[str, str]
