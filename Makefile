@@ -1,0 +1,46 @@
+# Each target is one command on a fresh Debian 12 machine: it does the set-up that it needs itself.
+#   make demo KEEP=1              leaves the demo's site running
+#   make test PYTEST_ARGS="-k xl" passes arguments to pytest
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+WORKERS ?= 2
+PYTEST_ARGS ?=
+LINTED := $(wildcard xsm tests tools)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## install what is missing (apt as root, then .venv from requirements.lock); quick when all is there
+	@tools/setup.sh
+
+demo: setup ## a site of four hosts on this machine, by itself, under a minute; KEEP=1 leaves it running
+	@$(BIN)/xsm demo $(if $(KEEP),--keep)
+
+test: setup ## all tests, under five minutes on two cores; PYTEST_ARGS="..." for pytest
+	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host named
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/mypy xsm
+	$(BIN)/python tools/check_no_registry_hosts.py
+	@if [[ -f tools/make_schemas.py ]]; then set -x; $(BIN)/python tools/make_schemas.py --check; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run tools/*.sh; fi
+
+format: setup ## let ruff put the layout right
+	$(BIN)/ruff check --fix $(LINTED)
+	$(BIN)/ruff format $(LINTED)
+
+lock: setup ## make requirements.lock anew from pyproject.toml (keeps the pins that still fit)
+	@tools/lock.sh
+
+check-fresh: ## prove on a bare Debian 12 in a chroot that setup, test and demo need nothing more (root, ~10 min)
+	@tools/check_fresh.sh
+
+clean: ## remove what the other targets made
+	rm -rf .venv *.egg-info build dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup demo test lint format lock check-fresh clean
