@@ -1,7 +1,7 @@
 """Lint: no tracked file names the host of a package registry.
 
-So XSM installs from whichever registry a machine is set up for. The hosts are asked of the tools that know them (pip, apt, npm), and so are not written here either.
-It must not know any host by itself.
+So XSM installs from whichever registry a machine is set up for. The hosts are asked of the tools
+that know them (pip, apt, npm), and so are not written here either.
 """
 
 from __future__ import annotations

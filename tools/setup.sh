@@ -111,7 +111,8 @@ make_venv() {
     rm -f "$STAMP"
     local pip=("$VENV/bin/python" -m pip --disable-pip-version-check --no-input)
     say "installing $LOCK"
-    "${pip[@]}" install --quiet --require-hashes -r "$LOCK"
+    # --use-pep517: libvirt's binding has no pyproject.toml, and old and new pip then build it the same way.
+    "${pip[@]}" install --quiet --require-hashes --use-pep517 -r "$LOCK"
     "${pip[@]}" install --quiet --no-deps -e .
     "${pip[@]}" check >/dev/null || die "the lock's packages don't fit together: $("${pip[@]}" check)"
     "$VENV/bin/python" -c 'import libvirt, lxml.etree, aiohttp' ||
