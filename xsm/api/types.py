@@ -9,21 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xsm.peer.contacts import Reach
 from xsm.plan.actions import Plan
 from xsm.plan.observed import HostReport
 from xsm.site.problems import Problem
 from xsm.site.state import Conflict
 
 API_VERSION = 1
-
-
-class Reach(StrEnum):
-    """A member as this host sees it: answers, did not answer lately, did not answer for long, left, or is unknown yet."""
-
-    ALIVE = "alive"
-    SUSPECT = "suspect"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,7 @@ class Status:
     converged: bool  # every member that answers is on this revision and has nothing left to do
     pending: tuple[str, ...]  # all hosts' pending and held actions, one readable line each
     held: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # restart needed, reported drift, foreign domains: for a person to act on
 
 
 @dataclass(frozen=True)
@@ -109,6 +102,7 @@ class Command:
     message: str = ""
     author: str = ""
     expect: str = ""
+    sure: bool = False  # forget: the operator's word that the host is off; nobody can take that back
 
 
 @dataclass(frozen=True)

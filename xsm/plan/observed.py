@@ -40,6 +40,7 @@ class Domain:
     autostart: bool = False
     mac: str | None = None  # of the first interface
     tag: Tag | None = None  # None: foreign
+    incoming: bool = False  # being received by a live migration: it does not run here yet, and nobody may touch it
 
 
 @dataclass(frozen=True)
@@ -72,4 +73,5 @@ class HostReport:
     error: str = ""
     pending: tuple[str, ...] = field(default=())  # what it still has to do, one readable line each
     held: tuple[str, ...] = field(default=())  # what it can't do now, with the reason
+    notes: tuple[str, ...] = field(default=())  # what only a person should act on: restart needed, reported drift, foreign domains
     frozen: str = ""  # why it acts on nothing at all, "" normally

@@ -1,0 +1,131 @@
+"""The claimant's side: this host's attempts to win the claim of a VM before it starts it.
+
+Decides whom to ask, when to ask again, and when a claim is won. Must not know why the VM is wanted here,
+nor about libvirt: `machine.py` opens an attempt for a planned start and drops it when the plan changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Message
+from xsm.peer.register import Register, may_start, next_epoch
+from xsm.plan.observed import HypervisorFacts
+from xsm.site.model import HypervisorKind
+
+ASK_AGAIN_S = 1.0
+"""How long an unanswered question waits before it is asked again."""
+DUEL_PAUSE_S = 1.5
+"""How long a refused claimant waits before it claims a higher epoch: two of them must not drive each other up."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One claim under way. Volatile: after a restart of the daemon a new attempt asks everybody anew (rule 4)."""
+
+    vm: str
+    epoch: int
+    voters: frozenset[str] = frozenset()
+    earlier: frozenset[str] = frozenset()
+    evicted: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)  # voter -> whom it voted for instead
+    least: int = 0  # epochs below can't win any more
+    reasons: Mapping[str, str] = field(default_factory=dict)  # claimant -> why it has not let go
+    asked_at: float = float("-inf")
+    pause_until: float = float("-inf")
+
+
+def open_attempt(vm: str, register: Register, me: str, least: int = 0) -> Attempt:
+    return Attempt(vm, next_epoch(register, me, least), least=least)
+
+
+def to_evict(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> frozenset[str]:
+    """Earlier claimants who still have to let go. One who is no longer a member counts as gone: `xsm host forget`
+    is the operator's word for that."""
+    if register.held == attempt.epoch:
+        return frozenset()
+    return ((attempt.earlier - {me}) & members) - attempt.evicted
+
+
+def won(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> bool:
+    forgotten = attempt.earlier - members
+    return may_start(
+        register, attempt.epoch, me, attempt.voters, members, attempt.evicted | forgotten, attempt.earlier
+    )
+
+
+def has_majority(attempt: Attempt, members: frozenset[str]) -> bool:
+    return len(attempt.voters & members) > len(members) // 2
+
+
+def questions(
+    attempt: Attempt, register: Register, me: str, members: frozenset[str], facts: HypervisorFacts | None, now: float
+) -> tuple[Attempt, list[tuple[str, Message]]]:
+    """What to ask now, and whom; nothing before `ASK_AGAIN_S` has gone by since the last time."""
+    if now < max(attempt.asked_at + ASK_AGAIN_S, attempt.pause_until):
+        return attempt, []
+    asked = replace(attempt, asked_at=now)
+    if not has_majority(attempt, members):
+        ask = ClaimAsk(attempt.vm, attempt.epoch)
+        return asked, [(m, ask) for m in sorted(members - attempt.voters - {me})]
+    evict = EvictAsk(
+        attempt.vm,
+        attempt.epoch,
+        facts.kind if facts else HypervisorKind.TEST,
+        facts.cold_only if facts else "the target's hypervisor does not answer",
+        facts.migrate_uri if facts else "",
+    )
+    return asked, [(m, evict) for m in sorted(to_evict(attempt, register, me, members))]
+
+
+def hear_vote(attempt: Attempt, sender: str, answer: ClaimAnswer, register: Register, me: str, now: float) -> Attempt:
+    """Count a voter's answer. A refusal opens a higher epoch after a pause; earlier claimants stay known."""
+    if answer.epoch != attempt.epoch:
+        return attempt
+    if answer.granted:
+        before = attempt.voters
+        heard = replace(attempt, voters=before | {sender}, earlier=attempt.earlier | frozenset(answer.earlier))
+        # The next question (evictions) must not wait for the resend timer of this one.
+        return replace(heard, asked_at=float("-inf"))
+    least = max(attempt.least, answer.highest + (answer.claimant != me))
+    epoch = next_epoch(register, me, least)
+    return Attempt(
+        attempt.vm,
+        epoch,
+        least=least,
+        refused={**attempt.refused, sender: answer.claimant},
+        reasons=attempt.reasons,
+        pause_until=now + DUEL_PAUSE_S if attempt.refused else now,
+    )
+
+
+def hear_eviction(attempt: Attempt, sender: str, answer: EvictAnswer) -> Attempt:
+    if answer.epoch != attempt.epoch:
+        return attempt
+    if answer.done:
+        return replace(attempt, evicted=attempt.evicted | {sender})
+    return replace(attempt, reasons={**attempt.reasons, sender: answer.reason})
+
+
+def waiting_for(
+    attempt: Attempt, register: Register, me: str, members: frozenset[str], silent: Callable[[str], bool]
+) -> str:
+    """Why the VM can't start yet, for people."""
+    if not has_majority(attempt, members):
+        missing = [m for m in sorted(members - attempt.voters - {me}) if silent(m)]
+        refused = sorted(f"{voter} voted for {other}" for voter, other in attempt.refused.items())
+        why = "; ".join(refused) or (f"no answer from {', '.join(missing)}" if missing else "asking")
+        return f"no majority for its claim yet ({len(attempt.voters & members)} of {len(members)} hosts; {why})"
+    waits = []
+    for claimant in sorted(to_evict(attempt, register, me, members)):
+        if claimant in attempt.reasons:
+            waits.append(f"{claimant}: {attempt.reasons[claimant]}")
+        elif silent(claimant):
+            waits.append(
+                f"{claimant} may still run it and does not answer "
+                f"(`xsm host forget {claimant}` is your word that it is off)"
+            )
+        else:
+            waits.append(f"{claimant} has to let go of it first")
+    return "; ".join(waits)

@@ -1,0 +1,79 @@
+"""Whom this host has heard of lately, and whom to greet next.
+
+Decides who counts as alive, suspect or failed, and the rotation of greetings (anti-entropy). A majority heard lately
+is the only meaning of "connected" (notes on Serf: a membership engine's "alive" proves nothing with the link down).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+HELLO_EVERY_S = 2.0
+HELLO_FANOUT = 4
+"""Members greeted each time, in rotation: a host's cost stays the same however many there are."""
+FAILED_S = 30.0
+"""Silence after which a member counts as failed."""
+
+
+class Reach(StrEnum):
+    """A member as this host sees it."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Contacts:
+    def __init__(self, me: str) -> None:
+        self.me = me
+        self.heard_at: dict[str, float] = {}
+        self.failed_at: dict[str, float] = {}
+        self.errors: dict[str, str] = {}
+        self.heads: dict[str, tuple[str, ...]] = {}
+        self.revisions: dict[str, str] = {}
+        self._hello_at = float("-inf")
+        self._turn = 0
+
+    def heard(self, member: str, now: float) -> None:
+        self.heard_at[member] = now
+        self.errors.pop(member, None)
+
+    def failed(self, member: str, reason: str, now: float) -> None:
+        self.failed_at[member] = now
+        self.errors[member] = reason
+
+    def round_s(self, members: int) -> float:
+        """How long the rotation takes to greet everybody once."""
+        return HELLO_EVERY_S * max(1, -(-(members - 1) // HELLO_FANOUT))
+
+    def reach(self, member: str, members: int, now: float) -> Reach:
+        heard = self.heard_at.get(member)
+        if member == self.me:
+            return Reach.ALIVE
+        if heard is None:
+            return Reach.UNKNOWN if member not in self.failed_at else Reach.FAILED
+        if now - heard > max(FAILED_S, 3 * self.round_s(members)):
+            return Reach.FAILED
+        quiet = now - heard > 2.5 * self.round_s(members)
+        return Reach.SUSPECT if quiet or self.failed_at.get(member, float("-inf")) > heard else Reach.ALIVE
+
+    def majority(self, members: frozenset[str], now: float) -> bool:
+        alive = sum(self.reach(m, len(members), now) is Reach.ALIVE for m in members)
+        return alive > len(members) // 2
+
+    def to_greet(self, members: Mapping[str, object], now: float) -> list[str]:
+        """Members whose turn it is to be greeted now; none before `HELLO_EVERY_S` has gone by."""
+        if now < self._hello_at + HELLO_EVERY_S:
+            return []
+        self._hello_at = now
+        others = sorted(m for m in members if m != self.me)
+        if not others:
+            return []
+        count = min(HELLO_FANOUT, len(others))
+        # Start behind oneself, so that not everybody greets the same members first.
+        behind = sum(m < self.me for m in others)
+        chosen = [others[(behind + self._turn + i) % len(others)] for i in range(count)]
+        self._turn = (self._turn + count) % len(others)
+        return chosen

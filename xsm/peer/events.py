@@ -1,0 +1,131 @@
+"""What happens to a peer, and what it wants done: the inputs and outputs of `machine.Peer.step`. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xsm.peer.messages import Message
+from xsm.peer.register import Register
+from xsm.plan.actions import Action
+from xsm.plan.observed import HostReport
+from xsm.site.document import Document
+
+# -- events ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Head:
+    """The revision that main shows. `document` is None when it can't be acted on; then `problem` says why."""
+
+    revision: str
+    heads: tuple[str, ...]
+    document: Document | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class HeadChanged:
+    """`local`: the edit was made or pushed here, so this host delivers it to the others."""
+
+    head: Head
+    local: bool
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The hypervisor was asked; `started_at` is when (on the machine's clock): what was done later isn't in it."""
+
+    report: HostReport
+    started_at: float
+
+
+@dataclass(frozen=True)
+class Received:
+    """Messages of one post. `missing`: heads of a Hello among them that this host's repository doesn't have."""
+
+    sender: str
+    messages: tuple[Message, ...]
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A member answered a request, or (`error`) did not."""
+
+    member: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An action ended: `error` is "" when it was done, `outcome` what to log."""
+
+    action: Action
+    outcome: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time went by. Comes every `machine.TICK_S` or more often."""
+
+
+Event = HeadChanged | Observed | Received | Contact | Finished | Tick
+
+# -- effects ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Persist:
+    """Write these registers and fsync them BEFORE any later effect of the same step; if that fails, the daemon ends."""
+
+    registers: Mapping[str, Register]
+
+
+@dataclass(frozen=True)
+class Send:
+    to: str
+    message: Message
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Post the present heads, with the commits that they lack, to these members at once."""
+
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Get these heads, with what this host lacks of their past, from the member."""
+
+    member: str
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Observe:
+    """Ask the hypervisor now; an `Observed` follows."""
+
+
+@dataclass(frozen=True)
+class Perform:
+    """Carry out `action.step` (`edge.act.perform`); a `Finished` follows."""
+
+    action: Action
+    xml: str = ""
+    target_uri: str = ""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Tell people. `kind` as in `api.types.Event`."""
+
+    kind: str
+    vm: str
+    message: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+Effect = Persist | Send | Deliver | Fetch | Observe | Perform | Log

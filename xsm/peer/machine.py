@@ -1,0 +1,501 @@
+"""One host's daemon as a state machine: `Peer.step(event, now)` gives the effects to carry out, in order.
+
+Decides when to observe, which planned actions go, whose claims get a vote, and when this host lets go of a VM.
+Must not know libvirt, git, sockets or clocks: `daemon.py` and the simulation carry effects out and feed events in.
+`now` is seconds on a clock that never goes back; wall-clock time only appears inside reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from xsm.peer import claims
+from xsm.peer import register as registers
+from xsm.peer.claims import Attempt
+from xsm.peer.contacts import Contacts
+from xsm.peer.events import (
+    Contact,
+    Deliver,
+    Effect,
+    Event,
+    Fetch,
+    Finished,
+    Head,
+    HeadChanged,
+    Log,
+    Observe,
+    Observed,
+    Perform,
+    Persist,
+    Received,
+    Send,
+    Tick,
+)
+from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Hello, Message, Settled
+from xsm.peer.register import Register
+from xsm.peer.work import Work
+from xsm.plan.actions import STARTS, Action, Consequence, Step
+from xsm.plan.observed import ACTIVE, Domain, HostReport
+from xsm.plan.planner import Handover, View, plan_host
+from xsm.plan.wanted import Wanted, WantedVM, wanted
+from xsm.site import domain as domains
+from xsm.site.problems import Invalid
+from xsm.site.state import MERGE_VERSION
+from xsm.site.tag import Tag
+
+TICK_S = 0.5
+"""The machine wants a `Tick` at least this often."""
+OBSERVE_EVERY_S = 1.0
+"""Slow poll beside libvirt's events: drivers don't announce every change (a balloon's, say)."""
+ACT_AFTER_HEAD_S = 0.5
+"""Edits made at once on several hosts merge within this time; acting on the first alone would undo and redo."""
+ACT_AFTER_HEAD_LIMIT_S = 5.0
+"""...but a site that is edited all the time is acted on all the same."""
+EVICT_ASK_LIFE_S = 5.0
+"""A claimant that hasn't asked again for so long no longer waits: nothing is stopped or migrated for it."""
+SETTLE_S = 5.0
+"""After the daemon started, a start that its predecessor had asked libvirt for may still be under way this long."""
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """A claimant asked this host to let go of a VM."""
+
+    ask: EvictAsk
+    asker: str
+    first_at: float
+    last_at: float
+
+
+class Peer:
+    """The state of one host's daemon. Everything but `registers` is volatile."""
+
+    def __init__(self, name: str, votes: Mapping[str, Register], now: float) -> None:
+        self.name = name
+        self.registers: dict[str, Register] = dict(votes)
+        self.contacts = Contacts(name)
+        self.work = Work()
+        self.head: Head | None = None
+        self.wanted: Wanted | None = None
+        self.report: HostReport | None = None
+        self.attempts: dict[str, Attempt] = {}
+        self.evictions: dict[str, Eviction] = {}
+        self.claims_asked: set[str] = set()  # VMs to claim before the document names them (adopt)
+        self.frozen = "no revision yet"
+        self.pending: tuple[str, ...] = ()
+        self.held: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        self._started_at = now
+        self._won_at: dict[str, float] = {}
+        self._head_at = now
+        self._unacted_since: float | None = None
+        self._observe_at = float("-inf")
+        self._observing = False
+        self._observed_at = float("-inf")
+        self._told: dict[str, str] = {}
+        self._dirty: set[str] = set()
+        self._out: list[Effect] = []
+
+    # -- the one way in ----------------------------------------------------------------------------------------------
+
+    def step(self, event: Event, now: float) -> list[Effect]:
+        """Take one event. The effects must be carried out in order; a `Persist` comes first and must be on disk
+        before any of the others."""
+        match event:
+            case HeadChanged():
+                self._head_changed(event, now)
+            case Observed():
+                self._observed(event, now)
+            case Received():
+                self._received(event, now)
+            case Contact(member, error):
+                if error:
+                    self.contacts.failed(member, error, now)
+                else:
+                    self.contacts.heard(member, now)
+            case Finished():
+                self._finished(event, now)
+            case Tick():
+                self._tick(now)
+        out, self._out = self._out, []
+        if self._dirty:
+            out.insert(0, Persist({vm: self.registers[vm] for vm in sorted(self._dirty)}))
+            self._dirty = set()
+        return out
+
+    @property
+    def members(self) -> frozenset[str]:
+        document = self.head.document if self.head else None
+        return frozenset(document.state.members) if document else frozenset()
+
+    def own_report(self) -> HostReport | None:
+        """This host's word on itself, with what it still has to do."""
+        if self.report is None:
+            return None
+        revision = self.head.revision if self.head else ""
+        return replace(
+            self.report, revision=revision, pending=self.pending, held=self.held, notes=self.notes, frozen=self.frozen
+        )
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _head_changed(self, event: HeadChanged, now: float) -> None:
+        before = self.head
+        self.head = event.head
+        self._freeze(event.head)
+        self.wanted = wanted(event.head.document) if event.head.document and not self.frozen else None
+        if before is None or before.revision != event.head.revision:
+            self._head_at = now
+            self._unacted_since = self._unacted_since if self._unacted_since is not None else now
+            self.work.forget_failures()
+        others = tuple(sorted(self.members - {self.name}))
+        if event.local and others:
+            self._out.append(Deliver(others))
+        self._observe(now)
+
+    def _freeze(self, head: Head) -> None:
+        """Set why this host must act on nothing, if so. Its VMs run on, and it goes on voting and answering."""
+        if head.document is None:
+            self.frozen = head.problem or "the site file can't be read"
+        elif head.document.state.merge_version > MERGE_VERSION:
+            self.frozen = (
+                f"the site uses merge rule {head.document.state.merge_version}, this xsmd knows {MERGE_VERSION}: "
+                "upgrade it"
+            )
+        elif self.name not in head.document.state.members:
+            self.frozen = f"this host, {self.name}, is not a member of the site"
+        else:
+            self.frozen = ""
+
+    def _observed(self, event: Observed, now: float) -> None:
+        self._observing = False
+        self.report = event.report
+        self._observed_at = event.started_at
+        if event.report.facts is None:
+            self.pending, self.held = (), (f"the hypervisor does not answer: {event.report.error}",)
+            self._tell("", "", f"hypervisor: {event.report.error}")
+            return
+        active = [d.uuid for d in event.report.domains if d.state in ACTIVE]
+        self.work.keep_shutdowns(self.name, active)
+        self._answer_evictions(now)
+        self._act(now)
+
+    def _received(self, event: Received, now: float) -> None:
+        self.contacts.heard(event.sender, now)
+        for message in event.messages:
+            match message:
+                case Hello():
+                    self._hear_hello(event.sender, message, event.missing)
+                case ClaimAsk():
+                    self._vote(event.sender, message)
+                case ClaimAnswer(vm=vm) if vm in self.attempts:
+                    attempt = self.attempts[vm]
+                    self.attempts[vm] = claims.hear_vote(
+                        attempt, event.sender, message, self._register(vm), self.name, now
+                    )
+                    self._vote_for_myself(vm)
+                    self._pursue(vm, now)
+                case EvictAsk():
+                    self._asked_to_let_go(event.sender, message, now)
+                case EvictAnswer(vm=vm) if vm in self.attempts:
+                    self.attempts[vm] = claims.hear_eviction(self.attempts[vm], event.sender, message)
+                    self._pursue(vm, now)
+                case Settled(vm, epoch):
+                    self._put(vm, registers.settle(self._register(vm), epoch, event.sender))
+
+    def _finished(self, event: Finished, now: float) -> None:
+        self.work.end(event.action, event.error, now)
+        text = f"{event.action.step} failed: {event.error}" if event.error else event.outcome
+        self._out.append(Log("action", event.action.vm, text, {"reason": event.action.reason}))
+        self._observe(now)
+
+    def _tick(self, now: float) -> None:
+        members = {m: None for m in self.members}
+        if self.head is not None:
+            hello = Hello(self.head.heads, self.head.revision)
+            self._out += [Send(m, hello) for m in self.contacts.to_greet(members, now)]
+        for vm in sorted(self.attempts):
+            self._pursue(vm, now)
+        for vm, eviction in sorted(self.evictions.items()):
+            if now > eviction.last_at + EVICT_ASK_LIFE_S:
+                del self.evictions[vm]
+        unacted = self._unacted_since is not None and now >= self._act_due(now)
+        if (unacted or now >= self._observe_at + OBSERVE_EVERY_S) and not self._observing:
+            self._observe(now)
+
+    # -- revisions ---------------------------------------------------------------------------------------------------
+
+    def _hear_hello(self, sender: str, hello: Hello, missing: tuple[str, ...]) -> None:
+        self.contacts.heads[sender] = hello.heads
+        self.contacts.revisions[sender] = hello.revision
+        if missing:
+            self._out.append(Fetch(sender, missing))
+        if self.head and hello.heads != self.head.heads and not hello.reply:
+            self._out.append(Send(sender, Hello(self.head.heads, self.head.revision, reply=True)))
+
+    # -- votes: this host as a voter -----------------------------------------------------------------------------------
+
+    def _register(self, vm: str) -> Register:
+        return self.registers.get(vm, Register())
+
+    def _put(self, vm: str, register: Register) -> None:
+        if register != self._register(vm):
+            self.registers[vm] = register
+            self._dirty.add(vm)
+
+    def _vote(self, sender: str, ask: ClaimAsk) -> None:
+        register, vote = registers.vote(self._register(ask.vm), ask.epoch, sender)
+        self._put(ask.vm, register)
+        answer = ClaimAnswer(
+            ask.vm, ask.epoch, vote.granted, tuple(sorted(vote.earlier)), vote.highest, vote.claimant
+        )
+        self._out.append(Send(sender, answer))
+
+    # -- evictions: this host as an earlier claimant -------------------------------------------------------------------
+
+    def _asked_to_let_go(self, sender: str, ask: EvictAsk, now: float) -> None:
+        known = self.evictions.get(ask.vm)
+        if known is not None and known.ask.epoch > ask.epoch:
+            return
+        again = known is not None and known.asker == sender and known.ask.epoch == ask.epoch
+        self.evictions[ask.vm] = Eviction(ask, sender, known.first_at if known and again else now, now)
+        self._observe(now)
+
+    def _answer_evictions(self, now: float) -> None:
+        """Answer those that asked before this observation began: what it shows was so after they asked."""
+        for vm, eviction in sorted(self.evictions.items()):
+            if eviction.first_at > self._observed_at:
+                continue
+            reason = self._why_not_let_go(vm, eviction, now)
+            if reason:
+                self._answer(eviction, False, reason)
+                continue
+            self._put(vm, registers.bar(self._register(vm), eviction.ask.epoch))
+            attempt = self.attempts.get(vm)
+            if attempt is not None and attempt.epoch < eviction.ask.epoch:
+                del self.attempts[vm]
+            self._answer(eviction, True, "")
+            self._out.append(
+                Log("claim", vm, f"let go: {eviction.asker} claims epoch {eviction.ask.epoch}; it does not run here")
+            )
+            del self.evictions[vm]
+
+    def _answer(self, eviction: Eviction, done: bool, reason: str) -> None:
+        self._out.append(Send(eviction.asker, EvictAnswer(eviction.ask.vm, eviction.ask.epoch, done, reason)))
+
+    def _why_not_let_go(self, vm: str, eviction: Eviction, now: float) -> str:
+        register = self._register(vm)
+        newer = max(register.held, register.voted if register.claimant == self.name else 0)
+        if newer > eviction.ask.epoch:
+            return f"{self.name} has claimed it since (epoch {newer})"
+        flight = self.work.in_flight.get(vm)
+        if flight is not None:
+            return f"{flight.action.step} under way on {self.name} for {now - flight.since:.0f} s"
+        if self.work.ended_at.get(vm, float("-inf")) > self._observed_at:
+            return f"{self.name} is looking again after its last action"
+        domain = self._active_domain(vm)
+        if domain is None:
+            settling = register.held and now < self._started_at + SETTLE_S
+            return f"xsmd on {self.name} has just started and waits for its hypervisor to settle" if settling else ""
+        want = self.wanted.by_name.get(vm) if self.wanted else None
+        if want is not None and want.host == eviction.asker and not self.frozen:
+            return self._told.get(vm) or f"runs on {self.name}, about to move"
+        where = f"it belongs on {want.host}" if want and want.host else "the site has no place for it"
+        return f"it runs on {self.name}, where {where} by revision {self.head.revision[:10] if self.head else 'none'}"
+
+    def _active_domain(self, vm: str) -> Domain | None:
+        """An active domain that is, or could be taken for, the VM: by tag, UUID or name, so that none is overlooked."""
+        want = self.wanted.by_name.get(vm) if self.wanted else None
+        for domain in self.report.domains if self.report else ():
+            tagged = domain.tag is not None and domain.tag.vm == vm
+            same = domain.name == vm or (want is not None and domain.uuid == want.uuid)
+            if domain.state in ACTIVE and (tagged or same):
+                return domain
+        return None
+
+    def _handovers(self) -> dict[str, Handover]:
+        return {
+            vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only)
+            for vm, e in self.evictions.items()
+            if self._active_domain(vm) is not None
+        }
+
+    # -- claims: this host as a claimant -------------------------------------------------------------------------------
+
+    def claim(self, vm: str) -> None:
+        """Win the claim of a VM that runs here but is not the site's yet (adopt); `holds` tells when that is done."""
+        self.claims_asked.add(vm)
+
+    def holds(self, vm: str) -> bool:
+        """Whether this host's claim of the VM is complete and nobody's newer one is known here."""
+        register = self._register(vm)
+        return register.held > 0 and register.claimant == self.name and register.held == register.voted >= register.bar
+
+    def _open_attempts(self, starts: Iterable[str], now: float) -> None:
+        """Have an attempt for every VM that is to be started here or that runs here without a claim; drop the others."""
+        needed = set(starts) | self.claims_asked
+        for want in self.wanted.by_host.get(self.name, ()) if self.wanted else ():
+            if self._active_domain(want.vm.name) is not None and not self.holds(want.vm.name):
+                needed.add(want.vm.name)
+        for vm in sorted(set(self.attempts) - needed):
+            if vm not in self.work.in_flight:
+                del self.attempts[vm]
+                self._won_at.pop(vm, None)
+        for vm in sorted(needed - set(self.attempts)):
+            self.attempts[vm] = claims.open_attempt(vm, self._register(vm), self.name)
+            self._vote_for_myself(vm)
+            self._pursue(vm, now)
+
+    def _vote_for_myself(self, vm: str) -> None:
+        attempt = self.attempts[vm]
+        if self.name in attempt.voters:
+            return
+        register, vote = registers.vote(self._register(vm), attempt.epoch, self.name)
+        if vote.granted:
+            self._put(vm, register)
+            self.attempts[vm] = replace(
+                attempt, voters=attempt.voters | {self.name}, earlier=attempt.earlier | vote.earlier
+            )
+
+    def _pursue(self, vm: str, now: float) -> None:
+        """Carry an attempt on: ask who has to be asked; once it is won, write that down and look again."""
+        attempt, register = self.attempts[vm], self._register(vm)
+        if vm in self._won_at:
+            return
+        if claims.won(attempt, register, self.name, self.members):
+            if register.held != attempt.epoch:
+                self._put(vm, registers.complete(register, attempt.epoch))
+                self._put(vm, registers.settle(self._register(vm), attempt.epoch, self.name))
+                settled = Settled(vm, attempt.epoch)
+                self._out += [Send(m, settled) for m in sorted(self.members - {self.name})]
+                votes = ", ".join(sorted(attempt.voters))
+                self._out.append(Log("claim", vm, f"claim won: epoch {attempt.epoch} (votes: {votes})"))
+            self._won_at[vm] = now
+            self.claims_asked.discard(vm)
+            self._observe(now)
+            return
+        facts = self.report.facts if self.report else None
+        self.attempts[vm], asks = claims.questions(attempt, register, self.name, self.members, facts, now)
+        self._out += [Send(to, ask) for to, ask in asks]
+
+    def _may_start(self, vm: str) -> bool:
+        """Won, and the hypervisor was looked at since: the VM may have come by migration meanwhile."""
+        won_at = self._won_at.get(vm)
+        return won_at is not None and self._observed_at >= won_at
+
+    # -- acting ------------------------------------------------------------------------------------------------------
+
+    def _observe(self, now: float) -> None:
+        self._observe_at = now
+        self._observing = True
+        self._out.append(Observe())
+
+    def _act(self, now: float) -> None:
+        """Plan from the last observation, and let those actions go that may."""
+        self._expire_wins()
+        if self.frozen or self.wanted is None or self.head is None or self.head.document is None or not self.report:
+            self.pending, self.held, self.notes = (), (), ()
+            return
+        if now < self._act_due(now):
+            self.pending = (f"{self.name}: revision {self.head.revision[:10]} has just come",)
+            return
+        self._unacted_since = None
+        view = View(
+            reports={self.name: self.report},
+            unreachable={},
+            now=now,
+            shutdowns=self.work.shutdowns,
+            handovers=self._handovers(),
+        )
+        plan = plan_host(self.wanted, self.head.document, view, self.name)
+        self._open_attempts({a.vm for a in plan.actions if a.step in STARTS and not a.held}, now)
+        pending, held = [], []
+        notes = [f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}" for n in plan.notices]
+        told: dict[str, str] = {}
+        for action in plan.actions:
+            state = action.held or self._go(action, now)
+            told[action.vm] = f"{action.consequence} on {self.name}: {state}" if state else str(action.consequence)
+            line = replace(action, held="")
+            if action.consequence is Consequence.NEXT_BOOT:
+                notes.append(str(action))
+            elif action.held:
+                held.append(str(action))
+            else:
+                pending.append(f"{line} [{state}]" if state else str(line))
+        for vm, text in told.items():
+            self._tell(vm, self._told.get(vm, ""), text)
+        self._told = told
+        self.pending, self.held, self.notes = tuple(pending), tuple(held), tuple(notes)
+
+    def _act_due(self, now: float) -> float:
+        """When the present head may be acted on."""
+        since = self._unacted_since if self._unacted_since is not None else now
+        return min(self._head_at + ACT_AFTER_HEAD_S, since + ACT_AFTER_HEAD_LIMIT_S)
+
+    def _expire_wins(self) -> None:
+        """A win is for one start of a VM: forget those whose attempt is gone."""
+        self._won_at = {vm: t for vm, t in self._won_at.items() if vm in self.attempts}
+
+    def _go(self, action: Action, now: float) -> str:
+        """Start an action if nothing hinders it; else say what does."""
+        if action.step is Step.NONE:
+            return "waiting"
+        hindrance = self.work.hindrance(action, self._observed_at, now)
+        if hindrance:
+            return hindrance
+        want = self.wanted.by_name.get(action.vm) if self.wanted else None
+        if action.step in STARTS and not self._may_start(action.vm):
+            attempt = self.attempts.get(action.vm)
+            if attempt is None:
+                return "about to claim it"
+            return claims.waiting_for(
+                attempt, self._register(action.vm), self.name, self.members, lambda m: self._silent(m, now)
+            )
+        try:
+            xml = self._render(want) if want and action.step in STARTS | {Step.DEFINE} else ""
+        except Invalid as error:
+            return f"its domain XML can't be made: {error}"
+        if action.step in STARTS:
+            # The win is used up: the next start, whenever it is, asks for votes anew (rule 4).
+            del self.attempts[action.vm]
+            del self._won_at[action.vm]
+        eviction = self.evictions.get(action.vm)
+        uri = eviction.ask.migrate_uri if eviction else ""
+        self.work.begin(action, now)
+        self._out.append(Perform(action, xml, uri))
+        self._out.append(Log("action", action.vm, f"{action.step}: {action.what} {action.old} => {action.new}",
+                             {"reason": action.reason}))
+        return f"{action.step} under way"
+
+    def _silent(self, member: str, now: float) -> bool:
+        return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(member, float("-inf"))
+
+    def _render(self, want: WantedVM) -> str:
+        assert self.head is not None and self.head.document is not None
+        assert self.report is not None and self.report.facts is not None
+        kind = self.report.facts.kind
+        tag = Tag(
+            self.head.document.state.site_id,
+            want.vm.name,
+            want.restart_token,
+            domains.fingerprint(want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=kind),
+        )
+        return domains.render(
+            want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=kind, tag=tag, arch=self.report.facts.arch
+        ).xml
+
+    def _tell(self, vm: str, old: str, new: str) -> None:
+        """Log a change of what is said about a VM; the same words again are no news."""
+        held = "waiting" in new or "HELD" in new or "failed" in new
+        if old.split(":")[0] != new.split(":")[0] or (held and old != new and "again in" not in new):
+            self._out.append(Log("drift", vm, new))
+
+
+def messages_for(effects: Iterable[Effect]) -> dict[str, list[Message]]:
+    """Gather what goes to the same member, so that one post carries it."""
+    posts: dict[str, list[Message]] = {}
+    for effect in effects:
+        if isinstance(effect, Send):
+            posts.setdefault(effect.to, []).append(effect.message)
+    return posts

@@ -1,0 +1,122 @@
+"""One VM's claim register on one host: the votes that make sure a VM never runs twice.
+
+Decides whether this host may vote for a claim, and what it gives up when it is evicted. The rule is the
+placement rule of docs/design.md (CLAIM by majority, EVICT every earlier claimant, START); its model was
+checked exhaustively. Must not know about messages, members or libvirt: values in, values out.
+
+Every register that a function here returns must be on disk (fsynced) before anybody else learns of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Register:
+    """What a host has on disk about one VM.
+
+    Invariant: `voted` and `bar` never go back, and `held` never exceeds `voted` for a claim of one's own.
+    """
+
+    voted: int = 0  # the highest epoch that this host voted for
+    claimant: str = ""  # for whom
+    claimants: frozenset[str] = frozenset()  # all whom it voted for and who were not yet evicted by a later claim
+    bar: int = 0  # this host does not start the VM under an epoch below this
+    held: int = 0  # the epoch for which this host, as claimant, completed all evictions; 0: none
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A voter's answer. `earlier`: who may still run the VM under an earlier claim; `highest`: what it voted for before."""
+
+    granted: bool
+    earlier: frozenset[str]
+    highest: int
+    claimant: str
+
+
+def vote(register: Register, epoch: int, host: str) -> tuple[Register, Vote]:
+    """Answer the claim of `host` for `epoch`; grant it when it is above all earlier ones, or the same one again."""
+    granted = epoch > register.voted or (epoch == register.voted and host == register.claimant)
+    earlier = register.claimants - {host}
+    answer = Vote(granted, earlier, register.voted, register.claimant)
+    if not granted:
+        return register, answer
+    return (
+        replace(register, voted=epoch, claimant=host, claimants=register.claimants | {host}),
+        answer,
+    )
+
+
+def bar(register: Register, epoch: int) -> Register:
+    """This host lets go: it will not start the VM under an epoch below `epoch`.
+
+    The caller has made sure that no domain of the VM is active here and that no start is under way.
+    """
+    return replace(register, bar=max(register.bar, epoch))
+
+
+def complete(register: Register, epoch: int) -> Register:
+    """This host, the claimant of `epoch`, has a majority's votes and every earlier claimant is evicted."""
+    return replace(register, held=max(register.held, epoch))
+
+
+def settle(register: Register, epoch: int, host: str) -> Register:
+    """`host` completed its evictions for `epoch`: whoever claimed before is barred, and need not be asked again.
+
+    Only where this host's last vote is that very claim; a later vote means a later claimant who has yet to evict.
+    """
+    if register.voted == epoch and register.claimant == host:
+        return replace(register, claimants=frozenset({host}))
+    return register
+
+
+def next_epoch(register: Register, host: str, least: int) -> int:
+    """The epoch that `host` should claim: its own last one again where that can still win, else a new one.
+
+    `least`: the lowest epoch that could still win as far as voters' refusals tell, 0 when none refused.
+    """
+    mine = register.voted if register.claimant == host else 0
+    if mine and mine >= max(register.bar, least):
+        return mine
+    return max(register.voted + 1, register.bar, least)
+
+
+def may_start(
+    register: Register, epoch: int, host: str, voters: Iterable[str], members: Iterable[str], evicted: Iterable[str],
+    earlier: Iterable[str],
+) -> bool:
+    """Whether the claimant `host` may start the VM under `epoch`.
+
+    `voters` voted for exactly this claim since this daemon started; `earlier` are the claimants that they
+    reported; `evicted` those who said "stopped, barred below `epoch`", were fenced, or are no longer members.
+    """
+    electorate = frozenset(members)
+    majority = len(frozenset(voters) & electorate) > len(electorate) // 2
+    gone = register.held == epoch or frozenset(earlier) - {host} <= frozenset(evicted)
+    return majority and gone and epoch >= register.bar and host in electorate
+
+
+def to_entry(register: Register) -> dict[str, object]:
+    """The register as JSON-able values for the vote file."""
+    return {
+        "voted": register.voted,
+        "claimant": register.claimant,
+        "claimants": sorted(register.claimants),
+        "bar": register.bar,
+        "held": register.held,
+    }
+
+
+def from_entry(entry: Mapping[str, object]) -> Register:
+    """Read what `to_entry` wrote. Raises `ValueError` when it is not that: the vote file must not be trusted then."""
+    voted, claimant, claimants, barred, held = (
+        entry.get(key) for key in ("voted", "claimant", "claimants", "bar", "held")
+    )
+    if not (isinstance(voted, int) and isinstance(barred, int) and isinstance(held, int)):
+        raise ValueError(f"epochs must be whole numbers: {dict(entry)!r}")
+    if not (isinstance(claimant, str) and isinstance(claimants, list)):
+        raise ValueError(f"claimants must be names: {dict(entry)!r}")
+    return Register(voted, claimant, frozenset(str(c) for c in claimants), barred, held)
