@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 NAMESPACE = "https://xen-site-manager.example/domain/1"
 """Namespace URI of the element in libvirt's <metadata>; a name, never fetched."""
@@ -21,3 +21,9 @@ class Tag:
     vm: str
     restart: str  # token of the restart that this boot obeyed, "" for none
     fingerprint: Mapping[str, str]
+    live: Mapping[str, str] = field(default_factory=dict)
+    """Live values as XSM last set them in this domain: keys "memory", "vcpus", "weight", "power" (`plan.tags`).
+
+    With the policy `drift: report` it tells an edit of the file (wanted differs from it) from a change made by
+    hand (the domain differs from it, the file doesn't).
+    """
