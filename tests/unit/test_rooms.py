@@ -1,4 +1,4 @@
-"""The dependency rule (docs/design.md): site <- plan <- peer <- edge, daemon, api, cli; the first three are pure."""
+"""The dependency rule (docs/design.md): site <- plan <- peer <- the rest; these three are pure."""
 
 import ast
 import sys
