@@ -10,6 +10,7 @@ from xsm.peer.register import Register
 from xsm.plan.actions import Action
 from xsm.plan.observed import HostReport
 from xsm.site.document import Document
+from xsm.site.tag import Tag
 
 # -- events ----------------------------------------------------------------------------------------------------------
 
@@ -114,8 +115,9 @@ class Perform:
     """Carry out `action.step` (`edge.act.perform`); a `Finished` follows."""
 
     action: Action
-    xml: str = ""
-    target_uri: str = ""
+    xml: str = ""  # for steps that define the domain
+    target_uri: str = ""  # of a migration
+    tag: Tag | None = None  # what the domain's tag is to be afterwards; None: as it is, or as `xml` says
 
 
 @dataclass(frozen=True)

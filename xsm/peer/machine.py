@@ -37,8 +37,10 @@ from xsm.peer.register import Register
 from xsm.peer.work import Work
 from xsm.plan.actions import STARTS, Action, Consequence, Step
 from xsm.plan.observed import ACTIVE, Domain, HostReport
-from xsm.plan.planner import Handover, View, plan_host
-from xsm.plan.wanted import Wanted, WantedVM, wanted
+from xsm.plan import tags
+from xsm.plan.planner import plan_host
+from xsm.plan.view import Handover, View
+from xsm.plan.wanted import Wanted, wanted
 from xsm.site import domain as domains
 from xsm.site.problems import Invalid
 from xsm.site.state import MERGE_VERSION
@@ -335,9 +337,9 @@ class Peer:
     def _open_attempts(self, starts: Iterable[str], now: float) -> None:
         """Have an attempt for every VM that is to be started here or that runs here without a claim; drop the others."""
         needed = set(starts) | self.claims_asked
-        for want in self.wanted.by_host.get(self.name, ()) if self.wanted else ():
-            if self._active_domain(want.vm.name) is not None and not self.holds(want.vm.name):
-                needed.add(want.vm.name)
+        for vm in self.wanted.by_host.get(self.name, ()) if self.wanted else ():
+            if self._active_domain(vm) is not None and not self.holds(vm):
+                needed.add(vm)
         for vm in sorted(set(self.attempts) - needed):
             if vm not in self.work.in_flight:
                 del self.attempts[vm]
@@ -444,7 +446,6 @@ class Peer:
         hindrance = self.work.hindrance(action, self._observed_at, now)
         if hindrance:
             return hindrance
-        want = self.wanted.by_name.get(action.vm) if self.wanted else None
         if action.step in STARTS and not self._may_start(action.vm):
             attempt = self.attempts.get(action.vm)
             if attempt is None:
@@ -453,7 +454,7 @@ class Peer:
                 attempt, self._register(action.vm), self.name, self.members, lambda m: self._silent(m, now)
             )
         try:
-            xml = self._render(want) if want and action.step in STARTS | {Step.DEFINE} else ""
+            xml, tag = self._definition(action)
         except Invalid as error:
             return f"its domain XML can't be made: {error}"
         if action.step in STARTS:
@@ -463,7 +464,7 @@ class Peer:
         eviction = self.evictions.get(action.vm)
         uri = eviction.ask.migrate_uri if eviction else ""
         self.work.begin(action, now)
-        self._out.append(Perform(action, xml, uri))
+        self._out.append(Perform(action, xml, uri, tag))
         self._out.append(Log("action", action.vm, f"{action.step}: {action.what} {action.old} => {action.new}",
                              {"reason": action.reason}))
         return f"{action.step} under way"
@@ -471,19 +472,27 @@ class Peer:
     def _silent(self, member: str, now: float) -> bool:
         return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(member, float("-inf"))
 
-    def _render(self, want: WantedVM) -> str:
-        assert self.head is not None and self.head.document is not None
+    def _definition(self, action: Action) -> tuple[str, Tag | None]:
+        """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards (None: as it is)."""
+        want = self.wanted.by_name.get(action.vm) if self.wanted else None
+        domain = self._domain(action.uuid)
+        if action.step not in STARTS | {Step.DEFINE}:
+            return "", tags.after(domain.tag, action) if domain and domain.tag else None
+        assert want is not None and self.wanted is not None
         assert self.report is not None and self.report.facts is not None
-        kind = self.report.facts.kind
-        tag = Tag(
-            self.head.document.state.site_id,
-            want.vm.name,
-            want.restart_token,
-            domains.fingerprint(want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=kind),
-        )
-        return domains.render(
-            want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=kind, tag=tag, arch=self.report.facts.arch
+        facts = self.report.facts
+        if action.step is Step.DEFINE and domain and domain.tag and domain.state in ACTIVE:
+            tag = domain.tag
+        else:
+            power = tags.POWER_AFTER[action.step]
+            tag = tags.fresh(self.wanted.site_id, want, facts.kind, power)
+        xml = domains.render(
+            want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=facts.kind, tag=tag, arch=facts.arch
         ).xml
+        return xml, None
+
+    def _domain(self, uuid: str) -> Domain | None:
+        return next((d for d in self.report.domains if d.uuid == uuid), None) if self.report else None
 
     def _tell(self, vm: str, old: str, new: str) -> None:
         """Log a change of what is said about a VM; the same words again are no news."""

@@ -1,0 +1,145 @@
+"""From somebody's edit to the files of the next revision: checked, merged with what came since, floating VMs placed.
+
+Decides whether an edit is accepted, and what exactly is committed. Must not know how it came (apply, save, command)
+nor where it is stored. Equal inputs give equal files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from xsm.plan.observed import HostReport
+from xsm.plan.place import place
+from xsm.site import state_file
+from xsm.site.changes import describe, diff
+from xsm.site.document import SITE_FILES, Document, Files, load
+from xsm.site.merge import active_conflicts, merge
+from xsm.site.problems import Invalid, Problem
+from xsm.site.state import Conflict, State
+
+STATE_FOLDER = "state/"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What placing floating VMs looks at beside the document."""
+
+    reports: Mapping[str, HostReport]
+    unreachable: Mapping[str, str]
+    now: float  # wall clock, seconds since the epoch
+    moving: Mapping[str, str] = field(default_factory=dict)  # floating VM -> member that somebody chose for it
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What to commit. `files` is the whole tree; empty `changes`: the site already is like that."""
+
+    files: Files
+    document: Document
+    changes: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+
+
+class Overtaken(Exception):
+    """The edit was made from an older revision and disagrees with what came since."""
+
+    def __init__(self, conflicts: tuple[Conflict, ...]) -> None:
+        self.conflicts = conflicts
+        lines = [f"{c.vm}: {c.what}: you say {c.shown}, meanwhile somebody said {c.other}" for c in conflicts]
+        super().__init__("; ".join(lines))
+
+
+def overlay(files: Files, put: Files, remove: tuple[str, ...]) -> Files:
+    """`files` with `put` in place and `remove` gone. A site file in the other format replaces the present one.
+
+    Raises `Invalid` for paths under state/: what the site decides is changed by commands, not by hand.
+    """
+    wrong = sorted(p for p in (*put, *remove) if p.startswith(STATE_FOLDER) and put.get(p) != files.get(p))
+    if wrong:
+        raise Invalid(
+            Problem(p, 0, "state/ is written by XSM itself", "leave it out; commands like `xsm migrate` change it")
+            for p in wrong
+        )
+    gone = set(remove) - set(put)
+    if any(p in put for p in SITE_FILES):
+        gone |= {p for p in SITE_FILES if p in files and p not in put}
+    return {**{p: content for p, content in files.items() if p not in gone}, **put}
+
+
+def edit(
+    head: Files, head_id: str, base: Files, base_id: str, edited: Files, around: Surroundings, state: State | None = None
+) -> Edited:
+    """Make the next revision's files from an edit.
+
+    `edited` is the whole tree as the user wants it, made from `base`; `head` is what main shows now. `state`: state
+    tables that a command changed, None to keep the head's. Raises `Invalid` (all problems), `Overtaken`.
+    """
+    wanted = edited
+    if base_id != head_id:
+        merged = merge(base, head, edited, head_id, "this edit")
+        before = {(c.vm, c.what, c.shown) for c in _conflicts(head)}
+        fresh = tuple(c for c in merged.conflicts if (c.vm, c.what, c.shown) not in before)
+        if fresh:
+            raise Overtaken(fresh)
+        wanted = merged.files
+    old_state = state_file.read(head)
+    new_state = state if state is not None else old_state
+    tree = {p: c for p, c in wanted.items() if not p.startswith(STATE_FOLDER)}
+    document = load({**tree, **state_file.write(new_state)})
+    settled = _settle(document, around)
+    files = {**tree, **state_file.write(settled)}
+    document = load(files)
+    return Edited(files, document, describe_changes(head, files), document.warnings)
+
+
+def _conflicts(files: Files) -> tuple[Conflict, ...]:
+    return state_file.read(files).conflicts
+
+
+def _settle(document: Document, around: Surroundings) -> State:
+    """The state tables that belong to this document: every floating VM that fits has a place, nothing is left over."""
+    vms = {vm.name: vm for vm in document.site.vms()}
+    chosen = {vm: host for vm, host in document.state.placement.items() if vm in vms and vms[vm].host is None}
+    chosen.update({vm: host for vm, host in around.moving.items() if vm in vms})
+    document = replace(document, state=replace(document.state, placement=chosen))
+    placed = place(document, around.reports, around.unreachable, around.now)
+    return replace(
+        document.state,
+        placement=dict(placed.placements),
+        restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
+        conflicts=active_conflicts(document.site, document.state),
+    )
+
+
+def describe_changes(old: Files, new: Files) -> tuple[str, ...]:
+    """What changed between two valid trees, one line each, for people."""
+    before, after = load(old), load(new)
+    lines = [describe(change) for change in diff(before.site, after.site)]
+    paths = sorted({*old, *new} - set(SITE_FILES))
+    for path in paths:
+        if path.startswith(STATE_FOLDER) or old.get(path) == new.get(path):
+            continue
+        lines.append(f"{path}: " + ("added" if path not in old else "removed" if path not in new else "changed"))
+    if before.site_path != after.site_path:
+        lines.append(f"{before.site_path} => {after.site_path}")
+    elif not lines and old[before.site_path] != new[after.site_path]:
+        lines.append(f"{after.site_path}: layout or comments only")
+    return tuple(lines + _state_changes(before.state, after.state))
+
+
+def _state_changes(old: State, new: State) -> list[str]:
+    lines = []
+    for vm in sorted({*old.placement, *new.placement}):
+        was, now = old.placement.get(vm), new.placement.get(vm)
+        if was != now and now is not None:
+            lines.append(f"{vm}: placed on {now}" + (f" (was {was})" if was else ""))
+    lines += [f"{host}: drained" for host in sorted(new.drained - old.drained)]
+    lines += [f"{host}: no longer drained" for host in sorted(old.drained - new.drained)]
+    lines += [f"{host}: joined the site" for host in sorted({*new.members} - {*old.members})]
+    lines += [f"{host}: forgotten" for host in sorted({*old.members} - {*new.members})]
+    asked = [vm for vm in sorted(new.restarts) if new.restarts[vm] != old.restarts.get(vm)]
+    lines += [f"{vm}: restart asked for" for vm in asked]
+    there = {(c.vm, c.what) for c in new.conflicts}
+    lines += [f"{c.vm}: conflict over {c.what} settled" for c in old.conflicts if (c.vm, c.what) not in there]
+    return lines
