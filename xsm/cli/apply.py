@@ -1,0 +1,62 @@
+"""`xsm apply`: make the site as the file says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from xsm.cli.carry_out import Change, Manner, carry_out, manner_options
+from xsm.cli.command import command as site_command
+from xsm.cli.context import Context, pass_context
+from xsm.cli.names import VmName
+
+
+@site_command(
+    "apply",
+    short_help="Make the site as the file says.",
+    examples=(
+        "xsm apply site.xml",
+        'xsm apply -m "vm1 needs more memory" --yes',
+        "xsm apply --restart vm1",
+    ),
+)
+@click.argument("path", type=click.Path(), metavar="[FILE|DIR]", default=".")
+@click.option("-m", "--message", default="", metavar="MSG", help="Why; kept in the history.")
+@click.option(
+    "--restart",
+    multiple=True,
+    type=VmName(),
+    metavar="VM",
+    help="This VM may be restarted where a change needs it. May be repeated.",
+)
+@manner_options
+@pass_context
+def command(
+    context: Context,
+    path: str,
+    message: str,
+    restart: tuple[str, ...],
+    manner: Manner,
+) -> int:
+    """Make the site as the file says: show the plan, ask, commit, and follow all hosts until it is
+    so.
+
+    Takes the site file and the configs beside it. In a clone of the site's repository an edit made
+    meanwhile by somebody else is merged, and refused only where both disagree.
+    """
+    from xsm.cli.site_folder import differs, proposal
+    from xsm.edge.folder import read_folder
+
+    folder = read_folder(path, with_state=False)
+    client = context.client
+    edit = proposal(folder, client, message=message, restart=tuple(sorted(restart)))
+    change = Change(
+        preview=lambda: client.preview(edit),
+        apply=lambda head: client.apply(replace(edit, expect=head)),
+        question="Apply this?",
+        always_ask=True,
+        shown=folder.shown,
+        textual=differs(folder, client),
+    )
+    return carry_out(context, change, manner)

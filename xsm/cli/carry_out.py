@@ -1,0 +1,200 @@
+"""The shape of every change: preview, show, ask, do, follow. For `apply` and for the small
+commands.
+
+Decides when the user must be asked and what a run ends in. Must not know what the change is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from xsm.api.types import Applied, Preview
+from xsm.cli.context import Context, has_errors
+from xsm.cli.failures import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    Failure,
+    Refused,
+)
+from xsm.cli.follow import DEFAULT_TIMEOUT_S, Progress, Verdict, follow, show_progress
+from xsm.cli.planview import DISRUPTIVE, show_actions, show_changes, show_plan
+from xsm.cli.texts import count, short
+from xsm.plan.actions import Plan
+from xsm.site.problems import Problem
+
+MAX_TIMEOUT_S = 86_400.0
+MAX_MOVES = 5  # how often the head may move between preview and apply before we give up
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the user wants a change to be carried out."""
+
+    yes: bool = False
+    wait: bool = True
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing to carry out. `apply` is told the head that was previewed."""
+
+    preview: Callable[[], Preview]
+    apply: Callable[[str], Applied]
+    question: str
+    always_ask: bool = False
+    only_vm: str = ""  # show and weigh only this VM's actions; the others' are counted
+    shown: Callable[[str], str] = str  # a problem's path as the user knows it
+    nothing: str = "Nothing to change: the site is as it should be."
+    textual: Callable[[], bool] = lambda: False  # files differ although the model does not
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `-o json` gives."""
+
+    changed: bool
+    revision: str
+    changes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    plan: Plan = field(default_factory=Plan)
+    progress: Progress | None = None
+
+
+def manner_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--yes, --no-wait, --timeout; the function gets them as one `manner`."""
+
+    @functools.wraps(function)
+    def with_manner(
+        *args: Any, yes: bool, no_wait: bool, timeout_s: float, **options: Any
+    ) -> object:
+        return function(*args, manner=Manner(yes, not no_wait, timeout_s), **options)
+
+    wrapped: Callable[..., Any] = with_manner
+    for option in (
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(0, MAX_TIMEOUT_S),
+            default=DEFAULT_TIMEOUT_S,
+            show_default=True,
+            metavar="S",
+            help="How many seconds to follow at most.",
+        ),
+        click.option("--no-wait", is_flag=True, help="Don't follow the hosts' progress."),
+        click.option("-y", "--yes", is_flag=True, help="Don't ask."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def carry_out(context: Context, change: Change, manner: Manner) -> int:
+    """Preview, show, ask, do, follow. The exit code."""
+    for _ in range(MAX_MOVES):
+        preview = change.preview()
+        if has_errors(preview.problems):
+            return _refuse(context, change, preview)
+        if not preview.changes and not change.textual():
+            return _nothing(context, change, preview)
+        if not context.json:
+            _show_preview(context, change, preview)
+        if _must_ask(context, change, preview, manner) and not context.confirm(
+            change.question, manner.yes
+        ):
+            context.screen.line("Nothing was changed.")
+            return EXIT_FAILED
+        try:
+            applied = change.apply(preview.head)
+        except Refused as refused:
+            if refused.code != "moved":
+                raise
+            context.screen.warn("Somebody else has changed the site meanwhile; looking again.")
+            continue
+        return _finish(context, preview, applied, change, manner)
+    raise Failure(
+        f"the site changed {MAX_MOVES} times while this was tried", "try again in a moment"
+    )
+
+
+def _must_ask(context: Context, change: Change, preview: Preview, manner: Manner) -> bool:
+    if change.always_ask or manner.yes:
+        return not manner.yes
+    mine = [a for a in preview.plan.actions if change.only_vm in ("", a.vm)]
+    return any(a.consequence in DISRUPTIVE and not a.held for a in mine)
+
+
+def _refuse(context: Context, change: Change, preview: Preview) -> int:
+    if context.json:
+        context.show(Outcome(False, preview.head, preview.changes, preview.problems))
+    else:
+        context.problems(preview.problems, change.shown)
+        number = count(sum(1 for p in preview.problems if p.severity == "error"), "error")
+        context.screen.warn(f"xsm: not applied: {number}; nothing was changed", "bad")
+    return EXIT_INVALID
+
+
+def _nothing(context: Context, change: Change, preview: Preview) -> int:
+    if context.json:
+        context.show(Outcome(False, preview.head, (), preview.problems, preview.plan))
+        return EXIT_DONE
+    context.problems(preview.problems, change.shown)
+    context.screen.line(change.nothing)
+    if preview.plan.actions:
+        number = count(len(preview.plan.actions), "action")
+        context.screen.line(f"({number} of earlier changes pending or held: `xsm plan`)", "faint")
+    return EXIT_DONE
+
+
+def _show_preview(context: Context, change: Change, preview: Preview) -> None:
+    screen = context.screen
+    context.problems(preview.problems, change.shown)
+    if preview.changes:
+        show_changes(screen, preview.changes)
+    else:
+        screen.line("Only comments or layout change; the model of the site stays the same.")
+    screen.line()
+    if not change.only_vm:
+        show_plan(screen, preview.plan, preview.unreachable)
+        return
+    mine = [a for a in preview.plan.actions if a.vm == change.only_vm]
+    show_actions(screen, mine)
+    others = len(preview.plan.actions) - len(mine)
+    if others:
+        screen.line(f"({count(others, 'action')} of other VMs: `xsm plan`)", "faint")
+
+
+def _finish(
+    context: Context, preview: Preview, applied: Applied, change: Change, manner: Manner
+) -> int:
+    screen = context.screen
+    if not context.json:
+        new = tuple(p for p in applied.problems if p not in preview.problems)
+        context.problems(new, change.shown)
+        screen.line(f"Committed {short(applied.revision)}.", "good")
+    progress = None
+    if manner.wait:
+        try:
+            progress = follow(
+                context.client, None if context.json else screen, applied.revision, manner.timeout_s
+            )
+        except KeyboardInterrupt:
+            screen.warn(
+                f"interrupted: {short(applied.revision)} is committed, and the hosts go on with it"
+            )
+            return EXIT_INTERRUPTED
+    if context.json:
+        context.show(
+            Outcome(
+                True, applied.revision, applied.changes, applied.problems, preview.plan, progress
+            )
+        )
+    elif progress:
+        show_progress(screen, progress)
+    return EXIT_DONE if progress is None or progress.verdict is Verdict.CONVERGED else EXIT_FAILED

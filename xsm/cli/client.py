@@ -1,0 +1,195 @@
+"""Asking the local xsmd: HTTP/1.1 over its unix socket, answers as the types of `xsm.api.types`.
+
+Decides how a missing or silent xsmd is told to the user. Must not know what the answers mean. Only
+the standard library's http.client, because every command pays for its imports.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from xsm.api.types import (
+    Applied,
+    Command,
+    Event,
+    Invitation,
+    PlanAnswer,
+    Preview,
+    Proposal,
+    Refusal,
+    RevisionInfo,
+    Status,
+    VmStatus,
+    Why,
+)
+from xsm.cli.failures import Failure, Refused, Unreachable
+
+ANSWER_TIMEOUT_S = 60.0  # fresh reports of hosts that don't answer take xsmd some seconds itself
+EVENTS_SILENCE_S = 3600.0  # a followed stream may be quiet for long
+MAX_ANSWER_BYTES = 256 << 20
+MAX_EVENT_BYTES = 1 << 20
+MAX_REFUSAL_BYTES = 16 << 20  # a refused site may have thousands of problems
+MAX_SOCKET_PATH_BYTES = 107  # sun_path of Linux, less the closing NUL
+
+T = TypeVar("T")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """http.client over AF_UNIX."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self.path = path
+
+    def connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self.timeout)
+            sock.connect(self.path)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+def why_not_reached(path: str, error: OSError | http.client.HTTPException) -> Unreachable:
+    """The sentence and the hint for one way of not getting an answer."""
+    start = "start it with `systemctl start xsmd`"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Unreachable(f"xsmd is not running on this host (no socket at {path})", start)
+    if isinstance(error, ConnectionRefusedError):
+        return Unreachable(f"xsmd is not running on this host (nobody listens at {path})", start)
+    if isinstance(error, PermissionError):
+        hint = "become root, or join the group that owns the socket"
+        return Unreachable(f"you may not talk to xsmd (no permission for {path})", hint)
+    if isinstance(error, TimeoutError):
+        return Unreachable(f"xsmd did not answer in time at {path}", "see `systemctl status xsmd`")
+    hint = "it may have been stopped; see `systemctl status xsmd`"
+    return Unreachable(f"xsmd broke off the conversation at {path}: {error or 'no answer'}", hint)
+
+
+class Client:
+    """One xsmd, by the path of its socket. Every method raises `Failure` with a clear sentence."""
+
+    def __init__(self, socket_path: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        if len(socket_path.encode()) > MAX_SOCKET_PATH_BYTES:
+            raise Unreachable(
+                f"the socket path is longer than {MAX_SOCKET_PATH_BYTES} bytes: {socket_path}",
+                "unix sockets can't have longer ones; use a shorter path or a symbolic link to it",
+            )
+        self.socket_path = socket_path
+        self.timeout_s = timeout_s
+
+    def status(self) -> Status:
+        return self._get("/v1/status", Status)
+
+    def plan(self) -> PlanAnswer:
+        return self._get("/v1/plan", PlanAnswer)
+
+    def vms(self) -> tuple[VmStatus, ...]:
+        return self._get("/v1/vms", tuple[VmStatus, ...])
+
+    def history(self, limit: int, vm: str = "") -> tuple[RevisionInfo, ...]:
+        query: dict[str, str | int] = {"limit": limit}
+        if vm:
+            query["vm"] = vm
+        return self._get("/v1/history?" + urlencode(query), tuple[RevisionInfo, ...])
+
+    def revision(self, revision: str) -> RevisionInfo:
+        return self._get("/v1/revision/" + quote(revision, safe=""), RevisionInfo)
+
+    def files(self, revision: str = "") -> dict[str, bytes]:
+        """One revision's tree; "" for the present head."""
+        query = "?" + urlencode({"revision": revision}) if revision else ""
+        return self._get("/v1/files" + query, dict[str, bytes])  # msgspec reads base64 into bytes
+
+    def why(self, vm: str) -> Why:
+        return self._get("/v1/why/" + quote(vm, safe=""), Why)
+
+    def preview(self, proposal: Proposal) -> Preview:
+        return self._post("/v1/preview", proposal, Preview)
+
+    def apply(self, proposal: Proposal) -> Applied:
+        return self._post("/v1/apply", proposal, Applied)
+
+    def preview_command(self, command: Command) -> Preview:
+        return self._post("/v1/preview-command", command, Preview)
+
+    def command(self, command: Command) -> Applied:
+        return self._post("/v1/command", command, Applied)
+
+    def invite(self, name: str) -> Invitation:
+        return self._post("/v1/invite", {"name": name}, Invitation)
+
+    def events(self, since: int, follow: bool) -> Iterator[Event]:
+        """Events after number `since`, oldest first; with `follow` until xsmd ends the stream."""
+        query: dict[str, int] = {"since": since}
+        if follow:
+            query["follow"] = 1
+        timeout_s = EVENTS_SILENCE_S if follow else self.timeout_s
+        with closing(UnixConnection(self.socket_path, timeout_s)) as connection:
+            try:
+                answer = self._send(connection, "GET", "/v1/events?" + urlencode(query))
+                while line := answer.readline(MAX_EVENT_BYTES):
+                    if line.strip():
+                        yield self._decode(line, Event)
+            except (OSError, http.client.HTTPException) as error:
+                raise why_not_reached(self.socket_path, error) from None
+
+    def _get(self, path: str, kind: type[T]) -> T:
+        return self._ask("GET", path, None, kind)
+
+    def _post(self, path: str, body: object, kind: type[T]) -> T:
+        return self._ask("POST", path, msgspec.json.encode(body), kind)
+
+    def _ask(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
+        with closing(UnixConnection(self.socket_path, self.timeout_s)) as connection:
+            try:
+                content = self._send(connection, method, path, body).read(MAX_ANSWER_BYTES + 1)
+            except (OSError, http.client.HTTPException) as error:
+                raise why_not_reached(self.socket_path, error) from None
+        if len(content) > MAX_ANSWER_BYTES:
+            raise Failure(f"xsmd's answer to {path} is larger than {MAX_ANSWER_BYTES >> 20} MiB")
+        return self._decode(content, kind)
+
+    def _send(
+        self, connection: UnixConnection, method: str, path: str, body: bytes | None = None
+    ) -> http.client.HTTPResponse:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        with suppress(BrokenPipeError, ConnectionResetError):
+            # xsmd may refuse a body half way, which breaks the sending; its reason can be read.
+            connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        if 200 <= answer.status < 300:
+            return answer
+        raise Refused(read_refusal(answer.status, answer.read(MAX_REFUSAL_BYTES)))
+
+    def _decode(self, content: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Failure(
+                f"xsmd's answer can't be understood: {error}",
+                "xsm and xsmd are of different versions, or something else listens at "
+                + self.socket_path,
+            ) from None
+
+
+def read_refusal(status: int, body: bytes) -> Refusal:
+    """What xsmd gave as its reason; something readable even when the body is none of ours."""
+    try:
+        return msgspec.json.decode(body, type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        code = "unknown" if status == 404 else "failed"
+        text = body[:200].decode("utf-8", "replace").strip()
+        return Refusal(code, f"xsmd answered with HTTP status {status}: {json.dumps(text)}")

@@ -1,0 +1,103 @@
+"""`xsm events`: what happened, and with --follow what happens now."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from xsm.api.types import Event
+from xsm.cli.command import command as site_command
+from xsm.cli.context import Context, pass_context
+from xsm.cli.failures import Unreachable
+from xsm.cli.names import VmName
+from xsm.cli.screen import Cell
+from xsm.cli.texts import clock
+
+DEFAULT_LIMIT = 50
+MAX_RECONNECTS = 30  # in a row; xsmd may be restarted while somebody watches
+RECONNECT_WAIT_S = 1.0
+
+KIND_STYLE = {
+    "revision": "move",
+    "action": "new",
+    "claim": "faint",
+    "member": "care",
+    "drift": "care",
+    "checkout": "care",
+    "migration": "move",
+}
+
+
+@site_command(
+    "events",
+    short_help="What happened, and what happens now.",
+    examples=("xsm events --follow", "xsm events --vm vm1 -n 10", "xsm events -f -o json"),
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--vm", type=VmName(), metavar="VM", default="", help="Only events of this VM.")
+@click.option(
+    "-n",
+    "limit",
+    type=click.IntRange(0),
+    default=DEFAULT_LIMIT,
+    show_default=True,
+    metavar="N",
+    help="How many of the past ones.",
+)
+@click.option("--since", type=click.IntRange(0), default=0, metavar="SEQ", help="After this one.")
+@pass_context
+def command(context: Context, follow: bool, vm: str, limit: int, since: int) -> None:
+    """What happened on this site as this host knows it, oldest first. With -o json one event a
+    line.
+    """
+    last = since
+    past = []
+    for event in context.client.events(since, follow=False):
+        last = max(last, event.seq)
+        if vm in ("", event.vm):
+            past.append(event)
+    _show(context, past[-limit:] if limit else [])
+    if follow:
+        _follow(context, vm, last)
+
+
+def _follow(context: Context, vm: str, last: int) -> None:
+    """Stream what comes; a broken stream goes on after the last event that was seen."""
+    failures = 0
+    while True:
+        try:
+            for event in context.client.events(last, follow=True):
+                failures = 0
+                if event.seq <= last:
+                    continue
+                last = event.seq
+                if vm in ("", event.vm):
+                    _show(context, [event])
+            failure: Unreachable | None = None
+        except Unreachable as error:
+            failure = error
+        failures += 1
+        if failures > MAX_RECONNECTS:
+            raise failure or Unreachable("xsmd ends the stream of events again and again")
+        if failures == 1:
+            context.screen.warn("(xsmd ended the stream; connecting again)", "faint")
+        time.sleep(RECONNECT_WAIT_S)
+
+
+def _show(context: Context, events: list[Event]) -> None:
+    if context.json:
+        for event in events:
+            context.show_line(event)
+        return
+    context.screen.bare_rows([event_row(event) for event in events])
+    context.screen.out.flush()
+
+
+def event_row(event: Event) -> list[Cell | str]:
+    return [
+        Cell(clock(event.at), "faint"),
+        event.host,
+        Cell(f"{event.kind:9}", KIND_STYLE.get(event.kind, "")),
+        f"{event.vm}: {event.message}" if event.vm else event.message,
+    ]

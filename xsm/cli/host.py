@@ -1,0 +1,99 @@
+"""`xsm host drain|resume|forget|list`: what hosts may do for the site."""
+
+from __future__ import annotations
+
+import click
+
+from xsm.api.types import Command, Verb
+from xsm.cli.carry_out import Manner, manner_options
+from xsm.cli.command import command as site_command
+from xsm.cli.context import Context, pass_context
+from xsm.cli.hosts import show_hosts
+from xsm.cli.names import host_argument
+from xsm.cli.power import message_option
+from xsm.cli.small_edit import run_command
+
+
+@click.group("host", short_help="Drain, resume, forget or list hosts.")
+def command() -> None:
+    """Drain, resume, forget or list hosts."""
+
+
+@site_command("list", short_help="The same as `xsm hosts`.")
+@pass_context
+def list_hosts(context: Context) -> None:
+    """The hosts: hypervisor, VMs, memory in all and free, and what is wrong with them."""
+    show_hosts(context)
+
+
+@site_command("drain", short_help="Let a host run no VMs.", examples=("xsm host drain dmz02",))
+@host_argument()
+@message_option
+@manner_options
+@pass_context
+def drain(context: Context, host: str, message: str, manner: Manner) -> int:
+    """Let HOST run no VMs: floating ones move elsewhere; pinned ones are held until DOM0 changes.
+
+    Asks when a VM has to be stopped for it.
+    """
+    command = Command(Verb.DRAIN, host=host, message=message)
+    return run_command(
+        context,
+        command,
+        manner,
+        f"Drain {host}?",
+        nothing=f"{host} is drained already.",
+    )
+
+
+@site_command("resume", short_help="Let a drained host run VMs again.")
+@host_argument()
+@message_option
+@manner_options
+@pass_context
+def resume(context: Context, host: str, message: str, manner: Manner) -> int:
+    """Let a drained HOST run VMs again."""
+    command = Command(Verb.UNDRAIN, host=host, message=message)
+    return run_command(
+        context,
+        command,
+        manner,
+        f"Let {host} run VMs again?",
+        nothing=f"{host} is not drained.",
+    )
+
+
+@site_command("forget", short_help="Take a host out of the site for good.")
+@host_argument()
+@click.option(
+    "--sure",
+    is_flag=True,
+    help="My word that HOST is off and stays off: its VMs may be started elsewhere.",
+)
+@message_option
+@manner_options
+@pass_context
+def forget(
+    context: Context,
+    host: str,
+    sure: bool,
+    message: str,
+    manner: Manner,
+) -> int:
+    """Take HOST out of the site for good: it is no member any more and its vote doesn't count.
+
+    With --sure you vouch that its VMs run no more. If that is wrong, a VM may run twice.
+    """
+    command = Command(Verb.FORGET, host=host, message=message, sure=sure)
+    vouched = f" You vouch that {host} is off and none of its VMs runs." if sure else ""
+    return run_command(
+        context,
+        command,
+        manner,
+        f"Forget {host} for good?{vouched}",
+        always_ask=True,
+    )
+
+
+for _command in (drain, resume, forget, list_hosts):
+    command.add_command(_command)

@@ -1,0 +1,68 @@
+"""`xsm hosts`: what each host can carry, what it carries, and how fresh that knowledge is."""
+
+from __future__ import annotations
+
+from xsm.api.types import MemberStatus, PlanAnswer, Status
+from xsm.cli.command import command as site_command
+from xsm.cli.context import Context, pass_context
+from xsm.cli.screen import Cell, Column
+from xsm.cli.status import REACH_STYLE
+from xsm.cli.texts import short
+from xsm.plan.observed import ACTIVE, HostReport
+
+COLUMNS = (
+    Column("HOST"),
+    Column("STATE"),
+    Column("HYPERVISOR", drop=3),
+    Column("VMS", right=True),
+    Column("CPUS", right=True, drop=4),
+    Column("MEMORY MIB", right=True, drop=2),
+    Column("FREE MIB", right=True),
+    Column("REVISION", drop=5),
+    Column("REMARK"),
+)
+
+
+@site_command("hosts", short_help="The hosts and what they have left.")
+@pass_context
+def command(context: Context) -> None:
+    """The hosts: hypervisor, VMs, memory in all and free, and what is wrong with them."""
+    show_hosts(context)
+
+
+def show_hosts(context: Context) -> None:
+    """The table, or as JSON the members and their reports."""
+    status = context.client.status()
+    answer = context.client.plan()
+    if context.json:
+        context.show({"members": status.members, "reports": answer.reports})
+        return
+    context.screen.table(COLUMNS, [_row(member, answer, status) for member in status.members])
+
+
+def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell | str]:
+    report = answer.reports.get(member.name)
+    facts = report.facts if report else None
+    error = answer.unreachable.get(member.name, "") or member.error
+    if report and not error:
+        error = report.error
+    remarks = ["drained"] if member.drained else []
+    remarks += [error] if error else []
+    remarks += [f"frozen: {report.frozen}"] if report and report.frozen else []
+    behind = bool(member.revision) and member.revision != status.revision
+    return [
+        Cell(member.name, "name"),
+        Cell(str(member.reach), REACH_STYLE[member.reach]),
+        f"{facts.kind} {facts.version}" if facts else "-",
+        str(running(report)) if report and facts else "-",
+        str(facts.cpus) if facts else "-",
+        str(facts.memory_mib) if facts else "-",
+        str(facts.free_memory_mib) if facts else "-",
+        Cell(short(member.revision), "care" if behind else ""),
+        Cell(", ".join(remarks), "bad" if error else "care"),
+    ]
+
+
+def running(report: HostReport) -> int:
+    """How many domains hold memory there, foreign ones too."""
+    return sum(1 for domain in report.domains if domain.state in ACTIVE)

@@ -1,0 +1,32 @@
+"""`xsm invite NAME`: a token with which one host may join, and the command to run there."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from xsm.cli.command import command as site_command
+from xsm.cli.context import Context, pass_context
+from xsm.cli.texts import date
+
+
+@site_command(
+    "invite", short_help="Make a token with which a host may join.", examples=("xsm invite dmz05",)
+)
+@click.argument("name")
+@pass_context
+def command(context: Context, name: str) -> None:
+    """Make a token with which the host NAME may join this site, once.
+
+    Prints the command to run on that host. Whoever has the token can join: pass it on safely.
+    """
+    invitation = context.client.invite(name)
+    if context.json:
+        context.show(invitation)
+        return
+    context.screen.warn(f"Good once, until {date(invitation.expires)}. Run this on {name}:")
+    context.screen.raw(
+        f"xsm join {shlex.quote(invitation.token)} --name {shlex.quote(name)}"
+        f" --address ADDRESS_OF_{name.upper().replace('-', '_').replace('.', '_')}"
+    )

@@ -1,0 +1,101 @@
+"""`xsm migrate, start, stop, pause, resume, restart`: one VM each, as edits of the site."""
+
+from __future__ import annotations
+
+import click
+
+from xsm.api.types import Command, Verb
+from xsm.cli.carry_out import Manner, manner_options
+from xsm.cli.command import command as site_command
+from xsm.cli.context import Context, pass_context
+from xsm.cli.names import host_argument, vm_argument
+from xsm.cli.small_edit import run_command
+
+message_option = click.option(
+    "-m", "--message", default="", metavar="MSG", help="Why; kept in the history."
+)
+
+
+@site_command(
+    "migrate", short_help="Move a VM to another host.", examples=("xsm migrate vm1 dmz02",)
+)
+@vm_argument()
+@host_argument("to")
+@message_option
+@manner_options
+@pass_context
+def migrate(context: Context, vm: str, to: str, message: str, manner: Manner) -> int:
+    """Move VM to HOST: changes its DOM0, or where the site has placed it when it floats.
+
+    Asks when the VM has to be stopped for it.
+    """
+    command = Command(Verb.MIGRATE, vm=vm, to=to, message=message)
+    return run_command(
+        context, command, manner, f"Move {vm} to {to}?", nothing=f"{vm} belongs on {to} already."
+    )
+
+
+@site_command("start", short_help="Start a VM.")
+@vm_argument()
+@message_option
+@manner_options
+@pass_context
+def start(context: Context, vm: str, message: str, manner: Manner) -> int:
+    """Start VM, and keep it running."""
+    command = Command(Verb.START, vm=vm, message=message)
+    return run_command(context, command, manner, f"Start {vm}?", nothing=f"{vm} is to run already.")
+
+
+@site_command("stop", short_help="Shut a VM down.")
+@vm_argument()
+@message_option
+@manner_options
+@pass_context
+def stop(context: Context, vm: str, message: str, manner: Manner) -> int:
+    """Shut VM down, and keep it off."""
+    command = Command(Verb.STOP, vm=vm, message=message)
+    return run_command(
+        context,
+        command,
+        manner,
+        f"Shut {vm} down?",
+        always_ask=True,
+        nothing=f"{vm} is to be off already.",
+    )
+
+
+@site_command("pause", short_help="Pause a VM.")
+@vm_argument()
+@message_option
+@manner_options
+@pass_context
+def pause(context: Context, vm: str, message: str, manner: Manner) -> int:
+    """Pause VM: it keeps its memory and gets no CPU time."""
+    command = Command(Verb.PAUSE, vm=vm, message=message)
+    return run_command(
+        context, command, manner, f"Pause {vm}?", nothing=f"{vm} is to be paused already."
+    )
+
+
+@site_command("resume", short_help="Let a paused VM go on.")
+@vm_argument()
+@message_option
+@manner_options
+@pass_context
+def resume(context: Context, vm: str, message: str, manner: Manner) -> int:
+    """Let a paused VM go on."""
+    command = Command(Verb.RESUME, vm=vm, message=message)
+    return run_command(
+        context, command, manner, f"Let {vm} go on?", nothing=f"{vm} is not to be paused."
+    )
+
+
+@site_command("restart", short_help="Restart a VM; pending changes apply.")
+@vm_argument()
+@message_option
+@manner_options
+@pass_context
+def restart(context: Context, vm: str, message: str, manner: Manner) -> int:
+    """Shut VM down and start it anew, so that changes of its definition take effect."""
+    command = Command(Verb.RESTART, vm=vm, message=message)
+    return run_command(context, command, manner, f"Restart {vm}?", always_ask=True)

@@ -1,0 +1,101 @@
+"""A folder of the user's as a `Proposal`: its files, and which revision they were edited from.
+
+Decides the base of an edit. Must not send or show anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+from collections.abc import Callable
+
+from xsm.api.types import Proposal
+from xsm.cli.client import Client
+from xsm.cli.failures import Refused
+from xsm.edge.folder import CONFIGS, Folder
+from xsm.site.document import SITE_FILES, Files
+
+BASE_SEARCH = 20  # own commits on top of a pulled one that we look through
+GIT_TIMEOUT_S = 10.0
+
+
+def proposal(
+    folder: Folder, client: Client, *, message: str = "", restart: tuple[str, ...] = ()
+) -> Proposal:
+    """The folder as an edit of the site.
+
+    With a known base (the folder is a clone of the site) a config that is gone from the folder goes
+    from the site, too. Without one, configs that the folder doesn't have stay as they are.
+    """
+    base = known_base(folder.root, client)
+    files = folder.proposed()
+    return Proposal(
+        files={path: base64.b64encode(files[path]).decode() for path in sorted(files)},
+        base=base,
+        remove=removed(files, client.files(base), bool(base)),
+        message=message,
+        restart=restart,
+    )
+
+
+def removed(files: Files, before: Files, cloned: bool) -> tuple[str, ...]:
+    """Paths of `before` that the edit deletes: the site file of the other format, and a clone's
+    lost configs.
+    """
+    gone = [path for path in SITE_FILES if path in before and path not in files]
+    if cloned:
+        gone += [p for p in before if p.startswith(CONFIGS + "/") and p not in files]
+    return tuple(sorted(gone))
+
+
+def known_base(root: str, client: Client) -> str:
+    """The newest commit of the folder's git work tree that the site knows; "": none."""
+    for commit in own_commits(root):
+        try:
+            return client.revision(commit).id
+        except Refused as refused:
+            if refused.code != "unknown":
+                raise
+    return ""
+
+
+def own_commits(root: str) -> tuple[str, ...]:
+    """HEAD of the git work tree at `root` and its first parents; () when `root` isn't the top of
+    one.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if not top or os.path.realpath(top) != os.path.realpath(root):
+        return ()
+    listed = _git(root, "rev-list", "--first-parent", f"--max-count={BASE_SEARCH}", "HEAD")
+    return tuple(listed.split())
+
+
+def _git(root: str, *arguments: str) -> str:
+    """Output of one git command without its newline; "" when git can't say."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", root, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""  # no git, no work tree, no commit yet, not ours: all mean that there is no base
+    return done.stdout.strip()
+
+
+def differs(folder: Folder, client: Client) -> Callable[[], bool]:
+    """Asks whether applying the folder would change any byte of the head's files."""
+
+    def answer() -> bool:
+        head = client.files()
+        files = folder.proposed()
+        return any(head.get(path) != content for path, content in files.items()) or bool(
+            removed(files, head, False)
+        )
+
+    return answer

@@ -1,0 +1,31 @@
+"""Running a `Command` of the API: the small edits that the site makes for the user."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xsm.api.types import Command
+from xsm.cli.carry_out import Change, Manner, carry_out
+from xsm.cli.context import Context
+
+
+def run_command(
+    context: Context,
+    command: Command,
+    manner: Manner,
+    question: str,
+    *,
+    always_ask: bool = False,
+    nothing: str = "",
+) -> int:
+    """Preview the command, ask where it is disruptive, do it, follow it. The exit code."""
+    client = context.client
+    change = Change(
+        preview=lambda: client.preview_command(command),
+        apply=lambda head: client.command(replace(command, expect=head)),
+        question=question,
+        always_ask=always_ask,
+        only_vm=command.vm,
+        nothing=nothing or "Nothing to change: it is so already.",
+    )
+    return carry_out(context, change, manner)
