@@ -28,11 +28,14 @@ lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host
 	$(BIN)/python tools/check_no_registry_hosts.py
 	$(BIN)/python tools/make_docs.py --check
 	@if [[ -f tools/make_schemas.py ]]; then set -x; $(BIN)/python tools/make_schemas.py --check; fi
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run tools/*.sh; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tools/*.sh; fi
 
 format: setup ## let ruff put the layout right
 	$(BIN)/ruff check --fix $(LINTED)
 	$(BIN)/ruff format $(LINTED)
+
+install: setup ## install on this host for systemd: /opt/xsm, xsm and xsmd in /usr/local/bin (root)
+	@tools/install.sh
 
 docs: setup ## write the docs' tables and the schemas anew from xsm/site/fields.py
 	$(BIN)/python tools/make_docs.py
@@ -48,4 +51,4 @@ clean: ## remove what the other targets made
 	rm -rf .venv *.egg-info build dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test lint format docs lock check-fresh clean
+.PHONY: help setup demo test lint format install docs lock check-fresh clean

@@ -6,6 +6,7 @@
 # PYTHON=/path/to/python3 chooses the interpreter. XSM_SETUP_APT=no forbids apt.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tools/find_python.sh
 
 readonly VENV=.venv
 readonly STAMP=$VENV/xsm-setup.stamp
@@ -19,7 +20,7 @@ die() {
 
 # The state that .venv must be of: the lock, the project's own metadata and this script.
 fingerprint() {
-    { cat "$LOCK" pyproject.toml tools/setup.sh && pwd; } | sha256sum | cut -d' ' -f1
+    { cat "$LOCK" pyproject.toml tools/setup.sh tools/find_python.sh && pwd; } | sha256sum | cut -d' ' -f1
 }
 
 up_to_date() {
@@ -31,26 +32,6 @@ up_to_date() {
 
 # libvirtd lives in /usr/sbin, which an ordinary user's PATH on Debian lacks.
 has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
-
-python_fits() {
-    "$1" - >/dev/null 2>&1 <<'PY'
-import ensurepip, os, sys, sysconfig, venv
-fits = sys.version_info >= (3, 11) and os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h"))
-sys.exit(0 if fits else 1)
-PY
-}
-
-# The system's own python3 comes first: a daemon that systemd starts can't always read a user's pyenv.
-find_python() {
-    local candidate
-    for candidate in ${PYTHON:+"$PYTHON"} /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
-        if python_fits "$candidate"; then
-            command -v "$candidate"
-            return 0
-        fi
-    done
-    return 1
-}
 
 system_ready() { [[ -z $(missing_packages) ]]; }
 
