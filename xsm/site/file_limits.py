@@ -1,0 +1,39 @@
+"""How much a site file may hold; decides when a file is refused without being looked at further.
+
+Must not know what the file says. Every bound is here, so that they can be read, and tested, together.
+"""
+
+from __future__ import annotations
+
+MIB = 1024 * 1024
+
+MAX_XML_BYTES = 8 * MIB
+"""Size of a site.xml: about 45,000 VMs, read in about 2 s."""
+
+MAX_YAML_BYTES = 4 * MIB
+"""Size of a site.yaml: about 30,000 VMs. Lower than XML's because the YAML parser is pure Python."""
+
+MAX_DEPTH = 8
+"""Levels of elements or of YAML collections. A site file needs 4, and 6."""
+
+MAX_STRAY_EVENTS = 2_000
+"""Parser events spent on the value of one unknown YAML key before the file is given up."""
+
+MAX_PROBLEMS = 100
+"""Problems of one file that are reported; a reader stops there."""
+
+MAX_REPAIRS = 20
+"""Missing or wrong end tags that a reading looks past in order to report what else is wrong."""
+
+MAX_REPAIR_BYTES = 256 * 1024
+"""Files above this size are not looked past their first syntax error: each look reads the file again."""
+
+MAX_VALUE_CHARS = 1_000
+"""Length of one value. Anything longer is refused before it is parsed or quoted in a message."""
+
+MAX_VCPUS = 4_096
+MAX_MEMORY_MIB = 64 * 1024 * 1024
+"""64 TiB."""
+MAX_CPU_WEIGHT = 65_535
+"""Xen's credit scheduler takes 1..65535."""
+MAX_APART_TAGS = 32
