@@ -1,0 +1,373 @@
+"""What the daemon answers: the `Control` behind the routes.
+
+Decides nothing about VMs: it asks the peer, the repository and the other hosts, and puts their words together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+import xsm
+from xsm.api import editing, views
+from xsm.api.control import Caller, Refused
+from xsm.api.editing import Ready, ready_document, refused
+from xsm.api.enrolling import Enrolling
+from xsm.api.types import (
+    Applied,
+    Command,
+    Event,
+    Invitation,
+    JoinAnswer,
+    JoinRequest,
+    PlanAnswer,
+    Preview,
+    Proposal,
+    RevisionInfo,
+    Status,
+    Verb,
+    VmStatus,
+    Why,
+)
+from xsm.edge import story
+from xsm.edge.repository import PackRefused
+from xsm.edge.revisions import Moved
+from xsm.edge.transport import PeerRefused, PeerUnreachable
+from xsm.peer.commands import CommandRefused
+from xsm.peer.contacts import Reach
+from xsm.peer.edit import Surroundings
+from xsm.peer.events import Head, HeadChanged, Received
+from xsm.peer.messages import Hello, Malformed, decode
+from xsm.plan.observed import HostReport
+from xsm.plan.planner import plan
+from xsm.plan.view import View
+from xsm.plan.wanted import wanted
+from xsm.site.document import Document, Files
+from xsm.site.merge import active_conflicts
+from xsm.site.problems import Invalid
+
+if TYPE_CHECKING:
+    from xsm.daemon import Daemon
+
+REPORT_LIMIT_S = 2.0
+"""How long a question waits for another host's report; it goes on without."""
+REPORT_AGE_S = 1.0
+"""A report that is no older is used again, so that many questions at once ask each host only once."""
+
+
+class Answers:
+    """One host's `Control`."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._reports: dict[str, tuple[float, HostReport]] = {}
+        self._editing = asyncio.Lock()
+        self._enrolling = Enrolling(daemon)
+
+    # -- what is known -------------------------------------------------------------------------------------------------
+
+    def _head(self) -> tuple[Head, Document]:
+        head = self._daemon.revisions.head
+        document = ready_document(head)
+        assert head is not None
+        return head, document
+
+    async def _gather(self) -> tuple[dict[str, HostReport], dict[str, str]]:
+        """All members' reports, asked for at once; and why some are missing."""
+        own = self._daemon.peer.own_report()
+        reports = {self._daemon.peer.name: own} if own else {}
+        unreachable: dict[str, str] = {} if own else {self._daemon.peer.name: "has not looked at its hypervisor yet"}
+        others = sorted(m for m in self._daemon.members() if m != self._daemon.peer.name)
+        results = await asyncio.gather(*(self._report(m) for m in others), return_exceptions=True)
+        for member, result in zip(others, results, strict=True):
+            if isinstance(result, HostReport):
+                reports[member] = result
+            elif isinstance(result, PeerUnreachable | PeerRefused | TimeoutError):
+                unreachable[member] = str(result) or f"no answer within {REPORT_LIMIT_S:.0f} s"
+                last = self._reports.get(member)
+                if last is not None:
+                    reports[member] = last[1]
+            elif isinstance(result, BaseException):
+                raise result
+        return reports, unreachable
+
+    async def _report(self, member: str) -> HostReport:
+        last = self._reports.get(member)
+        if last is not None and self._daemon.clock() - last[0] < REPORT_AGE_S:
+            return last[1]
+        async with asyncio.timeout(REPORT_LIMIT_S):
+            report = await self._daemon.client.get_report(self._daemon.members()[member])
+        self._reports[member] = (self._daemon.clock(), report)
+        return report
+
+    async def _around(self) -> Surroundings:
+        reports, unreachable = await self._gather()
+        return Surroundings(reports, unreachable, time.time())
+
+    async def report(self) -> HostReport:
+        """This host's own word, for the other members."""
+        own = self._daemon.peer.own_report()
+        if own is None:
+            raise refused(503, "busy", "the hypervisor was not looked at yet", "ask again in a second")
+        return own
+
+    async def reports(self, fresh: bool) -> Mapping[str, HostReport]:
+        if fresh:
+            self._reports.clear()
+        reports, _ = await self._gather()
+        return reports
+
+    async def status(self) -> Status:
+        daemon, peer = self._daemon, self._daemon.peer
+        head = daemon.revisions.head
+        document = head.document if head else None
+        reports, _ = await self._gather()
+        now = daemon.clock()
+        alive = [r for m, r in sorted(reports.items()) if peer.contacts.reach(m, len(peer.members), now) is Reach.ALIVE]
+        pending = tuple(line for r in alive for line in r.pending)
+        held = tuple(line for r in alive for line in r.held)
+        commit = await daemon.revisions.call(lambda repository: repository.commit(head.revision)) if head else None
+        return Status(
+            host=peer.name,
+            site_id=document.state.site_id if document else "",
+            version=xsm.__version__,
+            revision=head.revision if head else "",
+            heads=head.heads if head else (),
+            subject=commit.message.splitlines()[0] if commit and commit.message else "",
+            author=commit.author if commit else "",
+            date=float(commit.date) if commit else 0.0,
+            members=views.members(peer, document, now) if document else (),
+            majority=peer.contacts.majority(peer.members, now),
+            conflicts=active_conflicts(document.site, document.state) if document else (),
+            frozen=peer.frozen,
+            checkout=str(daemon.settings.checkout_dir),
+            checkout_problems=daemon.checkout_problems,
+            converged=bool(alive) and not pending and not held and all(
+                head is not None and r.revision == head.revision and not r.frozen for r in alive
+            ),
+            pending=pending,
+            held=held,
+            notes=tuple(line for r in alive for line in r.notes),
+        )
+
+    async def plan(self) -> PlanAnswer:
+        head, document = self._head()
+        reports, unreachable = await self._gather()
+        view = View(reports, unreachable, time.time(), shutdowns={}, handovers=None)
+        return PlanAnswer(head.revision, plan(wanted(document), document, view), reports, unreachable)
+
+    async def vms(self) -> tuple[VmStatus, ...]:
+        _, document = self._head()
+        answer = await self.plan()
+        return views.vms(wanted(document), answer.reports, answer.unreachable, answer.plan)
+
+    async def why(self, vm: str) -> Why:
+        _, document = self._head()
+        answer = await self.plan()
+        want = wanted(document).by_name.get(vm)
+        commits = await self._daemon.revisions.call(lambda repository: story.touching(repository, vm, limit=20))
+        events = tuple(e for e in self._daemon.events.since(0) if e.vm == vm)[-30:]
+        if want is None and not commits and not events:
+            names = ", ".join(sorted(v.name for v in document.site.vms())[:20])
+            raise refused(404, "unknown", f"the site has and had no VM {vm!r}", f"it has: {names}")
+        register = self._daemon.peer.registers.get(vm)
+        found = views.domains_of(want, document.state.site_id, answer.reports) if want else {}
+        return Why(
+            vm=vm,
+            wanted=views.wanted_story(want, document) if want else ("not in the site file any more",),
+            commits=tuple(commits),
+            claims=views.claim_story(vm, register, self._daemon.peer.name) if register else (),
+            observed=views.observed_story(found, answer.reports, time.time()),
+            events=events,
+            next=tuple(str(a) for a in answer.plan.actions if a.vm == vm),
+        )
+
+    async def history(self, limit: int, vm: str | None) -> tuple[RevisionInfo, ...]:
+        if vm:
+            touching = await self._daemon.revisions.call(lambda r: story.touching(r, vm, limit=limit))
+            return tuple(touching)
+        return tuple(await self._daemon.revisions.call(lambda r: story.log(r, limit=limit)))
+
+    async def revision(self, revision: str) -> RevisionInfo:
+        full = await self._resolve(revision)
+        return await self._daemon.revisions.call(lambda repository: story.revision_info(repository, full))
+
+    async def files(self, revision: str) -> Mapping[str, str]:
+        full = await self._resolve(revision) if revision else self._head()[0].revision
+        files = await self._daemon.revisions.files(full)
+        return {path: base64.b64encode(content).decode() for path, content in sorted(files.items())}
+
+    async def _resolve(self, revision: str) -> str:
+        """The full id of a revision that a person named. Raises `Refused` (404)."""
+        full = await self._daemon.revisions.call(lambda repository: repository.resolve(revision))
+        if full is None:
+            raise refused(404, "unknown", f"no revision {revision!r} here", "`xsm history` lists them")
+        return full
+
+    def events(self, since: int, follow: bool) -> AsyncIterator[Event]:
+        return self._daemon.events.stream(since, follow)
+
+    # -- edits -----------------------------------------------------------------------------------------------------------
+
+    async def _ready_proposal(self, proposal: Proposal) -> tuple[Ready, Surroundings]:
+        head, _ = self._head()
+        files = await self._daemon.revisions.files(head.revision)
+        base_files: Files | None = None
+        if proposal.base and proposal.base != head.revision:
+            base = await self._daemon.revisions.call(lambda repository: repository.resolve(proposal.base))
+            base_files = await self._daemon.revisions.files(base) if base else None
+        around = await self._around()
+        token = f"{int(time.time())}-{head.revision[:8]}"
+        return editing.ready_proposal(proposal, head, files, base_files, around, token), around
+
+    async def preview(self, proposal: Proposal, caller: Caller) -> Preview:
+        try:
+            ready, around = await self._ready_proposal(proposal)
+        except Invalid as error:
+            return editing.preview_problems(self._head()[0], error)
+        return editing.preview(ready, around)
+
+    async def apply(self, proposal: Proposal, caller: Caller) -> Applied:
+        async with self._editing:
+            try:
+                ready, _ = await self._ready_proposal(proposal)
+            except Invalid as error:
+                raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
+            return await self._commit(ready, proposal.expect, proposal.author or caller.author)
+
+    async def _commit(self, ready: Ready, expect: str, author: str) -> Applied:
+        head = ready.head
+        if expect and expect != head.revision:
+            raise refused(409, "moved", f"the site has moved on to {head.revision[:10]} since the plan was made")
+        if not ready.edited.changes:
+            return editing.applied(ready, head.revision)
+        try:
+            new = await self._daemon.revisions.commit(
+                ready.edited.files, head.revision, author, ready.message, int(time.time())
+            )
+        except Moved as error:
+            raise refused(409, "moved", str(error)) from error
+        self._daemon.took_head(new, local=True)
+        return editing.applied(ready, new.revision)
+
+    async def _ready_command(self, command: Command) -> tuple[Ready, Surroundings]:
+        daemon = self._daemon
+        head, document = self._head()
+        files = await daemon.revisions.files(head.revision)
+        old = None
+        if command.verb is Verb.ROLLBACK:
+            old = await daemon.revisions.files(await self._resolve(command.to))
+        around = await self._around()
+        now = daemon.clock()
+        reaches = {m: daemon.peer.contacts.reach(m, len(document.state.members), now) for m in document.state.members}
+        token = f"{int(time.time())}-{head.revision[:8]}"
+        try:
+            intent = editing.intent_of(
+                command, files, document, old, around, reaches, daemon.peer.name, token
+            )
+        except CommandRefused as error:
+            raise refused(409, "conflict", str(error), error.hint) from error
+        return editing.ready_command(command, intent, head, files, around), around
+
+    async def preview_command(self, command: Command, caller: Caller) -> Preview:
+        if command.verb is Verb.ADOPT:
+            return await self._enrolling.preview_adopt(command)
+        try:
+            ready, around = await self._ready_command(command)
+        except Invalid as error:
+            return editing.preview_problems(self._head()[0], error)
+        return editing.preview(ready, around)
+
+    async def command(self, command: Command, caller: Caller) -> Applied:
+        async with self._editing:
+            if command.verb is Verb.ADOPT:
+                return await self._enrolling.adopt(command, caller)
+            try:
+                ready, _ = await self._ready_command(command)
+            except Invalid as error:
+                raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
+            return await self._commit(ready, command.expect, command.author or caller.author)
+
+    # -- git push ----------------------------------------------------------------------------------------------------
+
+    async def hook_pre_receive(self, old: str, new: str, ref: str, environ: Mapping[str, str]) -> None:
+        """Check what somebody pushes, with the same rules as an apply. Raises `Refused`."""
+        if ref != "refs/heads/main":
+            raise refused(409, "conflict", f"{ref} can't be pushed", "the site is the branch main")
+        head, _ = self._head()
+        if old != head.revision:
+            raise refused(409, "moved", "the site has moved on", "`git pull`, then push again")
+        pushed = await self._daemon.revisions.call(lambda r: r.read_quarantined(new, environ))
+        files = await self._daemon.revisions.files(head.revision)
+        from xsm.peer.edit import edit, overlay
+
+        try:
+            gone = tuple(sorted(set(files) - set(pushed)))
+            tree = overlay(files, pushed, tuple(p for p in gone if not p.startswith("state/")))
+            edit(files, head.revision, files, head.revision, tree, await self._around())
+        except Invalid as error:
+            raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
+
+    async def hook_post_receive(self, old: str, new: str, ref: str) -> None:
+        """A push was stored: it is a revision now. Floating VMs that it brings get their place in a commit that follows."""
+        head = await self._daemon.revisions.take((new,))
+        if head is None:
+            return
+        self._daemon.took_head(head, local=True)
+        if head.document is None:
+            return
+        files = await self._daemon.revisions.files(head.revision)
+        from xsm.peer.edit import edit
+
+        edited = edit(files, head.revision, files, head.revision, files, await self._around())
+        if edited.changes:
+            commit = await self._daemon.revisions.call(lambda r: r.commit(new))
+            placed = await self._daemon.revisions.commit(
+                edited.files, head.revision, commit.author, "; ".join(edited.changes), int(time.time())
+            )
+            self._daemon.took_head(placed, local=True)
+
+    # -- peers ---------------------------------------------------------------------------------------------------------
+
+    async def receive_messages(self, sender: str, body: bytes) -> None:
+        try:
+            messages = decode(body)
+        except Malformed as error:
+            raise refused(400, "bad-request", str(error)) from error
+        heads = sorted({h for m in messages if isinstance(m, Hello) for h in m.heads})
+        missing = await self._daemon.revisions.missing(heads) if heads else ()
+        self._daemon.feed(Received(sender, messages, missing))
+
+    async def receive_pack(self, sender: str, heads: tuple[str, ...], pack: bytes) -> tuple[str, ...]:
+        try:
+            head = await self._daemon.revisions.store(pack, heads)
+        except PackRefused as error:
+            raise refused(409, "conflict", str(error)) from error
+        if head is not None:
+            self._daemon.took_head(head, local=False)
+        return await self.heads()
+
+    async def send_pack(self, sender: str, want: tuple[str, ...], have: tuple[str, ...]) -> bytes:
+        missing = await self._daemon.revisions.missing(want)
+        if missing:
+            raise refused(404, "unknown", f"no revision {missing[0][:10]} here")
+        return await self._daemon.revisions.pack(want, have)
+
+    async def heads(self) -> tuple[str, ...]:
+        head = self._daemon.revisions.head
+        return head.heads if head else ()
+
+    # -- new hosts -----------------------------------------------------------------------------------------------------
+
+    async def invite(self, name: str) -> Invitation:
+        return await self._enrolling.invite(name)
+
+    async def join(self, request: JoinRequest) -> JoinAnswer:
+        async with self._editing:
+            return await self._enrolling.join(request)
+
+
+__all__ = ["Answers", "HeadChanged", "Refused"]

@@ -1,0 +1,155 @@
+"""Previews and edits: from a proposal or a command to a plan that people see, and to a commit.
+
+Decides what is answered to whom; the rules of an edit are `peer.edit`'s and `peer.commands`'. A preview changes nothing,
+and what is applied is what was previewed: the head must still be the one that the plan was computed from.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xsm.api.control import Refused
+from xsm.api.types import Applied, Command, Preview, Proposal, Refusal, Verb
+from xsm.peer import commands
+from xsm.peer.commands import CommandRefused, Intent
+from xsm.peer.contacts import Reach
+from xsm.peer.edit import Edited, Overtaken, Surroundings, edit, overlay
+from xsm.peer.events import Head
+from xsm.plan.actions import Plan
+from xsm.plan.observed import HostReport
+from xsm.plan.planner import plan
+from xsm.plan.view import View
+from xsm.plan.wanted import wanted
+from xsm.site.document import Document, Files
+from xsm.site.problems import Invalid
+
+MESSAGE_LIMIT = 10_000
+PATHS_LIMIT = 10_000
+
+
+def refused(status: int, code: str, message: str, hint: str = "", problems: tuple = ()) -> Refused:
+    return Refused(status, Refusal(code, message, hint, problems))
+
+
+def decode_files(files: Mapping[str, str]) -> Files:
+    """The files of a proposal. Raises `Refused` (400) when one is not base64."""
+    if len(files) > PATHS_LIMIT:
+        raise refused(400, "bad-request", f"{len(files)} files in one edit, at most {PATHS_LIMIT}")
+    decoded = {}
+    for path, text in files.items():
+        try:
+            decoded[path] = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise refused(400, "bad-request", f"the content of {path!r} is not base64") from None
+    return decoded
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An edit that may be committed on top of `head`."""
+
+    head: Head
+    edited: Edited
+    message: str
+
+
+def ready_document(head: Head | None) -> Document:
+    if head is None or head.document is None:
+        why = head.problem if head else "this host has no revision yet"
+        raise refused(503, "busy", f"the site's present state can't be read: {why}")
+    return head.document
+
+
+def ready_proposal(
+    proposal: Proposal, head: Head, head_files: Files, base_files: Files | None, around: Surroundings, token: str
+) -> Ready:
+    """Check an `xsm apply`. `base_files`: the files of `proposal.base`, None when it is the head.
+
+    Raises `Invalid`, `Refused`.
+    """
+    document = ready_document(head)
+    base_id = proposal.base if base_files is not None else head.revision
+    base = base_files if base_files is not None else head_files
+    tree = overlay(base, decode_files(proposal.files), proposal.remove)
+    state = None
+    if proposal.restart:
+        try:
+            state = commands.restart(head_files, document, proposal.restart, token).state
+        except CommandRefused as error:
+            raise refused(409, "conflict", str(error), error.hint) from error
+    try:
+        edited = edit(head_files, head.revision, base, base_id, tree, around, state)
+    except Overtaken as error:
+        raise refused(
+            409,
+            "conflict",
+            f"your edit was made from {proposal.base[:10]} and disagrees with what came since: {error}",
+            "`git pull` in the checkout (or `xsm diff`), settle it, and apply again",
+        ) from error
+    message = proposal.message.strip()[:MESSAGE_LIMIT] or _subject(edited)
+    return Ready(head, edited, message)
+
+
+def _subject(edited: Edited) -> str:
+    if not edited.changes:
+        return "No change"
+    more = f" and {len(edited.changes) - 1} more" if len(edited.changes) > 1 else ""
+    return f"{edited.changes[0]}{more}"
+
+
+def intent_of(
+    command: Command, files: Files, document: Document, old: Files | None, around: Surroundings,
+    reaches: Mapping[str, Reach], me: str, token: str,
+) -> Intent:
+    """What a command changes. `old`: the files of the revision that a rollback names. Raises `CommandRefused`."""
+    verb = command.verb
+    if verb is Verb.MIGRATE:
+        return commands.migrate(files, document, command.vm, command.to)
+    if verb in (Verb.START, Verb.STOP, Verb.PAUSE, Verb.RESUME):
+        return commands.set_power(files, document, command.vm, commands.POWER_COMMANDS[verb.value])
+    if verb is Verb.RESTART:
+        return commands.restart(files, document, command.vms or (command.vm,), token)
+    if verb in (Verb.DRAIN, Verb.UNDRAIN):
+        return commands.HOST_COMMANDS[verb.value](files, document, command.host)
+    if verb is Verb.FORGET:
+        name = document.host_name(command.host)
+        report: HostReport | None = around.reports.get(name)
+        alive = reaches.get(name) is Reach.ALIVE and name not in around.unreachable
+        return commands.forget(files, document, command.host, report, alive, command.sure, me)
+    if verb is Verb.RESOLVE:
+        return commands.resolve(files, document, command.vm)
+    if verb is Verb.ROLLBACK and old is not None:
+        return commands.rollback(files, document, old, command.to)
+    raise CommandRefused(f"{verb} is not a command of this kind")
+
+
+def ready_command(command: Command, intent: Intent, head: Head, head_files: Files, around: Surroundings) -> Ready:
+    """Check a command's edit. Raises `Invalid`."""
+    around = Surroundings(around.reports, around.unreachable, around.now, intent.moving)
+    edited = edit(head_files, head.revision, head_files, head.revision, intent.files, around, intent.state)
+    return Ready(head, edited, command.message.strip()[:MESSAGE_LIMIT] or intent.message)
+
+
+def preview(ready: Ready, around: Surroundings) -> Preview:
+    """What would happen: the plan for the edited document, from what is observed now."""
+    view = View(around.reports, around.unreachable, around.now, shutdowns={}, handovers=None)
+    document = ready.edited.document
+    return Preview(
+        head=ready.head.revision,
+        changes=ready.edited.changes,
+        plan=plan(wanted(document), document, view),
+        problems=ready.edited.warnings,
+        unreachable=around.unreachable,
+    )
+
+
+def preview_problems(head: Head, error: Invalid) -> Preview:
+    """The preview of an edit that can't be applied."""
+    return Preview(head=head.revision, changes=(), plan=Plan(), problems=error.problems)
+
+
+def applied(ready: Ready, revision: str) -> Applied:
+    return Applied(revision, ready.edited.changes, ready.edited.warnings)

@@ -1,0 +1,167 @@
+"""What `xsm status`, `vms`, `why` show, made from the document, the reports and the peer's state.
+
+Decides only what is shown. No I/O: `answers.py` gathers the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xsm.api.types import MemberStatus, VmStatus
+from xsm.peer.machine import Peer
+from xsm.peer.register import Register
+from xsm.plan.actions import Plan
+from xsm.plan.observed import ACTIVE, Domain, HostReport
+from xsm.plan.wanted import Wanted, WantedVM
+from xsm.site.document import Document
+
+
+def members(peer: Peer, document: Document, now: float) -> tuple[MemberStatus, ...]:
+    """All members as this host sees them, by name."""
+    shown = []
+    for name, member in sorted(document.state.members.items()):
+        heard = peer.contacts.heard_at.get(name)
+        myself = name == peer.name
+        own = peer.head.revision if peer.head else ""
+        shown.append(
+            MemberStatus(
+                name=name,
+                address=member.address,
+                url=member.url,
+                reach=peer.contacts.reach(name, len(document.state.members), now),
+                seen_s=0.0 if myself else None if heard is None else round(now - heard, 1),
+                revision=own if myself else peer.contacts.revisions.get(name, ""),
+                drained=name in document.state.drained,
+                myself=myself,
+                error=peer.contacts.errors.get(name, ""),
+            )
+        )
+    return tuple(shown)
+
+
+def domains_of(want: WantedVM, site_id: str, reports: Mapping[str, HostReport]) -> dict[str, Domain]:
+    """Host -> the domain there that is the VM: it carries the site's tag and the VM's UUID or name."""
+    found = {}
+    for host, report in sorted(reports.items()):
+        for domain in report.domains:
+            ours = domain.tag is not None and domain.tag.site_id == site_id
+            if ours and (domain.uuid == want.uuid or (domain.tag and domain.tag.vm == want.name)):
+                found[host] = domain
+    return found
+
+
+def vms(
+    wanted: Wanted, reports: Mapping[str, HostReport], unreachable: Mapping[str, str], plan: Plan
+) -> tuple[VmStatus, ...]:
+    """Every VM of the site, wanted and observed side by side; then foreign domains."""
+    pending: dict[str, list[str]] = {}
+    for action in plan.actions:
+        pending.setdefault(action.vm, []).append(str(action))
+    shown = [
+        _vm(w, domains_of(w, wanted.site_id, reports), unreachable, tuple(pending.get(name, ())))
+        for name, w in sorted(wanted.by_name.items())
+    ]
+    for host, report in sorted(reports.items()):
+        for domain in report.domains:
+            if domain.tag is None or domain.tag.site_id != wanted.site_id:
+                shown.append(_foreign(host, domain))
+    return tuple(shown)
+
+
+def _vm(
+    want: WantedVM, found: Mapping[str, Domain], unreachable: Mapping[str, str], pending: tuple[str, ...]
+) -> VmStatus:
+    running = tuple(h for h, d in found.items() if d.state in ACTIVE)
+    shown = next((found[h] for h in (*running, *found)), None)
+    state = str(shown.state) if shown else "unknown" if want.host in unreachable else "absent"
+    return VmStatus(
+        name=want.name,
+        set_name=want.vm.set_name,
+        config=want.vm.config,
+        uuid=want.uuid,
+        mac=want.mac,
+        ip=want.vm.ip or "",
+        pinned=want.pinned,
+        wanted_host=want.host or "",
+        wanted_power=str(want.vm.power),
+        observed_hosts=tuple(found),
+        running_on=running,
+        state=state,
+        vcpus=want.vm.vcpus,
+        memory_mib=want.vm.memory_mib,
+        observed_vcpus=shown.vcpus if shown else None,
+        observed_memory_mib=shown.memory_mib if shown else None,
+        pending=pending,
+    )
+
+
+def _foreign(host: str, domain: Domain) -> VmStatus:
+    return VmStatus(
+        name=domain.name,
+        set_name="",
+        config="",
+        uuid=domain.uuid,
+        mac=domain.mac or "",
+        ip="",
+        pinned=False,
+        wanted_host="",
+        wanted_power="",
+        observed_hosts=(host,),
+        running_on=(host,) if domain.state in ACTIVE else (),
+        state=str(domain.state),
+        vcpus=domain.vcpus,
+        memory_mib=domain.memory_mib,
+        observed_vcpus=domain.vcpus,
+        observed_memory_mib=domain.memory_mib,
+        foreign=True,
+    )
+
+
+def wanted_story(want: WantedVM, document: Document) -> tuple[str, ...]:
+    """What the site wants of one VM, and where that is written."""
+    vm = want.vm
+    where = f"{document.site_path}:{vm.line}"
+    placed = (
+        f"on {want.host}, which the site file says ({where})"
+        if want.pinned
+        else f"on {want.host}, where the site placed it (no DOM0 in {where})"
+        if want.host
+        else f"nowhere yet: no host has room for it (no DOM0 in {where})"
+    )
+    lines = [
+        f"{vm.power}, {placed}",
+        f"{vm.vcpus} VCPUs, {vm.memory_mib} MiB, config {want.config.path}, set {vm.set_name}",
+        f"UUID {want.uuid}, MAC {want.mac}; migration {vm.migration}, drift {vm.drift}",
+    ]
+    lines += [
+        f"HELD by a conflict over {c.what}: shown {c.shown}, the other edit said {c.other} "
+        f"(`xsm resolve {vm.name}` settles it as shown)"
+        for c in want.conflicts
+    ]
+    return tuple(lines)
+
+
+def claim_story(vm: str, register: Register, me: str) -> tuple[str, ...]:
+    """What this host's vote file says of a VM."""
+    if not register.voted:
+        return (f"{me} has never voted for a claim of it",)
+    lines = [f"epoch {register.voted}: {me} voted for {register.claimant}"]
+    if register.held:
+        lines.append(f"{me} holds epoch {register.held}: a majority voted for it and every earlier claimant let go")
+    if register.bar:
+        lines.append(f"{me} will not start it under an epoch below {register.bar}")
+    others = sorted(register.claimants - {register.claimant})
+    if others:
+        lines.append(f"earlier claimants not known to have let go: {', '.join(others)}")
+    return tuple(lines)
+
+
+def observed_story(found: Mapping[str, Domain], reports: Mapping[str, HostReport], now: float) -> tuple[str, ...]:
+    """Where the VM's domains are. `now`: wall clock."""
+    if not found:
+        return (f"no domain of it on {', '.join(sorted(reports)) or 'any host that answers'}",)
+    return tuple(
+        f"{host}: {d.state}, {d.memory_mib} MiB, {d.vcpus} VCPUs"
+        f"{'' if d.persistent else ', not persistent'} (seen {max(0.0, now - reports[host].at):.0f} s ago)"
+        for host, d in found.items()
+    )

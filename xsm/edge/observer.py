@@ -1,0 +1,147 @@
+"""The connection to this host's hypervisor: looking at it, acting on it, finding it again after it was gone.
+
+Decides when to look (one look at a time, requests meanwhile make one more follow) and when a call counts as hanging.
+Must not decide what to do: it turns libvirt's state into reports and planned steps into outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from xsm.edge.act import perform
+from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.peer.events import Finished, Perform
+from xsm.peer.work import ACTIONS_LIMIT
+from xsm.plan.observed import HostReport
+
+LOOK_LIMIT_S = 30.0
+"""A hypervisor that takes longer to list its domains counts as not answering."""
+LOOK_PAUSE_S = 0.02
+"""Least time between two looks: a storm of libvirt events costs a bounded number of them."""
+RECONNECT_S = (0.5, 1.0, 2.0, 5.0)
+"""Pause before the first, second, ... try to connect again; the last one repeats."""
+
+Result = TypeVar("Result")
+
+Connect = Callable[[Callable[[str], None]], Hypervisor]
+"""Connects to the hypervisor; what it is given is called, from any thread, when a domain changed."""
+
+
+class Observer:
+    def __init__(self, host: str, connect: Connect, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._host = host
+        self._connect = connect
+        self._clock = clock
+        self._wall = wall
+        # One thread more than there may be actions: looking must go on while all of them hang.
+        self._pool = ThreadPoolExecutor(ACTIONS_LIMIT + 1, thread_name_prefix="hypervisor")
+        self._wanted = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hypervisor: Hypervisor | None = None
+        self._hanging: asyncio.Future[HostReport] | None = None
+        self._connecting = threading.Lock()
+        self._tries = 0
+        self._try_at = float("-inf")
+        self._last_error = "not connected yet"
+
+    def request(self) -> None:
+        """Look soon. Safe to call often."""
+        self._wanted.set()
+
+    async def run(self, took: Callable[[HostReport, float], None]) -> None:
+        """Look whenever asked to; `took` gets each report and the time at which that look began."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            started_at = self._clock()
+            took(await self._look(), started_at)
+            await asyncio.sleep(LOOK_PAUSE_S)
+
+    async def perform(self, effect: Perform) -> Finished:
+        """Carry out one step in a thread of its own."""
+        try:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._pool, self._perform, effect)
+        except HypervisorError as error:
+            return Finished(effect.action, "", error.reason)
+        return Finished(effect.action, outcome)
+
+    async def call(self, what: Callable[[Hypervisor], Result]) -> Result:
+        """Run any other question to the hypervisor in a thread. Raises `HypervisorError`."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: what(self._connected()))
+
+    def close(self) -> None:
+        """Leave the hypervisor; its domains run on."""
+        if self._hypervisor is not None:
+            self._hypervisor.close()
+            self._hypervisor = None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # -- in the event loop -------------------------------------------------------------------------------------------
+
+    async def _look(self) -> HostReport:
+        assert self._loop is not None
+        if self._hanging is None:
+            self._hanging = self._loop.run_in_executor(self._pool, self._report)
+        done, _ = await asyncio.wait({self._hanging}, timeout=LOOK_LIMIT_S)
+        if not done:
+            return self._silent(f"no answer within {LOOK_LIMIT_S:.0f} s")
+        report, self._hanging = self._hanging.result(), None
+        return report
+
+    def _silent(self, why: str) -> HostReport:
+        return HostReport(self._host, self._wall(), "", error=why)
+
+    # -- in a thread -------------------------------------------------------------------------------------------------
+
+    def _report(self) -> HostReport:
+        at = self._wall()
+        try:
+            hypervisor = self._connected()
+            return HostReport(self._host, at, "", hypervisor.facts(), hypervisor.domains())
+        except HypervisorError as error:
+            if error.lost:
+                self._drop()
+            return self._silent(error.reason)
+
+    def _perform(self, effect: Perform) -> str:
+        return perform(
+            self._connected(), effect.action, xml=effect.xml, target_uri=effect.target_uri, tag=effect.tag
+        )
+
+    def _connected(self) -> Hypervisor:
+        """The connection, made anew when it was lost; not more often than `RECONNECT_S` allows."""
+        with self._connecting:
+            return self._connected_alone()
+
+    def _connected_alone(self) -> Hypervisor:
+        hypervisor = self._hypervisor
+        if hypervisor is not None and hypervisor.alive():
+            return hypervisor
+        if hypervisor is not None:
+            self._drop()
+        if self._clock() < self._try_at:
+            raise HypervisorError(self._last_error, lost=True)
+        try:
+            self._hypervisor = self._connect(self._changed)
+        except HypervisorError as error:
+            self._last_error = error.reason
+            self._try_at = self._clock() + RECONNECT_S[min(self._tries, len(RECONNECT_S) - 1)]
+            self._tries += 1
+            raise
+        self._tries = 0
+        return self._hypervisor
+
+    def _drop(self) -> None:
+        hypervisor, self._hypervisor = self._hypervisor, None
+        if hypervisor is not None:
+            hypervisor.close()
+
+    def _changed(self, _uuid: str) -> None:
+        """libvirt's event thread says that a domain changed."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wanted.set)

@@ -1,0 +1,127 @@
+"""This host's copy of the site's history, for the daemon: one thing at a time, never blocking the event loop.
+
+Decides the order of repository work. The rules of heads and merging are `peer.derive`'s and `site.merge`'s; how git
+stores them is `repository.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from xsm.edge.repository import Repository
+from xsm.peer.derive import commit_date, derive
+from xsm.peer.events import Head
+from xsm.peer.history import maximal
+from xsm.site.document import Files, load
+from xsm.site.problems import Invalid
+
+Result = TypeVar("Result")
+
+QUEUE_LIMIT = 256
+"""Repository jobs that may wait at once; more are refused, so that a flood can't pile up."""
+
+
+class Busy(Exception):
+    """Too much repository work is waiting."""
+
+
+class Moved(Exception):
+    """The head is no longer the one that the edit was checked against."""
+
+
+class Revisions:
+    """All methods run in one thread of their own, in the order of their calls."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="repository")
+        self._waiting = 0
+        self.head: Head | None = None
+
+    async def call(self, what: Callable[[Repository], Result]) -> Result:
+        """Run one job. Raises what it raises, or `Busy`."""
+        if self._waiting >= QUEUE_LIMIT:
+            raise Busy(f"{QUEUE_LIMIT} repository jobs are waiting")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, what, self.repository)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+        self.repository.close()
+
+    async def start(self) -> Head:
+        """What main shows when the daemon starts, derived anew from the heads: a crash may have come between them."""
+        head = await self.call(lambda repository: _derive(repository, ()))
+        self.head = head
+        return head
+
+    async def take(self, heads: Iterable[str]) -> Head | None:
+        """Add heads whose commits are here. The new head, or None when they were known already."""
+        new = tuple(heads)
+
+        def job(repository: Repository) -> Head | None:
+            before = self.head
+            if before is not None and set(new) <= set(before.heads):
+                return None
+            head = _derive(repository, new)
+            if before is not None and head.revision == before.revision and head.heads == before.heads:
+                return None
+            self.head = head
+            return head
+
+        return await self.call(job)
+
+    async def store(self, pack: bytes, heads: Iterable[str]) -> Head | None:
+        """Unpack what a peer sent and add its heads. Raises `repository.PackRefused`."""
+        new = tuple(heads)
+        if pack:
+            await self.call(lambda repository: repository.store_pack(pack))
+        return await self.take(new)
+
+    async def commit(self, files: Files, parent: str, author: str, message: str, now: int) -> Head:
+        """Commit an edit that was made from `parent`. Raises `Moved` when main shows something else by now."""
+
+        def job(repository: Repository) -> Head:
+            if self.head is None or self.head.revision != parent:
+                raise Moved(f"the site has moved on to {self.head.revision[:10] if self.head else 'nothing'}")
+            date = commit_date(now, (repository.commit(parent),))
+            commit = repository.write_commit(files, (parent,), author, date, message)
+            self.head = _derive(repository, (commit.id,))
+            return self.head
+
+        return await self.call(job)
+
+    async def files(self, revision: str) -> Files:
+        return await self.call(lambda repository: repository.files(revision))
+
+    async def missing(self, ids: Iterable[str]) -> tuple[str, ...]:
+        wanted = tuple(ids)
+        if self.head is not None and set(wanted) <= {*self.head.heads}:
+            return ()
+        return await self.call(lambda repository: repository.missing(wanted))
+
+    async def pack(self, want: tuple[str, ...], have: tuple[str, ...]) -> bytes:
+        """A thin pack of `want` for somebody who has `have` (of which we may not know all)."""
+
+        def job(repository: Repository) -> bytes:
+            unknown = set(repository.missing(have))
+            return repository.pack(want, tuple(h for h in have if h not in unknown))
+
+        return await self.call(job)
+
+
+def _derive(repository: Repository, new: tuple[str, ...]) -> Head:
+    """The one revision that all heads together make, written down as main."""
+    heads = maximal({*repository.heads(), *new}, repository)
+    revision = heads[0] if len(heads) == 1 else repository.write_derived(derive(heads, repository))
+    repository.set_heads(heads, revision)
+    try:
+        return Head(revision, heads, load(repository.files(revision)))
+    except Invalid as invalid:
+        return Head(revision, heads, None, str(invalid))
