@@ -1,7 +1,7 @@
-"""Writes the tables of docs/site-file.md from the table of fields that the readers go by.
+"""Writes the tables of docs/*.md from the tables that the code goes by.
 
-With --check it only compares. A table stands between `<!-- fields of VM -->` and `<!-- end -->`;
-the text around it is written by hand.
+With --check it only compares. A table stands between `<!-- NAME -->` and `<!-- end -->`; the text
+around it is written by hand.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 from xsm.site.fields import ENTRIES, Entry, Field
+from xsm.site.xl_options import KNOWN
 
-PAGE = Path(__file__).parents[1] / "docs" / "site-file.md"
-TABLE = re.compile(r"(<!-- fields of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
+TABLE = re.compile(r"(<!-- ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def row(field: Field) -> str:
@@ -33,26 +34,40 @@ def table(entry: Entry) -> str:
     return head + "".join(row(field) + "\n" for field in entry.fields)
 
 
+def lost_options() -> str:
+    """Options of xl.cfg files that are never carried over, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, known in KNOWN.items():
+        if known.lost:
+            by_reason.setdefault(known.lost, []).append(f"`{name}`")
+    head = "| option | why |\n| --- | --- |\n"
+    rows = [f"| {', '.join(names)} | {why} |\n" for why, names in by_reason.items()]
+    return head + "".join(rows).replace("<", "\\<")
+
+
+TABLES = {f"fields of {entry.tag}": table(entry) for entry in ENTRIES}
+TABLES["lost xl options"] = lost_options()
+
+
 def rewritten(page: str) -> str:
-    by_tag = {entry.tag: entry for entry in ENTRIES}
-    return TABLE.sub(lambda found: found[1] + table(by_tag[found[2]]) + found[3], page)
+    return TABLE.sub(lambda found: found[1] + TABLES[found[2]] + found[3], page)
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--check", action="store_true", help="change nothing; exit 1 if stale")
     check = options.parse_args().check
-    old = PAGE.read_text(encoding="utf-8")
-    new = rewritten(old)
-    if check and new != old:
-        print(
-            f"{PAGE}: not the tables of xsm/site/fields.py; run make docs",
-            file=sys.stderr,
-        )
-        return 1
-    if new != old:
-        PAGE.write_text(new, encoding="utf-8")
-    return 0
+    stale = []
+    for path in sorted(DOCS.glob("*.md")):
+        old = path.read_text(encoding="utf-8")
+        new = rewritten(old)
+        if new != old and check:
+            stale.append(path)
+        elif new != old:
+            path.write_text(new, encoding="utf-8")
+    for path in stale:
+        print(f"{path}: its tables are not those of the code; run make docs", file=sys.stderr)
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":
