@@ -1,0 +1,352 @@
+"""What one host's xsmd is told: xsmd.toml, read and checked as a whole.
+
+Decides which settings are acceptable and where a host keeps its things. Knows nothing of the
+site; it only
+says who this host is and where its files are. Every problem names the file, the line and the key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from xsm.edge.durable import write_durably
+from xsm.site.problems import Invalid, Problem
+
+DEFAULT_PORT = 8701
+MAX_SETTINGS_BYTES = 64 * 1024
+MAX_SOCKET_PATH_BYTES = 100
+"""sockaddr_un holds 107 bytes; the rest is for the temporary names beside the socket."""
+
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+"""A host's name: it becomes a certificate's name, a file name and an XML value."""
+
+ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One host's settings. Paths are absolute."""
+
+    name: str
+    address: str  # what DOM0 says for this host
+    listen: str  # "0.0.0.0:8701", "[::]:8701"
+    url: str  # https://ADDRESS:PORT where the others reach it
+    libvirt_uri: str
+    data_dir: Path
+    checkout_dir: Path
+    socket: Path
+    log_format: str = "text"
+    log_level: str = "info"
+
+    @property
+    def listen_host(self) -> str:
+        return _split_listen(self.listen)[0]
+
+    @property
+    def listen_port(self) -> int:
+        return _split_listen(self.listen)[1]
+
+    @property
+    def repository_dir(self) -> Path:
+        return self.data_dir / "site.git"
+
+    @property
+    def votes_path(self) -> Path:
+        return self.data_dir / "votes.journal"
+
+    @property
+    def events_path(self) -> Path:
+        return self.data_dir / "events.jsonl"
+
+    @property
+    def tls_dir(self) -> Path:
+        return self.data_dir / "tls"
+
+    @property
+    def invitations_dir(self) -> Path:
+        return self.data_dir / "invitations"
+
+
+KEYS = tuple(Settings.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Default paths: the system's for root, XDG's for anybody else."""
+
+    config: Path
+    data_dir: Path
+    checkout_dir: Path
+    socket: Path
+
+
+def places(environ: Mapping[str, str], uid: int) -> Places:
+    """Where things are when nobody says otherwise. `environ` and `uid` are the process's own."""
+    if uid == 0:
+        return Places(
+            config=Path("/etc/xsm/xsmd.toml"),
+            data_dir=Path("/var/lib/xsm"),
+            checkout_dir=Path("/etc/xsm/site"),
+            socket=Path("/run/xsm/xsmd.sock"),
+        )
+    home = Path(environ.get("HOME") or "/")
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "xsm"
+    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "xsm"
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    socket_dir = Path(runtime) / "xsm" if runtime else data
+    return Places(
+        config=config / "xsmd.toml",
+        data_dir=data,
+        checkout_dir=config / "site",
+        socket=socket_dir / "xsmd.sock",
+    )
+
+
+def settings_path(option: str | None, environ: Mapping[str, str], uid: int) -> Path:
+    """The settings file: --config, else XSM_CONFIG, else the default place."""
+    return Path(option or environ.get("XSM_CONFIG") or places(environ, uid).config)
+
+
+def load_settings(
+    option: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    uid: int | None = None,
+) -> Settings:
+    """Read the settings that --config, XSM_CONFIG or the default place names.
+
+    Raises `xsm.site.problems.Invalid` with every problem of the file.
+    """
+    environ = os.environ if environ is None else environ
+    uid = os.geteuid() if uid is None else uid
+    path = settings_path(option, environ, uid)
+    return read_settings(path, places(environ, uid))
+
+
+def read_settings(path: Path, defaults: Places) -> Settings:
+    """Read one settings file. Raises `Invalid` with every problem of it."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_SETTINGS_BYTES + 1)
+    except OSError as error:
+        hint = "`xsm init` or `xsm join` writes it; --config or XSM_CONFIG names another"
+        raise Invalid([Problem(str(path), 0, f"can't be read: {error.strerror}", hint)]) from error
+    if len(raw) > MAX_SETTINGS_BYTES:
+        raise Invalid([Problem(str(path), 0, f"larger than {MAX_SETTINGS_BYTES} bytes")])
+    return parse_settings(raw, str(path), defaults)
+
+
+def parse_settings(raw: bytes, shown_path: str, defaults: Places) -> Settings:
+    """Decide on a settings file's content. Raises `Invalid` with every problem of it."""
+    try:
+        text = raw.decode("utf-8")
+        table = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise Invalid([Problem(shown_path, line, "is not UTF-8 text")]) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        found = re.search(r"at line (\d+)", str(error))
+        message = f"is not TOML: {error}" if found else "is not TOML"
+        hint = 'a line is: key = "value"'
+        raise Invalid(
+            [Problem(shown_path, int(found[1]) if found else 0, message, hint)]
+        ) from error
+    return _Reader(shown_path, text, table).settings(defaults)
+
+
+def write_settings(settings: Settings, path: Path) -> None:
+    """Write a settings file that `read_settings` reads back equal; atomically, readable by all
+    (no secrets)."""
+    lines = ["# What this host's xsmd is told; written by xsm, yours to edit (docs/settings.md)."]
+    lines += [f"{key} = {_toml_string(str(getattr(settings, key)))}" for key in KEYS]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, ("\n".join(lines) + "\n").encode(), 0o644)
+
+
+def _toml_string(value: str) -> str:
+    """A TOML basic string; its escapes are a superset of what is needed here."""
+    out = []
+    for char in value:
+        if char in '"\\':
+            out.append("\\" + char)
+        elif ord(char) < 0x20 or ord(char) == 0x7F:
+            out.append(f"\\u{ord(char):04x}")
+        else:
+            out.append(char)
+    return '"' + "".join(out) + '"'
+
+
+def _split_listen(value: str) -> tuple[str, int]:
+    """ "host:port" or "[v6]:port" -> (host, port). Raises ValueError with words for people."""
+    host, colon, port_text = value.rpartition(":")
+    if not colon or not port_text.isascii() or not port_text.isdigit():
+        raise ValueError("must be ADDRESS:PORT")
+    port = int(port_text) if len(port_text) <= 5 else 0
+    if not 1 <= port <= 65535:
+        raise ValueError("the port must be from 1 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        ipaddress.IPv6Address(host)
+    elif ":" in host:
+        raise ValueError("an IPv6 address is written in brackets, [::]:8701")
+    return host, port
+
+
+def is_address(value: str) -> bool:
+    """True for an IP address or a DNS name."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return ADDRESS.fullmatch(value) is not None and ".." not in value
+    return True
+
+
+def host_in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+class _Reader:
+    """Collects the values and problems of one file."""
+
+    def __init__(self, path: str, text: str, table: Mapping[str, Any]) -> None:
+        self._path = path
+        self._text = text
+        self._table = table
+        self._problems: list[Problem] = []
+
+    def settings(self, defaults: Places) -> Settings:
+        for key in self._table:
+            if key not in KEYS:
+                near = difflib.get_close_matches(key, KEYS, n=1)
+                hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(KEYS)
+                self._problem(key, "unknown key", hint)
+        name = self._name()
+        address = self._address()
+        listen = self._listen()
+        url = self._url(address, listen)
+        uri = self._string("libvirt_uri", "qemu:///system")
+        if not re.match(r"[a-z][a-z0-9+]*:///?", uri):
+            self._problem(
+                "libvirt_uri", f"{uri!r} is not a libvirt URI", "qemu:///system or xen:///system"
+            )
+        result = Settings(
+            name=name,
+            address=address,
+            listen=listen,
+            url=url,
+            libvirt_uri=uri,
+            data_dir=self._dir("data_dir", defaults.data_dir),
+            checkout_dir=self._dir("checkout_dir", defaults.checkout_dir),
+            socket=self._socket(defaults.socket),
+            log_format=self._choice("log_format", "text", LOG_FORMATS),
+            log_level=self._choice("log_level", "info", LOG_LEVELS),
+        )
+        if self._problems:
+            raise Invalid(self._problems)
+        return result
+
+    def _name(self) -> str:
+        name = self._string("name", None)
+        if name and not NAME.fullmatch(name):
+            self._problem(
+                "name",
+                f"{name!r} can't be a host's name",
+                "letters, digits, '.', '_' and '-', at most 63, first and last a letter or digit",
+            )
+        return name
+
+    def _address(self) -> str:
+        address = self._string("address", None)
+        if address and not is_address(address):
+            self._problem(
+                "address", f"{address!r} is neither an IP address nor a DNS name", "192.168.5.101"
+            )
+        return address
+
+    def _listen(self) -> str:
+        listen = self._string("listen", f"0.0.0.0:{DEFAULT_PORT}")
+        try:
+            _split_listen(listen)
+        except ValueError as error:
+            self._problem("listen", f"{listen!r}: {error}", f"0.0.0.0:{DEFAULT_PORT}")
+            return f"0.0.0.0:{DEFAULT_PORT}"
+        return listen
+
+    def _url(self, address: str, listen: str) -> str:
+        port = _split_listen(listen)[1]
+        example = f"https://{host_in_url(address or '192.168.5.101')}:{port}"
+        url = self._string("url", example)
+        try:
+            parts = urlsplit(url)
+            fine = (
+                parts.scheme == "https"
+                and bool(parts.hostname)
+                and is_address(parts.hostname or "")
+                and parts.path in ("", "/")
+                and not (parts.query or parts.fragment or parts.username or parts.password)
+                and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            fine = False
+        if not fine:
+            self._problem("url", f"{url!r} is not https://ADDRESS:PORT", example)
+        return url.rstrip("/")
+
+    def _dir(self, key: str, default: Path) -> Path:
+        path = Path(self._string(key, str(default)))
+        if not path.is_absolute():
+            self._problem(key, f"{str(path)!r} is not an absolute path", str(default))
+        return path
+
+    def _socket(self, default: Path) -> Path:
+        path = self._dir("socket", default)
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+            self._problem(
+                "socket",
+                f"longer than {MAX_SOCKET_PATH_BYTES} bytes, more than a unix socket can have",
+                str(default),
+            )
+        return path
+
+    def _choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self._string(key, default)
+        if value not in choices:
+            self._problem(key, f"{value!r} is not known", "one of: " + ", ".join(choices))
+        return value
+
+    def _string(self, key: str, default: str | None) -> str:
+        """The value of `key`; "" after a problem was noted."""
+        if key not in self._table:
+            if default is None:
+                self._problem(key, "is missing", f'add: {key} = "..."')
+                return ""
+            return default
+        value = self._table[key]
+        if not isinstance(value, str):
+            self._problem(key, "must be a text in quotes", f'{key} = "{value}"'[:80])
+            return default or ""
+        if not value or not value.isprintable():
+            self._problem(key, "is empty or has unprintable characters", f'{key} = "..."')
+            return default or ""
+        return value
+
+    def _problem(self, key: str, message: str, hint: str) -> None:
+        self._problems.append(Problem(self._path, self._line(key), f"{key}: {message}", hint))
+
+    def _line(self, key: str) -> int:
+        pattern = re.compile(rf"""\s*(\[?\s*["']?){re.escape(key)}\b""")
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if pattern.match(line):
+                return number
+        return 0
