@@ -1,0 +1,387 @@
+"""3-way merge of two revisions' files by meaning, and which conflicts of a revision still count.
+
+Decides what a revision made from two concurrent edits holds (notes on convergence in docs/design.md). Must not
+know commits, dates or peers: the caller says which side is the later one. Deterministic and total: any two
+revisions give exactly one result, and where both sides are valid documents, the result is one, too.
+
+The site file is merged per (VM, field) and edited into the later author's text, so that layout and comments stay;
+state tables are merged per key; every other file as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xsm.site import changes, state_file, xml_file
+from xsm.site.document import SITE_FILES, Files, load
+from xsm.site.merge_site import KEPT, REMOVED, Clash, merge_sites, text_of
+from xsm.site.model import VM, Site
+from xsm.site.problems import Invalid
+from xsm.site.state import Conflict, State
+
+_CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
+_CONFLICTS = state_file.path_of("conflicts")
+_PLACEMENT = state_file.path_of("placement")
+_MEMBERS = state_file.path_of("members")
+_SITE_STATE = state_file.path_of("site")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`conflicts` are those that this merge found; `files` holds them in state/conflicts.json with older ones."""
+
+    files: dict[str, bytes]
+    conflicts: tuple[Conflict, ...]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side as far as it can be read. `site` is None when its site file can't be."""
+
+    files: Files
+    path: str | None
+    site: Site | None
+    placement: Mapping[str, Any]
+
+    def host(self, vm: str) -> str | None:
+        """Where the side wants the VM, as text; None: it has no such VM."""
+        return None if self.site is None else _host(self.site.vm(vm), self.placement)
+
+
+def merge(base: Files, first: Files, second: Files, first_id: str, second_id: str) -> Merged:
+    """Merge two revisions whose common past is `base`; `second` is the later by (date, id) and wins ties.
+
+    Never raises: a side whose site file can't be read is merged as a whole file.
+    """
+    if dict(first) == dict(second) or dict(first) == dict(base):
+        return Merged(dict(second), ())
+    if dict(second) == dict(base):
+        return Merged(dict(first), ())
+    sides = _side(base), _side(first), _side(second)
+    files, clashes = _merge_files(*sides)
+    if not _loads(files) and _loads(first) and _loads(second):
+        # Each side is fine and the mixture is not, for a reason that merge_site doesn't know: the later site file
+        # is shown as it is, and every VM that the earlier side had changed is in conflict.
+        files, clashes = _second_shown(files, clashes, *sides)
+    revisions = tuple(sorted({first_id, second_id}))
+    found = _conflicts(files, clashes, revisions)
+    _write_conflicts(files, sides, found)
+    return Merged(dict(sorted(files.items())), found)
+
+
+def active_conflicts(site: Site, state: State) -> tuple[Conflict, ...]:
+    """The conflicts that still hold their VM: those whose shown value the document still has."""
+    vms = {vm.name: vm for vm in site.vms()}
+    return tuple(
+        c for c in state.conflicts if _value(vms.get(c.vm), c.what, state.placement) == c.shown
+    )
+
+
+def _value(vm: VM | None, what: str, placement: Mapping[str, Any]) -> str | None:
+    """What the document says there, as text; None: nothing, because the VM is gone."""
+    if vm is None:
+        return None
+    if what == "removal":
+        return KEPT
+    if what == "host":
+        return _host(vm, placement)
+    return text_of(getattr(vm, what, None))
+
+
+def _host(vm: VM | None, placement: Mapping[str, Any]) -> str | None:
+    if vm is None:
+        return None
+    return text_of(vm.host if vm.host is not None else placement.get(vm.name))
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def _side(files: Files) -> _Side:
+    path = next((p for p in SITE_FILES if p in files), None)
+    return _Side(files, path, _read(files, path), _table(files, _PLACEMENT) or {})
+
+
+def _read(files: Files, path: str | None) -> Site | None:
+    if path is None:
+        return Site()
+    try:
+        return _format(path).read(files[path], path)
+    except Invalid:
+        return None
+
+
+def _format(path: str) -> Any:
+    if path.endswith(".xml"):
+        return xml_file
+    from xsm.site import yaml_file
+
+    return yaml_file
+
+
+def _table(files: Files, path: str) -> dict[str, Any] | None:
+    """A state table; {} when it is missing, None when it can't be read."""
+    try:
+        return state_file.parse(files[path]) if path in files else {}
+    except ValueError:
+        return None
+
+
+def _loads(files: Files) -> bool:
+    try:
+        load(files)
+    except Invalid:
+        return False
+    return True
+
+
+# -- merging ------------------------------------------------------------------------------------------------------
+
+
+def _three(base: Any, first: Any, second: Any) -> Any:
+    return first if second == base else second
+
+
+def _merge_files(base: _Side, first: _Side, second: _Side) -> tuple[dict[str, bytes], list[Clash]]:
+    files, clashes = _merge_site_file(base, first, second)
+    site = _read(files, next(iter(files), None)) or Site()
+    files.update(_merge_tables(base, first, second, site))
+    _merge_others(base, first, second, site, files, clashes)
+    placement = _table(files, _PLACEMENT) or {}
+    clashes += _host_clashes(base, first, second, site, placement, {c.vm for c in clashes if c.what == "host"})
+    return files, clashes
+
+
+def _merge_site_file(base: _Side, first: _Side, second: _Side) -> tuple[dict[str, bytes], list[Clash]]:
+    """The one site file of the result, and the clashes in it."""
+    if base.site is None or first.site is None or second.site is None:
+        return _whole_site_file(base, first, second), []
+    path = _three(base.path, first.path, second.path) or second.path or first.path
+    if path is None:
+        return {}, []
+    if _unchanged(base, first) and path == second.path:
+        return {path: second.files[path]}, []
+    if _unchanged(base, second) and path == first.path:
+        return {path: first.files[path]}, []
+    members = [text for side in (first, second) for text in _member_words(side.files)]
+    site, clashes = merge_sites(base.site, first.site, second.site, members)
+    # The later author's layout and comments stay, unless the earlier one changed the format.
+    written = second if path == second.path else first
+    return {path: _written(path, written, site)}, list(clashes)
+
+
+def _unchanged(base: _Side, side: _Side) -> bool:
+    return base.path == side.path and (
+        base.path is None or base.files[base.path] == side.files[base.path]
+    )
+
+
+def _written(path: str, side: _Side, site: Site) -> bytes:
+    """`site` as text: the side's own text, edited; a fresh text where editing fails."""
+    form = _format(path)
+    if side.path == path and side.site is not None:
+        try:
+            text = form.edit(side.files[path], changes.diff(side.site, site), path)
+            if changes.in_order(form.read(text, path)) == changes.in_order(site):
+                return text
+        except Invalid:
+            return form.write(site)
+    return form.write(site)
+
+
+def _whole_site_file(base: _Side, first: _Side, second: _Side) -> dict[str, bytes]:
+    """A side can't be read: the one that changed it is taken, of two that did the readable one, else the later."""
+    chosen = first if _unchanged(base, second) else second
+    if chosen.site is None and not _unchanged(base, first) and first.site is not None:
+        chosen = first
+    return {} if chosen.path is None else {chosen.path: chosen.files[chosen.path]}
+
+
+def _member_words(files: Files) -> Iterable[str]:
+    for name, row in sorted((_table(files, _MEMBERS) or {}).items()):
+        yield name
+        if isinstance(row, dict) and isinstance(row.get("address"), str):
+            yield row["address"]
+
+
+def _merge_tables(base: _Side, first: _Side, second: _Side, site: Site) -> dict[str, bytes]:
+    """All state tables but the conflicts, per key; the later side wins. A table that can't be read goes as a whole."""
+    files: dict[str, bytes] = {}
+    for path in sorted({*first.files, *second.files}):
+        if not path.startswith(state_file.FOLDER) or path == _CONFLICTS:
+            continue
+        was, one, two = (_table(s.files, path) for s in (base, first, second))
+        if was is None or one is None or two is None:
+            whole = _three(base.files.get(path), first.files.get(path), second.files.get(path))
+            if whole is not None:
+                files[path] = whole
+            continue
+        rows = {key: _three(was.get(key), one.get(key), two.get(key)) for key in sorted({*one, *two})}
+        rows = {key: value for key, value in rows.items() if value is not None}
+        if path == _PLACEMENT:
+            _keep_placed(rows, site, (two, one, was))
+        if path == _SITE_STATE:
+            versions = [t["merge_version"] for t in (one, two) if isinstance(t.get("merge_version"), int)]
+            rows.update({"merge_version": max(versions)} if versions else {})
+        if rows:
+            files[path] = state_file.canonical(rows)
+    return files
+
+
+def _keep_placed(rows: dict[str, Any], site: Site, tables: Iterable[Mapping[str, Any]]) -> None:
+    """A floating VM that one side removed and the other kept stays where it was."""
+    for vm in site.vms():
+        if vm.host is None and vm.name not in rows:
+            places = [table[vm.name] for table in tables if vm.name in table]
+            if places:
+                rows[vm.name] = places[0]
+
+
+def _merge_others(
+    base: _Side, first: _Side, second: _Side, site: Site, files: dict[str, bytes], clashes: list[Clash]
+) -> None:
+    """Configs and the user's other files, each as a whole."""
+    users: dict[str, list[str]] = {}
+    for vm in site.vms():
+        users.setdefault(vm.config, []).append(vm.name)
+    disputed: dict[str, str] = {}
+    for path in sorted({*base.files, *first.files, *second.files}):
+        if path in SITE_FILES or path.startswith(state_file.FOLDER):
+            continue
+        was, one, two = (s.files.get(path) for s in (base, first, second))
+        content = _three(was, one, two)
+        differ = one not in (two, was) and two != was
+        if content is None and differ:
+            content = one  # modify beats delete
+        config = _CONFIG.fullmatch(path)
+        if config and differ:
+            disputed[config[1]] = path
+        if content is not None:
+            files[path] = content
+    _keep_used_configs(first, second, sorted(users), files)
+    _one_form_each(first, second, files, disputed)
+    _no_file_in_a_file(second, files)
+    for name, path in sorted(disputed.items()):
+        clashes += [Clash(vm, "config", name, f"{path} of the other edit") for vm in users.get(name, ())]
+
+
+def _config_paths(name: str) -> tuple[str, str]:
+    return f"configs/{name}.cfg", f"configs/{name}.xml"
+
+
+def _keep_used_configs(first: _Side, second: _Side, names: Iterable[str], files: dict[str, bytes]) -> None:
+    """A config that one side deleted and a VM of the other uses is kept."""
+    for name in names:
+        if any(path in files for path in _config_paths(name)):
+            continue
+        for side in (second, first):
+            kept = [path for path in _config_paths(name) if path in side.files]
+            if kept:
+                files.update({path: side.files[path] for path in kept})
+                break
+
+
+def _one_form_each(first: _Side, second: _Side, files: dict[str, bytes], disputed: dict[str, str]) -> None:
+    """One side turned NAME.cfg into NAME.xml while the other edited it: only the later side's form stays."""
+    for path in sorted(files):
+        config = _CONFIG.fullmatch(path)
+        if not config or config[2] != "cfg" or f"configs/{config[1]}.xml" not in files:
+            continue
+        forms = _config_paths(config[1])
+        if any(all(p in side.files for p in forms) for side in (first, second)):
+            continue
+        lost = next(p for p in forms if p not in second.files)
+        del files[lost]
+        disputed[config[1]] = lost
+
+
+def _no_file_in_a_file(second: _Side, files: dict[str, bytes]) -> None:
+    """One side made a file `a`, the other a folder `a`: a tree can't hold both, the later side's stays."""
+    for path in sorted(files):
+        parts = path.split("/")
+        for i in range(1, len(parts)):
+            folder = "/".join(parts[:i])
+            if folder in files and path in files:
+                del files[path if folder in second.files else folder]
+
+
+def _host_clashes(
+    base: _Side, first: _Side, second: _Side, site: Site, placement: Mapping[str, Any], known: set[str]
+) -> list[Clash]:
+    """VMs that the two sides want on different hosts, whether by DOM0 or by placement."""
+    found = []
+    hosts = [
+        {vm.name: _host(vm, side.placement) for vm in (side.site or Site()).vms()} for side in (base, first, second)
+    ]
+    for vm in sorted(site.vms(), key=lambda v: v.name):
+        was, one, two = (by_name.get(vm.name) for by_name in hosts)
+        if vm.name in known or one is None or two is None or one == two or was in (one, two):
+            continue
+        shown = _host(vm, placement) or ""
+        found.append(Clash(vm.name, "host", shown, one if shown != one else two))
+    return found
+
+
+def _second_shown(
+    files: dict[str, bytes], clashes: list[Clash], base: _Side, first: _Side, second: _Side
+) -> tuple[dict[str, bytes], list[Clash]]:
+    """The later side's site file, with what it needs; what the earlier side changed is told as conflicts."""
+    rest = {path: content for path, content in files.items() if path not in SITE_FILES}
+    shown = {**rest, **{p: c for p, c in second.files.items() if p in SITE_FILES or _CONFIG.fullmatch(p)}}
+    for path in list(rest):
+        config = _CONFIG.fullmatch(path)
+        if config and path not in second.files and any(p in second.files for p in _config_paths(config[1])):
+            del shown[path]
+    if not _loads(shown):
+        state = {p: c for p, c in second.files.items() if p.startswith(state_file.FOLDER)}
+        shown = {**{p: c for p, c in shown.items() if not p.startswith(state_file.FOLDER)}, **state}
+    if not _loads(shown):
+        shown = dict(second.files)
+    told = {(c.vm, c.what): c for c in clashes}
+    for change in changes.diff(base.site or Site(), first.site or Site()):
+        match change:
+            case changes.SetVM(name, what, _, new):
+                told.setdefault((name, what), Clash(name, what, "", text_of(new)))
+            case changes.RemoveVM(vm):
+                told.setdefault((vm.name, "removal"), Clash(vm.name, "removal", KEPT, REMOVED))
+    return shown, [told[key] for key in sorted(told)]
+
+
+# -- conflicts ----------------------------------------------------------------------------------------------------
+
+
+def _conflicts(files: Files, clashes: Iterable[Clash], revisions: tuple[str, ...]) -> tuple[Conflict, ...]:
+    """One conflict for each (VM, field) that the result still has; `shown` is what the result says there."""
+    side = _side(files)
+    vms = {vm.name: vm for vm in (side.site or Site()).vms()}
+    found: dict[tuple[str, str], Conflict] = {}
+    for clash in clashes:
+        key = (clash.vm, clash.what)
+        shown = _value(vms.get(clash.vm), clash.what, side.placement)
+        if shown is not None and key not in found:
+            found[key] = Conflict(clash.vm, clash.what, shown, clash.other, revisions)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _write_conflicts(files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]) -> None:
+    """conflicts.json: what either side still had and none settled, and the new ones; only what still counts."""
+    was, one, two = (_table(side.files, _CONFLICTS) or {} for side in sides)
+    rows = {**one, **two}
+    rows = {key: row for key, row in rows.items() if key not in was or (key in one and key in two)}
+    rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in new})
+    side = _side(files)
+    vms = {vm.name: vm for vm in (side.site or Site()).vms()}
+    active = {}
+    for key, row in sorted(rows.items()):
+        vm, _, what = key.partition("/")
+        if isinstance(row, dict) and _value(vms.get(vm), what, side.placement) == row.get("shown"):
+            active[key] = row
+    files.pop(_CONFLICTS, None)
+    if active:
+        files[_CONFLICTS] = state_file.canonical(active)
+
+
+__all__ = ["Merged", "active_conflicts", "merge"]
