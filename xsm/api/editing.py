@@ -153,3 +153,7 @@ def preview_problems(head: Head, error: Invalid) -> Preview:
 
 def applied(ready: Ready, revision: str) -> Applied:
     return Applied(revision, ready.edited.changes, ready.edited.warnings)
+
+
+EMPTY_PLAN = Plan()
+"""An adoption changes no domain: what runs is what the site wants afterwards."""

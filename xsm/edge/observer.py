@@ -32,7 +32,9 @@ Connect = Callable[[Callable[[str], None]], Hypervisor]
 
 
 class Observer:
-    def __init__(self, host: str, connect: Connect, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+    def __init__(
+        self, host: str, connect: Connect, clock: Callable[[], float], wall: Callable[[], float]
+    ) -> None:
         self._host = host
         self._connect = connect
         self._clock = clock
@@ -65,14 +67,18 @@ class Observer:
     async def perform(self, effect: Perform) -> Finished:
         """Carry out one step in a thread of its own."""
         try:
-            outcome = await asyncio.get_running_loop().run_in_executor(self._pool, self._perform, effect)
+            outcome = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._perform, effect
+            )
         except HypervisorError as error:
             return Finished(effect.action, "", error.reason)
         return Finished(effect.action, outcome)
 
     async def call(self, what: Callable[[Hypervisor], Result]) -> Result:
         """Run any other question to the hypervisor in a thread. Raises `HypervisorError`."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: what(self._connected()))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: what(self._connected())
+        )
 
     def close(self) -> None:
         """Leave the hypervisor; its domains run on."""
@@ -110,7 +116,11 @@ class Observer:
 
     def _perform(self, effect: Perform) -> str:
         return perform(
-            self._connected(), effect.action, xml=effect.xml, target_uri=effect.target_uri, tag=effect.tag
+            self._connected(),
+            effect.action,
+            xml=effect.xml,
+            target_uri=effect.target_uri,
+            tag=effect.tag,
         )
 
     def _connected(self) -> Hypervisor:

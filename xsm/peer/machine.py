@@ -329,6 +329,10 @@ class Peer:
         """Win the claim of a VM that runs here but is not the site's yet (adopt); `holds` tells when that is done."""
         self.claims_asked.add(vm)
 
+    def unclaim(self, vm: str) -> None:
+        """Nobody waits for that claim any more."""
+        self.claims_asked.discard(vm)
+
     def holds(self, vm: str) -> bool:
         """Whether this host's claim of the VM is complete and nobody's newer one is known here."""
         register = self._register(vm)

@@ -1,0 +1,268 @@
+"""New hosts and running domains that become the site's: invite, join, adopt.
+
+Decides when a join or an adoption is accepted. A member's vote counts as soon as it is one, so a join waits for a
+majority of the present members: two joins on the two sides of a cut could otherwise make two majorities.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from xsm.api import editing
+from xsm.api.control import Caller
+from xsm.api.editing import Ready, ready_document, refused
+from xsm.api.types import Applied, Command, Invitation, JoinAnswer, JoinRequest, Preview
+from xsm.edge import ca
+from xsm.edge.act import adopt as mark
+from xsm.edge.hypervisor import HypervisorError
+from xsm.edge.invitations import Invitations, TokenRefused
+from xsm.edge.revisions import Moved
+from xsm.edge.transport import PeerRefused, PeerUnreachable
+from xsm.peer.commands import edit_site
+from xsm.peer.edit import Surroundings, edit
+from xsm.plan import tags
+from xsm.plan.observed import Domain, DomainState
+from xsm.plan.wanted import wanted
+from xsm.site import adopt as adoption
+from xsm.site.changes import AddSet, AddVM, Change
+from xsm.site.document import Document
+from xsm.site.model import Power
+from xsm.site.problems import Invalid
+from xsm.site.state import Member
+
+if TYPE_CHECKING:
+    from xsm.daemon import Daemon
+
+ADOPTED_SET = "adopted"
+CLAIM_LIMIT_S = 15.0
+"""How long an adoption waits for the claims of the domains that it takes in."""
+
+POWER_OF_STATE = {
+    DomainState.RUNNING: Power.RUNNING,
+    DomainState.PAUSED: Power.PAUSED,
+    DomainState.SHUTOFF: Power.STOPPED,
+}
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What an adoption would commit, and the domains that it marks afterwards."""
+
+    ready: Ready
+    domains: tuple[Domain, ...]
+
+
+class Enrolling:
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    # -- hosts ---------------------------------------------------------------------------------------------------------
+
+    async def invite(self, name: str) -> Invitation:
+        """A one-shot token for a new host. Raises `Refused`."""
+        daemon = self._daemon
+        if name in daemon.members():
+            raise refused(409, "conflict", f"{name} is a member already", f"`xsm host forget {name}` first")
+        try:
+            authority = ca.load_ca(daemon.settings.tls_dir)
+            invitations = Invitations(daemon.settings.invitations_dir)
+            return invitations.create(name, daemon.settings.url, authority.fingerprint, time.time())
+        except (ca.CertificateRefused, TokenRefused) as error:
+            raise refused(409, "conflict", str(error)) from error
+
+    async def join(self, request: JoinRequest) -> JoinAnswer:
+        """Make the bearer of a good token a member. Raises `Refused`."""
+        daemon = self._daemon
+        head = daemon.revisions.head
+        document = ready_document(head)
+        assert head is not None
+        if not daemon.peer.contacts.majority(daemon.peer.members, daemon.clock()):
+            raise refused(503, "busy", "no majority of the site's hosts answers now", "join when the site is whole")
+        others = [m for m in document.state.members.values() if m.name != request.name]
+        taken = [m.name for m in others if m.address == request.address or m.url == request.url]
+        if taken:
+            raise refused(409, "conflict", f"{taken[0]} has that address or URL already")
+        now = time.time()
+        try:
+            authority = ca.load_ca(daemon.settings.tls_dir)
+            certificate = authority.issue_peer(request.csr_pem, request.name, request.address, now)
+            name = Invitations(daemon.settings.invitations_dir).redeem(request.token, now)
+        except (ca.CertificateRefused, TokenRefused) as error:
+            raise refused(403, "forbidden", str(error), "`xsm invite NAME` makes a new token") from error
+        if name != request.name:
+            raise refused(403, "forbidden", f"the token is for {name}, not for {request.name}")
+        member = Member(request.name, request.address, request.url)
+        state = replace(document.state, members={**document.state.members, request.name: member})
+        files = await daemon.revisions.files(head.revision)
+        around = Surroundings({}, {}, now)
+        try:
+            edited = edit(files, head.revision, files, head.revision, files, around, state)
+            new = await daemon.revisions.commit(
+                edited.files, head.revision, f"{daemon.peer.name} <xsmd@{daemon.peer.name}>",
+                f"{request.name} joins the site", int(now),
+            )
+        except Invalid as error:
+            raise refused(422, "invalid", "the site can't take it in", problems=error.problems) from error
+        except Moved as error:
+            raise refused(409, "moved", str(error), "try again with a new token") from error
+        daemon.took_head(new, local=True)
+        return JoinAnswer(
+            ca_pem=authority.pem,
+            certificate_pem=certificate,
+            site_id=document.state.site_id,
+            members=tuple(sorted(m.url for m in document.state.members.values())),
+        )
+
+    # -- domains -------------------------------------------------------------------------------------------------------
+
+    def _elsewhere(self, command: Command) -> Member | None:
+        """The member whose domains are meant, None when they are this host's."""
+        if not command.host:
+            return None
+        head = self._daemon.revisions.head
+        document = ready_document(head)
+        name = document.host_name(command.host)
+        if name == self._daemon.peer.name:
+            return None
+        member = document.state.members.get(name)
+        if member is None:
+            raise refused(404, "unknown", f"{command.host!r} is not a member of the site")
+        return member
+
+    async def preview_adopt(self, command: Command) -> Preview:
+        member = self._elsewhere(command)
+        if member is not None:
+            return await self._ask(member, "/v1/preview-command", command, Preview)
+        intake = await self._intake(command)
+        return Preview(
+            head=intake.ready.head.revision,
+            changes=intake.ready.edited.changes,
+            plan=editing.EMPTY_PLAN,
+            problems=intake.ready.edited.warnings,
+        )
+
+    async def _ask[T](self, member: Member, path: str, command: Command, answer: type[T]) -> T:  # type: ignore
+        raise NotImplementedError
+
+    async def _intake(self, command: Command) -> Intake:
+        """Describe the foreign domains that are meant. Raises `Refused`."""
+        daemon = self._daemon
+        head = daemon.revisions.head
+        document = ready_document(head)
+        assert head is not None
+        site_id = document.state.site_id
+        try:
+            found = await daemon.observer.call(
+                lambda h: [(d, h.domain_xml(d.uuid)) for d in h.domains() if not d.tag or d.tag.site_id != site_id]
+            )
+        except HypervisorError as error:
+            raise refused(503, "busy", f"the hypervisor does not answer: {error.reason}") from error
+        names = {d.name for d, _ in found}
+        unknown = sorted(set(command.vms) - names)
+        if unknown:
+            raise refused(
+                404, "unknown", f"no foreign domain {unknown[0]!r} on {daemon.peer.name}",
+                f"there are: {', '.join(sorted(names))}" if names else "there is none",
+            )
+        chosen = [(d, xml) for d, xml in found if not command.vms or d.name in command.vms]
+        return await self._describe(chosen, document)
+
+    async def _describe(self, chosen: list[tuple[Domain, str]], document: Document) -> Intake:
+        daemon = self._daemon
+        head = daemon.revisions.head
+        assert head is not None
+        member = document.state.members[daemon.peer.name]
+        by_address = any(vm.host == m.address for vm in document.site.vms() for m in document.state.members.values())
+        changes: list[Change] = []
+        files = dict(await daemon.revisions.files(head.revision))
+        known = {vm.name: vm for vm in document.site.vms()}
+        if ADOPTED_SET not in {s.name for s in document.site.sets} and any(d.name not in known for d, _ in chosen):
+            changes.append(AddSet(ADOPTED_SET, ""))
+        for domain, xml in chosen:
+            if domain.name in known:
+                # An adoption that was cut short: the file has it, only the mark is missing.
+                continue
+            if domain.state not in POWER_OF_STATE:
+                raise refused(409, "conflict", f"{domain.name} is {domain.state}", "wait until it is running or off")
+            try:
+                adopted = adoption.adopt(
+                    xml,
+                    host=member.address if by_address else member.name,
+                    set_name=ADOPTED_SET,
+                    power=POWER_OF_STATE[domain.state],
+                    memory_mib=domain.memory_mib,
+                    vcpus=domain.vcpus,
+                )
+            except adoption.CannotAdopt as error:
+                raise refused(409, "conflict", f"{domain.name}: {error}") from error
+            if adopted.config_path in files:
+                raise refused(409, "conflict", f"{adopted.config_path} is there already", "rename it first")
+            files[adopted.config_path] = adopted.config
+            changes.append(AddVM(adopted.vm))
+        try:
+            tree = edit_site(files, document, changes)
+            before = await daemon.revisions.files(head.revision)
+            around = Surroundings({}, {}, time.time())
+            edited = edit(before, head.revision, before, head.revision, tree, around)
+        except Invalid as error:
+            raise refused(422, "invalid", "they can't be taken in as they are", problems=error.problems) from error
+        message = f"Adopt {', '.join(d.name for d, _ in chosen)} on {daemon.peer.name}"
+        return Intake(Ready(head, edited, message), tuple(d for d, _ in chosen))
+
+    async def adopt(self, command: Command, caller: Caller) -> Applied:
+        """Claim the domains, commit their entries, then mark them: in this order, so that no other host can start
+        one of them, and none is ever marked as the site's while the site doesn't know it."""
+        member = self._elsewhere(command)
+        if member is not None:
+            return await self._ask(member, "/v1/command", command, Applied)
+        daemon = self._daemon
+        intake = await self._intake(command)
+        if command.expect and command.expect != intake.ready.head.revision:
+            raise refused(409, "moved", "the site has moved on since the preview")
+        await self._claim([d.name for d in intake.domains])
+        head = intake.ready.head
+        if intake.ready.edited.changes:
+            try:
+                head = await daemon.revisions.commit(
+                    intake.ready.edited.files, head.revision, command.author or caller.author,
+                    command.message or intake.ready.message, int(time.time()),
+                )
+            except Moved as error:
+                raise refused(409, "moved", str(error)) from error
+        await self._mark(intake, intake.ready.edited.document)
+        daemon.took_head(head, local=True)
+        return Applied(head.revision, intake.ready.edited.changes, intake.ready.edited.warnings)
+
+    async def _claim(self, names: list[str]) -> None:
+        peer = self._daemon.peer
+        for name in names:
+            peer.claim(name)
+        end = self._daemon.clock() + CLAIM_LIMIT_S
+        while not all(peer.holds(name) for name in names):
+            if self._daemon.clock() > end:
+                missing = [name for name in names if not peer.holds(name)]
+                for name in missing:
+                    peer.unclaim(name)
+                raise refused(503, "busy", f"no majority agreed within {CLAIM_LIMIT_S:.0f} s to {', '.join(missing)}")
+            await self._daemon.stepped()
+
+    async def _mark(self, intake: Intake, document: Document) -> None:
+        by_name = wanted(document).by_name
+        report = self._daemon.peer.own_report()
+        assert report is not None and report.facts is not None
+        kind = report.facts.kind
+        for domain in intake.domains:
+            want = by_name[domain.name]
+            tag = tags.fresh(document.state.site_id, want, kind, want.vm.power)
+            try:
+                await self._daemon.observer.call(lambda h, d=domain, t=tag: mark(h, d.uuid, t))
+            except HypervisorError as error:
+                raise refused(
+                    503, "failed", f"{domain.name} could not be marked: {error.reason}", "`xsm adopt` again goes on"
+                ) from error
+
+
+__all__ = ["Enrolling", "PeerRefused", "PeerUnreachable"]

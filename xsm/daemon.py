@@ -1,0 +1,286 @@
+"""xsmd: one process a host. Events in, effects out, around the peer's state machine.
+
+Decides nothing about VMs or revisions: it feeds `peer.machine.Peer` and carries out what it says, in order. Stopping or
+killing it touches no VM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Mapping
+
+from xsm.api.answers import Answers
+from xsm.api.server import ApiServer, StartRefused
+from xsm.edge import ca, log
+from xsm.edge.checkout import Checkout, CheckoutError, watch
+from xsm.edge.event_log import EventLog
+from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
+from xsm.edge.notify import Notifier
+from xsm.edge.observer import Observer
+from xsm.edge.peers import Peers
+from xsm.edge.register_file import RegisterDamaged, RegisterFile
+from xsm.edge.repository import Repository, RepositoryError
+from xsm.edge.revisions import Moved, Revisions
+from xsm.edge.settings import Settings, load_settings
+from xsm.edge.transport import PeerClient
+from xsm.peer import register
+from xsm.peer.events import (
+    Deliver,
+    Effect,
+    Event,
+    Fetch,
+    Head,
+    HeadChanged,
+    Log,
+    Observe,
+    Observed,
+    Perform,
+    Persist,
+    Send,
+    Tick,
+)
+from xsm.peer.machine import TICK_S, Peer, messages_for
+from xsm.plan.observed import HostReport
+from xsm.site.problems import Invalid, Problem
+from xsm.site.state import Member
+
+EVENTS_LIMIT = 10_000
+"""Events that may wait for the machine. More means that it can't keep up: better to end than to act on old news."""
+
+
+class Fatal(Exception):
+    """The daemon can't go on safely. VMs run on; systemd starts it again."""
+
+
+class Daemon:
+    def __init__(self, settings: Settings, repository: Repository, votes: RegisterFile) -> None:
+        self.settings = settings
+        self.clock = time.monotonic
+        self.revisions = Revisions(repository)
+        self._votes = votes
+        entries = {vm: register.from_entry(entry) for vm, entry in votes.load().items()}
+        self.peer = Peer(settings.name, entries, self.clock())
+        self.events = EventLog(settings.events_path, settings.name)
+        self.client = PeerClient(ca.client_context(ca.peer_files(settings.tls_dir)))
+        self.peers = Peers(self.client, self.revisions, self.members, self.feed)
+        self.observer = Observer(
+            settings.name, lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed), self.clock, time.time
+        )
+        self.checkout_problems: tuple[Problem, ...] = ()
+        self._log = log.logger("xsmd")
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(EVENTS_LIMIT)
+        self._stepped = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers = Answers(self)
+        self._stopping = asyncio.Event()
+        self._checkout: Checkout | None = None
+
+    # -- what others ask of it -------------------------------------------------------------------------------------------
+
+    def members(self) -> Mapping[str, Member]:
+        """The site's members, by name; before the first revision those that the join told of."""
+        head = self.revisions.head
+        return head.document.state.members if head and head.document else {}
+
+    def feed(self, event: Event) -> None:
+        """Give the machine an event. It is taken in order, soon."""
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            raise Fatal(f"{EVENTS_LIMIT} events wait for the machine") from None
+
+    def took_head(self, head: Head, local: bool) -> None:
+        """The repository shows a new head."""
+        self.feed(HeadChanged(head, local))
+        self._start(self._follow())
+
+    async def stepped(self) -> None:
+        """Wait until the machine has taken another event."""
+        self._stepped.clear()
+        await self._stepped.wait()
+
+    # -- life ------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until told to stop (SIGTERM, SIGINT) or until it can't go on safely (raises `Fatal`)."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stopping.set)
+        notifier = Notifier()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._votes.close)
+            stack.callback(self.revisions.close)
+            stack.callback(self.observer.close)
+            stack.push_async_callback(self.client.close)
+            stack.push_async_callback(self.peers.close)
+            stack.push_async_callback(self._end_tasks)
+            head = await self.revisions.start()
+            await stack.enter_async_context(ApiServer(self.settings, self._answers))
+            self.took_head(head, local=False)
+            machine = self._start(self._step_forever())
+            others = [machine, self._start(self.observer.run(self._looked)), self._start(self._tick(notifier))]
+            others.append(self._start(self._watch_checkout()))
+            notifier.ready(f"revision {head.revision[:10]}")
+            self._tell("daemon", "", f"started on revision {head.revision[:10]}")
+            stopping = self._start(self._wait_for_stop())
+            done, _ = await asyncio.wait({stopping, *others}, return_when=asyncio.FIRST_COMPLETED)
+            notifier.stopping()
+            for task in done:
+                task.result()
+            self._tell("daemon", "", "stopped; the VMs run on")
+
+    async def _wait_for_stop(self) -> None:
+        await self._stopping.wait()
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: object) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("task failed", exc_info=task.exception())
+
+    # -- the loop --------------------------------------------------------------------------------------------------------
+
+    async def _step_forever(self) -> None:
+        while True:
+            event = await self._queue.get()
+            await self._carry_out(self.peer.step(event, self.clock()))
+            self._stepped.set()
+
+    async def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Persist(registers):
+                    await self._persist({vm: register.to_entry(r) for vm, r in registers.items()})
+                case Deliver(members):
+                    self.peers.deliver(members)
+                case Fetch(member, heads):
+                    self.peers.fetch(member, heads)
+                case Observe():
+                    self.observer.request()
+                case Perform():
+                    self._start(self._perform(effect))
+                case Log(kind, vm, message, fields):
+                    self._tell(kind, vm, message, fields)
+                case Send():
+                    continue  # gathered below: one post carries all that goes to one member
+        for member, messages in messages_for(effects).items():
+            self.peers.post(member, messages)
+
+    async def _persist(self, entries: Mapping[str, dict[str, object]]) -> None:
+        """Votes must be on disk before anybody hears of them; a daemon that can't write them must not go on."""
+        try:
+            await asyncio.to_thread(self._votes.write, entries)
+        except OSError as error:
+            raise Fatal(f"votes can't be written to {self.settings.votes_path}: {error}") from error
+
+    async def _perform(self, effect: Perform) -> None:
+        self.feed(await self.observer.perform(effect))
+
+    def _looked(self, report: HostReport, started_at: float) -> None:
+        self.feed(Observed(report, started_at))
+
+    async def _tick(self, notifier: Notifier) -> None:
+        while True:
+            self.feed(Tick())
+            notifier.alive()
+            await asyncio.sleep(TICK_S)
+
+    def _tell(self, kind: str, vm: str, message: str, fields: Mapping[str, str] | None = None) -> None:
+        more = "".join(f" ({key}: {value})" for key, value in sorted((fields or {}).items()) if value)
+        self.events.add(kind, vm, message + more)
+        self._log.info("%s", message, extra={"fields": {"kind": kind, "vm": vm, **(fields or {})}})
+
+    # -- the checkout ------------------------------------------------------------------------------------------------------
+
+    async def _watch_checkout(self) -> None:
+        """Apply what people save in the checkout; an invalid save changes nothing and shows in `xsm status`."""
+        saved = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._checkout = await self.revisions.call(lambda r: Checkout(self.settings.checkout_dir, r))
+        await self._follow()
+        observer = watch(self.settings.checkout_dir, lambda: loop.call_soon_threadsafe(saved.set))
+        try:
+            saved.set()
+            while True:
+                await saved.wait()
+                saved.clear()
+                await self._apply_save()
+        finally:
+            observer.stop()
+
+    async def _apply_save(self) -> None:
+        checkout = self._checkout
+        assert checkout is not None
+        try:
+            edited = await self.revisions.call(lambda _: checkout.edited())
+            if edited is None:
+                self.checkout_problems = ()
+                return
+            self.checkout_problems = await self._answers.apply_save(edited)
+        except (CheckoutError, Moved) as error:
+            self.checkout_problems = (Problem(str(self.settings.checkout_dir), 0, str(error)),)
+        for problem in self.checkout_problems:
+            self._tell("checkout", "", f"a save was not applied: {problem}")
+
+    async def _follow(self) -> None:
+        """Bring the checkout to the head, where nobody is editing it."""
+        checkout, head = self._checkout, self.revisions.head
+        if checkout is None or head is None:
+            return
+        try:
+            await self.revisions.call(lambda _: checkout.follow(head.revision))
+        except CheckoutError as error:
+            self._tell("checkout", "", str(error))
+
+
+def open_daemon(settings: Settings) -> Daemon:
+    """Open what the daemon needs on this host. Raises `Fatal` with a sentence for people."""
+    try:
+        repository = Repository.open(settings.repository_dir)
+        votes = RegisterFile(settings.votes_path)
+        ca.verify(ca.peer_files(settings.tls_dir), time.time())
+        return Daemon(settings, repository, votes)
+    except (RepositoryError, RegisterDamaged, ca.CertificateRefused, ValueError, OSError) as error:
+        raise Fatal(str(error)) from error
+
+
+async def _serve(settings: Settings) -> None:
+    await open_daemon(settings).run()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command `xsmd`. Exit code 0: stopped as asked; 1: could not go on; 2: wrong settings or usage."""
+    parser = argparse.ArgumentParser(prog="xsmd", description="XSM's daemon; runs on every host of a site.")
+    parser.add_argument("--config", help="settings file (default: $XSM_CONFIG, else /etc/xsm/xsmd.toml)")
+    options = parser.parse_args(argv)
+    try:
+        settings = load_settings(options.config)
+    except Invalid as invalid:
+        print(invalid, file=sys.stderr)
+        return 2
+    log.configure(settings.log_format, settings.log_level)
+    try:
+        asyncio.run(_serve(settings))
+    except (Fatal, StartRefused) as error:
+        print(f"xsmd: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
