@@ -77,6 +77,14 @@ def test_every_function_in_the_docs_exists(page: Path) -> None:
     assert [place for place in named if place[1] not in definitions(TOP / place[0])] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_in_the_docs_exists(page: Path) -> None:
+    files = re.findall(
+        r"`((?:xsm|tools|tests)/[\w/]+\.(?:py|sh))`", page.read_text(encoding="utf-8")
+    )
+    assert [file for file in files if not (TOP / file).exists()] == []
+
+
 def definitions(path: Path) -> set[str]:
     """Functions, classes and Class.method of a module; none when there is no such file."""
     if not path.exists():
