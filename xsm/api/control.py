@@ -1,0 +1,108 @@
+"""What the routes ask and xsmd answers: the contract between `xsm.api.server` and the daemon.
+
+Decides nothing. Every method may raise `Refused`, which becomes the answer; any other exception is
+a fault of ours and becomes 500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from xsm.api.access import Caller, Role
+from xsm.api.types import (
+    Applied,
+    Command,
+    Event,
+    Invitation,
+    JoinAnswer,
+    JoinRequest,
+    PlanAnswer,
+    Preview,
+    Proposal,
+    Refusal,
+    RevisionInfo,
+    Status,
+    VmStatus,
+    Why,
+)
+from xsm.plan.observed import HostReport
+
+__all__ = ["Caller", "Control", "Refused", "Role"]
+
+
+class Refused(Exception):
+    """The answer is no: an HTTP status and its body."""
+
+    def __init__(self, status: int, refusal: Refusal) -> None:
+        self.status = status
+        self.refusal = refusal
+        super().__init__(f"{refusal.message} ({refusal.hint})" if refusal.hint else refusal.message)
+
+
+class Control(Protocol):
+    """One host's xsmd."""
+
+    async def status(self) -> Status: ...
+
+    async def report(self) -> HostReport:
+        """This host's own."""
+        ...
+
+    async def reports(self, fresh: bool) -> Mapping[str, HostReport]:
+        """All members' that can be had; `fresh`: asked for anew."""
+        ...
+
+    async def plan(self) -> PlanAnswer: ...
+
+    async def preview(self, proposal: Proposal, caller: Caller) -> Preview: ...
+
+    async def apply(self, proposal: Proposal, caller: Caller) -> Applied: ...
+
+    async def preview_command(self, command: Command, caller: Caller) -> Preview: ...
+
+    async def command(self, command: Command, caller: Caller) -> Applied: ...
+
+    async def vms(self) -> tuple[VmStatus, ...]: ...
+
+    async def history(self, limit: int, vm: str | None) -> tuple[RevisionInfo, ...]: ...
+
+    async def revision(self, revision: str) -> RevisionInfo: ...
+
+    async def why(self, vm: str) -> Why: ...
+
+    async def files(self, revision: str) -> Mapping[str, str]:
+        """Path -> content in base64; "" is the present head."""
+        ...
+
+    def events(self, since: int, follow: bool) -> AsyncIterator[Event]: ...
+
+    async def invite(self, name: str) -> Invitation: ...
+
+    async def join(self, request: JoinRequest) -> JoinAnswer:
+        """Check the request first and redeem the token last: it is good only once."""
+        ...
+
+    async def hook_pre_receive(
+        self, old: str, new: str, ref: str, environ: Mapping[str, str]
+    ) -> None:
+        """Raise `Refused` to refuse a push. `environ`: where git keeps the pushed objects for now
+        (GIT_OBJECT_DIRECTORY, GIT_ALTERNATE_OBJECT_DIRECTORIES, GIT_QUARANTINE_PATH), and
+        REMOTE_USER."""
+        ...
+
+    async def hook_post_receive(self, old: str, new: str, ref: str) -> None: ...
+
+    async def receive_messages(self, sender: str, body: bytes) -> None: ...
+
+    async def receive_pack(
+        self, sender: str, heads: tuple[str, ...], pack: bytes
+    ) -> tuple[str, ...]:
+        """The heads that are here afterwards."""
+        ...
+
+    async def send_pack(
+        self, sender: str, want: tuple[str, ...], have: tuple[str, ...]
+    ) -> bytes: ...
+
+    async def heads(self) -> tuple[str, ...]: ...
