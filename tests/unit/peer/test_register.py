@@ -1,0 +1,114 @@
+"""The claim register: who gets a vote, who may start."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xsm.peer.register import (
+    Register,
+    bar,
+    complete,
+    from_entry,
+    may_start,
+    next_epoch,
+    settle,
+    to_entry,
+    vote,
+)
+
+HOSTS = ("dmz01", "dmz02", "dmz03")
+hosts = st.sampled_from(HOSTS)
+epochs = st.integers(1, 6)
+asks = st.lists(st.tuples(epochs, hosts), max_size=12)
+
+
+def voted(*claims: tuple[int, str]) -> Register:
+    register = Register()
+    for epoch, host in claims:
+        register, _ = vote(register, epoch, host)
+    return register
+
+
+def test_a_first_claim_gets_the_vote_and_names_nobody_to_evict():
+    register, answer = vote(Register(), 1, "dmz01")
+    assert answer.granted
+    assert answer.earlier == frozenset()
+    assert register == Register(1, "dmz01", frozenset({"dmz01"}))
+
+
+def test_the_same_claim_again_is_granted_again():
+    register, answer = vote(voted((2, "dmz01")), 2, "dmz01")
+    assert answer.granted
+    assert register == voted((2, "dmz01"))
+
+
+def test_the_same_epoch_for_another_host_is_refused():
+    before = voted((2, "dmz01"))
+    after, answer = vote(before, 2, "dmz02")
+    assert not answer.granted
+    assert (answer.highest, answer.claimant) == (2, "dmz01")
+    assert after == before
+
+
+def test_a_later_claimant_hears_of_all_earlier_ones():
+    _, answer = vote(voted((1, "dmz01"), (2, "dmz02")), 3, "dmz03")
+    assert answer.earlier == {"dmz01", "dmz02"}
+
+
+def test_settled_claims_are_forgotten_only_where_they_are_the_last():
+    register = voted((1, "dmz01"), (2, "dmz02"))
+    assert settle(register, 2, "dmz02").claimants == {"dmz02"}
+    assert settle(register, 1, "dmz01") == register
+
+
+def test_its_own_epoch_is_claimed_again_until_somebody_has_a_newer_one():
+    mine = voted((3, "dmz01"))
+    assert next_epoch(mine, "dmz01", least=0) == 3
+    assert next_epoch(mine, "dmz01", least=5) == 5
+    assert next_epoch(mine, "dmz02", least=0) == 4
+    assert next_epoch(bar(mine, 7), "dmz01", least=0) == 7
+
+
+def start(register: Register, **changes: object) -> bool:
+    given_ = {
+        "epoch": 2, "host": "dmz01", "voters": {"dmz01", "dmz02"}, "members": HOSTS, "evicted": {"dmz03"},
+        "earlier": {"dmz03"},
+    }
+    return may_start(register, **{**given_, **changes})
+
+
+def test_a_start_needs_a_majority_and_every_earlier_claimant_gone():
+    register = voted((2, "dmz01"))
+    assert start(register)
+    assert not start(register, voters={"dmz01"})
+    assert not start(register, voters={"dmz01", "stranger"})
+    assert not start(register, evicted=set())
+    assert not start(register, earlier={"dmz03", "dmz02"})
+    assert not start(bar(register, 3))
+    assert not start(register, members=("dmz02", "dmz03", "dmz04"), voters={"dmz02", "dmz03"})
+
+
+def test_half_is_no_majority():
+    assert not start(voted((2, "dmz01")), members=(*HOSTS, "dmz04"))
+
+
+def test_a_completed_claim_needs_no_eviction_again_but_a_majority_it_does():
+    register = complete(voted((2, "dmz01")), 2)
+    assert start(register, evicted=set())
+    assert not start(register, evicted=set(), voters={"dmz01"})
+
+
+@given(asks)
+def test_votes_never_go_back(claims):
+    register = Register()
+    for epoch, host in claims:
+        after, answer = vote(register, epoch, host)
+        assert after.voted >= register.voted
+        assert answer.granted == (after.voted == epoch and after.claimant == host)
+        assert register.claimants <= after.claimants
+        register = after
+
+
+@given(asks, epochs, hosts)
+def test_a_register_reads_as_it_was_written(claims, epoch, host):
+    register = complete(bar(voted(*claims), epoch), epoch)
+    assert from_entry(to_entry(register)) == register
