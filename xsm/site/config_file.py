@@ -1,7 +1,7 @@
 """Reading config files: which format, and whether it can be used at all.
 
-Decides what is refused when a site is edited. Must not know any VM or host: what a config means for them,
-with its warnings, is `domain.py`'s.
+Decides what is refused when a site is edited. Must not know any VM or host: what a config means
+for them, with its warnings, is `domain.py`'s.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SUFFIXES = (".cfg", ".xml")
 def parse(name: str, path: str, data: bytes) -> Config:
     """Read and check configs/NAME.cfg or configs/NAME.xml.
 
-    Raises `Invalid` with all problems of the file. Options that can't be carried over to a hypervisor are
-    no errors; `domain.render` warns about them.
+    Raises `Invalid` with all problems of the file. Options that can't be carried over to a
+    hypervisor are no errors; `domain.render` warns about them.
     """
     if len(data) > MAX_BYTES:
         hint = "a config describes one VM; a few KiB do"

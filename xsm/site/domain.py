@@ -1,7 +1,8 @@
 """A VM and its config, merged into the libvirt domain XML that a host of some kind gets.
 
-Decides what the domain looks like, how far it can grow live, where it can run, and which of its parts change
-only at a boot. The VM's parameters win over the config. Must not know any host, nor what runs now.
+Decides what the domain looks like, how far it can grow live, where it can run, and which of its
+parts change only at a boot. The VM's parameters win over the config. Must not know any host, nor
+what runs now.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from lxml import etree
 from xsm.site import config_file, template, xl_domain
 from xsm.site import tag as marks
 from xsm.site.config import Config
-from xsm.site.limits import Limits
 from xsm.site.model import VM, HypervisorKind
 from xsm.site.problems import Problem
 from xsm.site.tag import Tag
 from xsm.site.template import Template
-from xsm.site.xl_domain import Wanted
+from xsm.site.wanted import Limits, Wanted
 from xsm.site.xlcfg import XlConfig, XlString, XlValue
 
 CACHED_CONFIGS = 256
@@ -29,8 +29,9 @@ CACHED_CONFIGS = 256
 
 _QEMU_FAMILY = frozenset({HypervisorKind.KVM, HypervisorKind.QEMU})
 
-LIVE_OPTIONS = frozenset("name uuid memory maxmem vcpus maxvcpus cpu_weight".split())
-"""Options of an xl.cfg that the VM's parameters decide, that change live, or that `limits` covers."""
+LIVE_OPTIONS = frozenset({"name", "uuid", "memory", "maxmem", "vcpus", "maxvcpus", "cpu_weight"})
+"""Options of an xl.cfg that the VM's parameters decide, that change live, or that `limits` covers.
+"""
 
 _PARTS = {
     option: part
@@ -38,8 +39,8 @@ _PARTS = {
         "kernel": "kernel ramdisk root extra cmdline bootloader bootloader_args boot firmware bios",
         "disks": "disk",
         "interfaces": "vif",
-        "graphics": "vfb vnc vnclisten vncdisplay vncunused vncpasswd sdl display xauthority keymap vga"
-        " stdvga videoram nographic spice spicehost spiceport spicetls_port spicepasswd",
+        "graphics": "vfb vnc vnclisten vncdisplay vncunused vncpasswd sdl display xauthority"
+        " keymap vga stdvga videoram nographic spice spicehost spiceport spicetls_port spicepasswd",
         "cpus": "cpus cap cpus_soft cpuid nestedhvm",
         "type": "type builder",
         "clock": "localtime rtc_timeoffset tsc_mode hpet",
@@ -79,9 +80,9 @@ def render(
 ) -> Rendered:
     """The domain XML that a host of `kind` gets for the VM.
 
-    `uuid` and `mac` are the VM's (`identity`), `arch` the host's as libvirt names it. Without a `tag` the
-    domain isn't marked as the site's (`xsm domxml` shows it so). Raises `Invalid` only for a config that
-    `config_file.parse` would refuse.
+    `uuid` and `mac` are the VM's (`identity`), `arch` the host's as libvirt names it. Without a
+    `tag` the domain isn't marked as the site's (`xsm domxml` shows it so). Raises `Invalid` only
+    for a config that `config_file.parse` would refuse.
     """
     wanted = Wanted(vm, uuid, mac, kind, arch, limits(vm, config), cpu_weight(vm, config))
     read = _read(config)
@@ -110,7 +111,7 @@ def _mark(root: etree._Element, mark: Tag | None) -> None:
 
 
 def limits(vm: VM, config: Config) -> Limits:
-    """How far the VM can grow without a restart: its own word, else the config's, else no further."""
+    """How far the VM can grow live: its own word, else the config's, else no further."""
     memory_mib, vcpus = _config_limits(config)
     return Limits(
         max_memory_mib=max(vm.max_memory_mib or memory_mib or 0, vm.memory_mib),
@@ -155,10 +156,11 @@ def fingerprint(
 ) -> Mapping[str, str]:
     """What the user said about each part of the VM that takes effect only at its next boot.
 
-    Two fingerprints are compared key by key; a key that differs or is missing on one side names a changed
-    part. It digests the user's words and not the rendering, so that a newer XSM asks for no restart.
-    "max_memory" and "max_vcpus" are what was said explicitly, "" when the limit only follows from MEM or
-    VCPUS; growing beyond the running domain's own limit needs a restart whatever the fingerprint says.
+    Two fingerprints are compared key by key; a key that differs or is missing on one side names a
+    changed part. It digests the user's words and not the rendering, so that a newer XSM asks for
+    no restart. "max_memory" and "max_vcpus" are what was said explicitly, "" when the limit only
+    follows from MEM or VCPUS; growing beyond the running domain's own limit needs a restart
+    whatever the fingerprint says.
     """
     parts = dict(_config_fingerprint(config))
     memory_mib, vcpus = _config_limits(config)

@@ -1,4 +1,5 @@
-"""A VM's UUID and MAC addresses where the site file doesn't give them: derived, so that they last for its life.
+"""A VM's UUID and MAC addresses where the site file doesn't give them: derived, so that they last
+for its life.
 
 Neither depends on the host, the hypervisor or the config, and every host derives the same.
 """

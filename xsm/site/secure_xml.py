@@ -22,8 +22,8 @@ class Malformed(Exception):
 def parse(data: bytes, encoding: str | None = None) -> etree._Element:
     """Parse a document and give its root, with line numbers (`sourceline`).
 
-    Raises `Malformed` for anything that isn't well-formed, has a document type declaration, or is deeper
-    than libxml2's 256 levels. `encoding` overrides what the document says of itself.
+    Raises `Malformed` for anything that isn't well-formed, has a document type declaration, or is
+    deeper than libxml2's 256 levels. `encoding` overrides what the document says of itself.
     """
     if len(data) > MAX_BYTES:
         raise Malformed(0, f"the file has {len(data)} bytes; at most {MAX_BYTES} are read")

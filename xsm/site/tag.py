@@ -1,7 +1,7 @@
 """XSM's own mark in a domain's <metadata>: by it a domain is the site's and not foreign.
 
-Decides how the mark is written and read. A mark that can't be read counts as none: the domain is then
-foreign, and nothing is done to it.
+Decides how the mark is written and read. A mark that can't be read counts as none: the domain is
+then foreign, and nothing is done to it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MAX_PARTS = 256
 class Tag:
     """What XSM wrote into the domain when it last defined it for a boot.
 
-    `fingerprint` is what `domain.fingerprint` gave then; a key whose value is different now names a part of the VM
-    that changes only at its next boot.
+    `fingerprint` is what `domain.fingerprint` gave then; a key whose value is different now names
+    a part of the VM that changes only at its next boot.
     """
 
     site_id: str
@@ -36,10 +36,11 @@ class Tag:
     restart: str  # token of the restart that this boot obeyed, "" for none
     fingerprint: Mapping[str, str]
     live: Mapping[str, str] = field(default_factory=dict)
-    """Live values as XSM last set them in this domain: keys "memory", "vcpus", "weight", "power" (`plan.tags`).
+    """Live values as XSM last set them in this domain: keys "memory", "vcpus", "weight", "power"
+    (`plan.tags`).
 
-    With the policy `drift: report` it tells an edit of the file (wanted differs from it) from a change made by
-    hand (the domain differs from it, the file doesn't).
+    With the policy `drift: report` it tells an edit of the file (wanted differs from it) from a
+    change made by hand (the domain differs from it, the file doesn't).
     """
 
 
@@ -68,7 +69,9 @@ def to_metadata(tag: Tag) -> str:
 
 
 def from_metadata(text: str) -> Tag | None:
-    """Read what virDomainGetMetadata gives (it drops the namespace); None when it isn't XSM's mark."""
+    """Read what virDomainGetMetadata gives (it drops the namespace); None when it isn't XSM's
+    mark.
+    """
     try:
         root = secure_xml.parse(text.encode())
     except secure_xml.Malformed:
@@ -95,7 +98,9 @@ def _from_element(root: etree._Element) -> Tag | None:
     values: dict[str, dict[str, str]] = {"boot": {}, "live": {}}
     for child in root.iterchildren(etree.Element):
         part, value, kind = child.get("part"), child.get("is"), etree.QName(child).localname
-        if kind not in values or part is None or value is None:
+        if kind not in values:
+            continue  # a newer XSM's
+        if part is None or value is None:
             return None
         values[kind][part] = value
     return Tag(site_id, vm, root.get("restart", ""), values["boot"], values["live"])

@@ -1,7 +1,7 @@
 """Configs that are libvirt domain XML: whatever libvirt knows stays as the user wrote it.
 
-Decides what of it the VM's parameters replace, where it can run, and which part of it a change concerns.
-Must not know what the elements that it keeps mean.
+Decides what of it the VM's parameters replace, where it can run, and which part of it a change
+concerns. Must not know what the elements that it keeps mean.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from lxml import etree
 from xsm.site.identity import interface_mac
 from xsm.site.model import HypervisorKind
 from xsm.site.problems import Problem, Severity
-from xsm.site.xl_domain import Wanted
+from xsm.site.wanted import Wanted
 
 _UNITS = {
-    "b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20,
-    "GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "TB": 10**12, "T": 1 << 40, "TiB": 1 << 40,
+    "b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20,
+    "MiB": 1 << 20, "GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "TB": 10**12, "T": 1 << 40,
+    "TiB": 1 << 40,
 }  # fmt: skip
-_ORDER = "name uuid genid title description metadata maxMemory memory currentMemory vcpu vcpus cputune".split()
+_ORDER = (
+    *("name", "uuid", "genid", "title", "description", "metadata", "maxMemory", "memory"),
+    *("currentMemory", "vcpu", "vcpus", "cputune"),
+)
 _QEMU_FAMILY = frozenset({HypervisorKind.KVM, HypervisorKind.QEMU})
 _XEN_OS_TYPES = frozenset({"linux", "xen", "xenpvh"})
 _MIB = 1 << 20
 
-IGNORED = frozenset("name uuid genid title description metadata memory currentMemory".split())
+IGNORED = frozenset(
+    {"name", "uuid", "genid", "title", "description", "metadata", "memory", "currentMemory"}
+)
 """Elements that no boot depends on, or that the VM's parameters decide."""
 
 PARTS = {
@@ -53,7 +59,7 @@ def check(root: etree._Element, path: str) -> list[Problem]:
         hint = "the file's root must be <domain>, as `virsh dumpxml` writes it"
         return [Problem(path, _line(root), f"<{str(root.tag)[:60]}> is no libvirt domain", hint)]
     problems = []
-    for tag in _ORDER + ["devices", "os", "cpu", "features", "clock"]:
+    for tag in (*_ORDER, "devices", "os", "cpu", "features", "clock"):
         for again in root.findall(tag)[1:]:
             problems.append(Problem(path, _line(again), f"<{tag}> is there twice"))
     for tag in ("memory", "currentMemory"):
@@ -84,13 +90,14 @@ def runs_on(template: Template, kind: HypervisorKind) -> str:
         return f"{template.path} says <domain type='{said[:40]}'>, the host runs {kind}"
     if kind in _QEMU_FAMILY:
         if os_type in _XEN_OS_TYPES or machine_name.startswith("xen"):
-            return f"{template.path} describes a Xen guest (<type machine='{machine_name[:40]}'>{os_type[:40]}), the host runs {kind}"
+            return f"{template.path} describes a Xen guest ({os_type[:40]}), the host runs {kind}"
         if os_type == "exe":
             return f"{template.path} describes a container, the host runs {kind}"
     elif os_type not in ("hvm", *_XEN_OS_TYPES) or (
         machine_name and not machine_name.startswith("xen")
     ):
-        return f"{template.path} describes a guest for machine {machine_name[:40] or os_type[:40]}, which Xen hasn't"
+        what = machine_name[:40] or os_type[:40]
+        return f"{template.path} describes a guest for machine {what}, which Xen hasn't"
     return ""
 
 
@@ -105,7 +112,8 @@ def _os_type(root: etree._Element) -> str:
 
 
 def limits(template: Template) -> tuple[int | None, int | None]:
-    """(MiB, VCPUs) that the domain can grow to, where it says a present value beside the larger maximum.
+    """(MiB, VCPUs) that the domain can grow to, where it says a present value beside the larger
+    maximum.
 
     A lone <memory>, or one equal to <currentMemory> as in `virsh dumpxml`, is a size and no limit.
     """
@@ -131,7 +139,9 @@ def cpu_weight(template: Template) -> int | None:
 
 
 def fingerprint(template: Template) -> dict[str, str]:
-    """Digest of each part of the XML that takes effect at the next boot, whatever its layout and comments."""
+    """Digest of each part of the XML that takes effect at the next boot, whatever its layout and
+    comments.
+    """
     said: dict[str, list[str]] = {}
     root = copy.deepcopy(template.root)
     said["type"] = [root.get("type", "")]
@@ -157,7 +167,9 @@ def fingerprint(template: Template) -> dict[str, str]:
 
 
 def digest(text: str) -> str:
-    """Short digest of what the user said; 48 bits are plenty to tell two versions of one part apart."""
+    """Short digest of what the user said; 48 bits are plenty to tell two versions of one part
+    apart.
+    """
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -182,10 +194,9 @@ class _Rendering:
         said = self.root.get("type")
         self.root.set("type", self.wanted.kind.value)
         self.root.attrib.pop("id", None)
-        mode = self.root.find("cpu")
-        if self.wanted.kind is HypervisorKind.QEMU and said == "kvm" and mode is not None:
-            if mode.get("mode") == "host-passthrough":
-                self._warn(mode, "an emulated CPU can't be host-passthrough", "mode='maximum'")
+        cpu = self.root.find("cpu[@mode='host-passthrough']")
+        if cpu is not None and said == "kvm" and self.wanted.kind is HypervisorKind.QEMU:
+            self._warn(cpu, "an emulated CPU can't be host-passthrough", "mode='maximum'")
         self._set("name", vm.name)
         self._set("uuid", self.wanted.uuid)
         self._set("memory", str(limit.max_memory_mib)).set("unit", "MiB")

@@ -15,18 +15,11 @@ _VGA = {"stdvga": "vga", "cirrus": "cirrus", "qxl": "qxl"}
 _VGA_LEAST_MIB = {"stdvga": 16, "cirrus": 8, "qxl": 128}
 _INPUTS = {"tablet": "tablet", "mouse": "mouse", "keyboard": "keyboard"}
 _SOUNDS = frozenset({"ac97", "es1370", "sb16"})
-_VFB_KEYS = frozenset(
-    "type vnc vnclisten vncdisplay vncunused vncpasswd sdl display xauthority keymap".split()
-)
 _VNC_OPTIONS = (
-    "vnclisten",
-    "vncdisplay",
-    "vncunused",
-    "vncpasswd",
-    "keymap",
-    "display",
-    "xauthority",
+    *("vnclisten", "vncdisplay", "vncunused", "vncpasswd"),
+    *("keymap", "display", "xauthority"),
 )
+_VFB_KEYS = frozenset({"type", "vnc", "sdl", *_VNC_OPTIONS})
 _TCP = re.compile(r"(tcp|telnet):([^:,]*):([0-9]{1,5})(,.*)?")
 _HOST_DISPLAY = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
 

@@ -1,7 +1,7 @@
 """From an xl.cfg's device options to libvirt's <devices>.
 
-Decides which device each specification becomes on Xen's driver, and its nearest likeness elsewhere: disks
-become virtio disks (vda, vdb, ...), vifs virtio interfaces on the same bridge.
+Decides which device each specification becomes on Xen's driver, and its nearest likeness
+elsewhere: disks become virtio disks (vda, vdb, ...), vifs virtio interfaces on the same bridge.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from lxml import etree
 
 from xsm.site import xl_vif
 from xsm.site.identity import interface_mac
-from xsm.site.model import VM, HypervisorKind
+from xsm.site.model import HypervisorKind
 from xsm.site.problems import Problem
+from xsm.site.wanted import Wanted
 from xsm.site.xl_consoles import Consoles
 from xsm.site.xl_disk import Disk, WrongSpec, letters_of
 from xsm.site.xl_disk import parse as parse_disk
@@ -72,20 +73,11 @@ class Rendering:
     """Appends one guest's devices to `devices`."""
 
     def __init__(
-        self,
-        options: Options,
-        devices: etree._Element,
-        kind: HypervisorKind,
-        guest: str,
-        vm: VM,
-        uuid: str,
-        mac: str,
-        arch: str,
+        self, options: Options, devices: etree._Element, wanted: Wanted, hvm: bool
     ) -> None:
-        self.options, self.devices, self.kind, self.vm = options, devices, kind, vm
-        self.uuid, self.mac, self.arch = uuid, mac, arch
-        self.xen = kind is HypervisorKind.XEN
-        self.hvm = guest == "hvm"
+        self.options, self.devices, self.wanted, self.hvm = options, devices, wanted, hvm
+        self.vm, self.kind = wanted.vm, wanted.kind
+        self.xen = wanted.kind is HypervisorKind.XEN
 
     def all(self) -> dict[str, str]:
         """Append all devices; gives the disks' new names (xvda -> vda) where they have any."""
@@ -116,7 +108,9 @@ class Rendering:
         return {old: new for old, new in names.items() if old != new}
 
     def _new_names(self, disks: list[Disk]) -> dict[str, str]:
-        """Names on KVM: xvda is vda. A partition becomes a whole disk, with the next letter if that is taken."""
+        """Names on KVM: xvda is vda. A partition becomes a whole disk, with the next letter if
+        that is taken.
+        """
         names: dict[str, str] = {}
         taken: set[str] = set()
         for disk in disks:
@@ -152,7 +146,8 @@ class Rendering:
         if disk.script:
             options.warn(
                 line,
-                f"disk {disk.vdev}: script {disk.script} is not carried over; the target must be a file or device",
+                f"disk {disk.vdev}: script {disk.script} is not carried over; the target must be a"
+                " file or device",
                 "libvirt calls no block scripts",
             )
         if disk.partition and not self.xen and self.kind is not HypervisorKind.TEST:
@@ -202,7 +197,7 @@ class Rendering:
             return {"hd": "ide", "sd": "scsi"}.get(disk.bus_name, "xen") if self.hvm else "xen"
         if name.startswith("vd"):
             return "virtio"
-        return "ide" if name.startswith("hd") and self.arch in ("x86_64", "i686") else "scsi"
+        return "ide" if name.startswith("hd") and self.wanted.arch in ("x86_64", "i686") else "scsi"
 
     def _interfaces(self) -> None:
         for index, item in enumerate(self.options.texts("vif")):
@@ -218,11 +213,12 @@ class Rendering:
 
     def _interface(self, index: int, line: int, vif: xl_vif.Vif) -> None:
         options, where = self.options, f"vif {index}"
-        mac = self.mac if index == 0 else (vif.mac or interface_mac(self.uuid, index))
+        mac = self.wanted.mac if index == 0 else (vif.mac or interface_mac(self.wanted.uuid, index))
         if index == 0 and vif.mac and self.vm.mac is None and vif.mac != mac:
             options.warn(
                 line,
-                f"{where}: mac={vif.mac} is not used: a config may serve many VMs, {self.vm.name} has {mac}",
+                f"{where}: mac={vif.mac} is not used: a config may serve many VMs, and"
+                f" {self.vm.name} has {mac}",
                 "give the VM its HWADDR in the site file",
             )
         routed = self.xen and "route" in vif.script and not vif.bridge
@@ -267,7 +263,9 @@ class Rendering:
         return "netfront" if vif.vif_type == "vif" else vif.model
 
     def _addresses(self, interface: etree._Element, index: int, line: int, vif: xl_vif.Vif) -> None:
-        """On Xen the address goes to the vif script; libvirt takes none for KVM, nor can it tell the guest."""
+        """On Xen the address goes to the vif script; libvirt takes none for KVM, nor can it tell
+        the guest.
+        """
         addresses = vif.ip
         if index == 0 and self.vm.ip is not None:
             addresses = () if self.vm.ip == "dhcp" else (self.vm.ip,)
@@ -275,7 +273,8 @@ class Rendering:
             if addresses:
                 self.options.warn(
                     line,
-                    f"vif {index}: the address {' '.join(addresses)} can't be given to libvirt's {self.kind} driver",
+                    f"vif {index}: the address {' '.join(addresses)} can't be given to libvirt's"
+                    f" {self.kind} driver",
                     "let DHCP give it to the MAC, or set it in the guest",
                 )
             return

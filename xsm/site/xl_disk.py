@@ -1,4 +1,5 @@
-"""Disk specifications of xl.cfg files: xl-disk-configuration(5), in all documented forms and the deprecated ones.
+"""Disk specifications of xl.cfg files: xl-disk-configuration(5), in all documented forms and the
+deprecated ones.
 
 Decides what one specification says. Must not know which hypervisor will get the disk.
 """
@@ -12,11 +13,11 @@ FORMATS = ("raw", "qcow", "qcow2", "vhd", "qed", "empty")
 BACKEND_TYPES = ("phy", "qdisk", "tap", "standalone")
 _ACCESS = {"": False, "r": True, "ro": True, "w": False, "rw": False}  # -> readonly
 _FLAGS = frozenset(
-    "cdrom direct-io-safe discard no-discard colo no-colo trusted untrusted removable".split()
+    {"cdrom", "direct-io-safe", "discard", "no-discard", "colo", "no-colo", "trusted", "untrusted"}
 )
 _KEYS = frozenset(
-    "format devtype access backend backendtype specification vdev script colo-host colo-port"
-    " colo-export active-disk hidden-disk grant_usage".split()
+    {"format", "devtype", "access", "backend", "backendtype", "specification", "vdev", "script"}
+    | {"colo-host", "colo-port", "colo-export", "active-disk", "hidden-disk", "grant_usage"}
 )
 _PREFIX = re.compile(r"(raw|qcow2?|vhd|iscsi|e?nbd|drbd|tapdisk|tap2?|aio|ioemu|file|phy):")
 _UNKNOWN_PREFIX = re.compile(r"([a-z][a-z0-9]*):(?:[^a-z0-9]|$)")
@@ -202,7 +203,9 @@ class _Reader:
 
 
 def _path(target: str) -> str:
-    """xl puts /dev/ before a target that is no absolute path; one with a colon names something else (rbd:)."""
+    """xl puts /dev/ before a target that is no absolute path; one with a colon names something
+    else (rbd:).
+    """
     return target if not target or target[0] == "/" or ":" in target else f"/dev/{target}"
 
 

@@ -1,22 +1,23 @@
 """From an xl.cfg to a libvirt domain: everything but the devices.
 
-Decides how each option is said in libvirt's words, for Xen's own driver and, translated, for KVM, QEMU and
-the test driver. What can't be said is warned about. Must not know where the config came from.
+Decides how each option is said in libvirt's words, for Xen's own driver and, translated, for KVM,
+QEMU and the test driver. What can't be said is warned about. Must not know where the config came
+from.
 
-Sources: xl.cfg(5) of Xen 4.17, https://libvirt.org/formatdomain.html, and what libvirt 9.0's libxl driver takes.
+Sources: xl.cfg(5) of Xen 4.17, https://libvirt.org/formatdomain.html, and what libvirt 9.0's
+libxl driver takes.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from lxml import etree
 
 from xsm.site import xl_devices
-from xsm.site.limits import Limits
-from xsm.site.model import VM, HypervisorKind
+from xsm.site.model import HypervisorKind
 from xsm.site.problems import Problem
+from xsm.site.wanted import Wanted
 from xsm.site.xl_options import Options, number
 from xsm.site.xl_vif import HostCpus, cpu_set, ranges
 from xsm.site.xlcfg import XlConfig
@@ -34,19 +35,6 @@ _TSC_MODES = {
 }
 _BOOT_DEVICES = {"a": "fd", "c": "hd", "d": "cdrom", "n": "network"}
 _DEVICE_NAME = re.compile(r"(?<![\w/])/dev/((?:xvd|sd|hd)[a-z]{1,3})([0-9]*)\b")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the site file says of the VM, complete: it wins over the config."""
-
-    vm: VM
-    uuid: str
-    mac: str
-    kind: HypervisorKind
-    arch: str
-    limits: Limits
-    cpu_weight: int | None
 
 
 def guest_type(config: XlConfig) -> str:
@@ -74,7 +62,9 @@ def _number(config: XlConfig, name: str) -> int | None:
 
 
 def render(config: XlConfig, wanted: Wanted) -> tuple[etree._Element, tuple[Problem, ...]]:
-    """The <domain> element, without metadata, and warnings for all that is lost or changes its meaning."""
+    """The <domain> element, without metadata, and warnings for all that is lost or changes its
+    meaning.
+    """
     guest = _Guest(config, wanted)
     return guest.domain(), guest.options.warnings(wanted.kind.value)
 
@@ -108,11 +98,7 @@ class _Guest:
         self._identity()
         self._cpus()
         devices = etree.Element("devices")
-        rendering = xl_devices.Rendering(
-            self.options, devices, self.wanted.kind, self.type, self.wanted.vm, self.wanted.uuid,
-            self.wanted.mac, self.wanted.arch,
-        )  # fmt: skip
-        renamed = rendering.all()
+        renamed = xl_devices.Rendering(self.options, devices, self.wanted, self.hvm).all()
         self._boot(renamed)
         self._features()
         self._clock()
@@ -122,7 +108,9 @@ class _Guest:
         return self.root
 
     def _translated(self) -> None:
-        """Say once that this guest isn't what its author wrote it for. The test driver runs nothing."""
+        """Say once that this guest isn't what its author wrote it for. The test driver runs
+        nothing.
+        """
         if self.xen or self.hvm or self.wanted.kind is HypervisorKind.TEST:
             return
         line = self.options.line("type") or self.options.line("builder")
@@ -243,8 +231,8 @@ class _Guest:
         if not self.xen:
             options.warn(
                 options.line("bootloader"),
-                f"bootloader {said} runs on a Xen host only; on {self.wanted.kind} the guest's disk must"
-                " boot by itself",
+                f"bootloader {said} runs on a Xen host only; on {self.wanted.kind} the guest's disk"
+                " must boot by itself",
                 "or give kernel and ramdisk",
             )
             return False

@@ -1,7 +1,9 @@
-"""The options of xl.cfg(5) (Xen 4.17 and its older names): their types, and why some can't be carried over.
+"""The options of xl.cfg(5) (Xen 4.17 and its older names): their types, and why some can't be
+carried over.
 
-Decides what value an option may have, and keeps account of which options a rendering used: what it
-didn't use is warned about, so that nothing is dropped silently. Must not know how a domain XML looks.
+Decides what value an option may have, and keeps account of which options a rendering used: what
+it didn't use is warned about, so that nothing is dropped silently. Must not know how a domain XML
+looks.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Shape(Enum):
 
 @dataclass(frozen=True)
 class Known:
-    """One option. `lost`: what is told when it isn't carried over; `neutral`: values that change nothing."""
+    """One option. `lost`: what is told when it isn't carried over; `neutral`: values that change
+    nothing.
+    """
 
     shape: Shape
     lost: str = ""
@@ -127,7 +131,7 @@ ACTIONS = (
     *("destroy", "restart", "rename-restart", "preserve"),
     *("coredump-destroy", "coredump-restart", "soft-reset"),
 )
-CHOICES |= {name: ACTIONS for name in ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")}
+CHOICES |= dict.fromkeys(("on_poweroff", "on_reboot", "on_crash", "on_watchdog"), ACTIONS)
 
 RANGES: dict[str, tuple[int, int]] = {
     "memory": (1, 1 << 30),
@@ -162,7 +166,9 @@ def number(text: str) -> int | None:
 
 
 def check(config: XlConfig) -> list[Problem]:
-    """Errors in the values of the options that xl knows; options it doesn't know are warned about later."""
+    """Errors in the values of the options that xl knows; options it doesn't know are warned about
+    later.
+    """
     problems: list[Problem] = []
     for option in config.options:
         known = KNOWN.get(option.name)

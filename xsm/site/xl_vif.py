@@ -1,7 +1,7 @@
 """Network, framebuffer, channel, USB and PCI specifications of xl.cfg files, and lists of CPUs.
 
-Decides what one specification says (xl-network-configuration(5), xl-pci-configuration(5), xl.cfg(5)).
-Must not know which hypervisor will get the device.
+Decides what one specification says (xl-network-configuration(5), xl-pci-configuration(5),
+xl.cfg(5)). Must not know which hypervisor will get the device.
 """
 
 from __future__ import annotations

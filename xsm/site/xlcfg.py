@@ -1,14 +1,17 @@
-"""The syntax of xl.cfg(5) files, read the way libxlu reads it: names, values, and where each stands.
+"""The syntax of xl.cfg(5) files, read the way libxlu reads it: names, values, and where each
+stands.
 
-Decides what is an assignment and what isn't. Must not know what any option means (`xl_options.py` does).
-The grammar is that of Xen 4.17: `name = value` or `name += value`, ended by a newline or `;`; a value is
-a number, a string in either quote with C-like escapes, or a list of values, which may be nested and go
-over several lines; `#` starts a comment. Beyond libxlu, a comment may end the file without a newline,
-and a backslash at the end of a line joins it with the next, as it did in xm's files.
+Decides what is an assignment and what isn't. Must not know what any option means (`xl_options.py`
+does). The grammar is that of Xen 4.17: `name = value` or `name += value`, ended by a newline or
+`;`; a value is a number, a string in either quote with C-like escapes, or a list of values, which
+may be nested and go over several lines; `#` starts a comment. Beyond libxlu, a comment may end
+the file without a newline, and a backslash at the end of a line joins it with the next, as it did
+in xm's files.
 """
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,7 +45,9 @@ XlValue = XlString | XlList
 
 @dataclass(frozen=True)
 class XlOption:
-    """One option with the value that counts (the last one). `line` is where that assignment starts."""
+    """One option with the value that counts (the last one). `line` is where that assignment
+    starts.
+    """
 
     name: str
     value: XlValue
@@ -51,7 +56,9 @@ class XlOption:
 
 @dataclass(frozen=True)
 class XlConfig:
-    """A syntactically right xl.cfg file. Invariant: names are unique; options are in the file's order."""
+    """A syntactically right xl.cfg file. Invariant: names are unique; options are in the file's
+    order.
+    """
 
     path: str
     options: tuple[XlOption, ...]
@@ -85,10 +92,7 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
-_PYTHON_WORDS = frozenset(
-    "and as assert class def del elif else except exec finally for from if import lambda not or pass"
-    " print raise return try while with".split()
-)
+_PYTHON_WORDS = frozenset(keyword.kwlist) | {"print", "exec"}
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.DOTALL)
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPES |= {"\\": "\\", "'": "'", '"': '"'}
@@ -106,8 +110,8 @@ class _Wrong(Exception):
 def parse(text: str, path: str) -> XlConfig:
     """Read an xl.cfg file.
 
-    Raises `Invalid` with all syntax errors, each with its line. An option that is set twice counts with
-    its last value, as in xl, and is warned about.
+    Raises `Invalid` with all syntax errors, each with its line. An option that is set twice
+    counts with its last value, as in xl, and is warned about.
     """
     return _Parser(text, path).file()
 
@@ -143,7 +147,9 @@ class _Parser:
         return self._token.kind == "sign" and self._token.text == sign
 
     def _skip_statement(self) -> None:
-        """Go on behind a statement that can't be read, so that its rest isn't complained about too."""
+        """Go on behind a statement that can't be read, so that its rest isn't complained about
+        too.
+        """
         while self._token.kind != "end":
             token = self._next()
             if token.kind == "newline" and (not self._depth or self._token.kind == "name"):
@@ -188,7 +194,7 @@ class _Parser:
                 raise _Wrong(
                     token.line,
                     f"{token.text[:40]!r} is no number",
-                    "decimal, octal with a leading 0, or hexadecimal with 0x; quote it if it is text",
+                    "decimal, octal with a leading 0, or hexadecimal with 0x; text is quoted",
                 )
             return XlString(token.text, token.line, quoted=False)
         if token.kind == "sign" and token.text == "[":
