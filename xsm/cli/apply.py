@@ -45,7 +45,7 @@ def command(
     Takes the site file and the configs beside it. In a clone of the site's repository an edit made
     meanwhile by somebody else is merged, and refused only where both disagree.
     """
-    from xsm.cli.site_folder import differs, proposal
+    from xsm.cli.site_folder import proposal
     from xsm.edge.folder import read_folder
 
     folder = read_folder(path, with_state=False)
@@ -57,6 +57,5 @@ def command(
         question="Apply this?",
         always_ask=True,
         shown=folder.shown,
-        textual=differs(folder, client),
     )
     return carry_out(context, change, manner)

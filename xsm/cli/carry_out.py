@@ -53,7 +53,6 @@ class Change:
     only_vm: str = ""  # show and weigh only this VM's actions; the others' are counted
     shown: Callable[[str], str] = str  # a problem's path as the user knows it
     nothing: str = "Nothing to change: the site is as it should be."
-    textual: Callable[[], bool] = lambda: False  # files differ although the model does not
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def carry_out(context: Context, change: Change, manner: Manner) -> int:
         preview = change.preview()
         if has_errors(preview.problems):
             return _refuse(context, change, preview)
-        if not preview.changes and not change.textual():
+        if not preview.changes:
             return _nothing(context, change, preview)
         if not context.json:
             _show_preview(context, change, preview)
@@ -155,17 +154,14 @@ def _nothing(context: Context, change: Change, preview: Preview) -> int:
 def _show_preview(context: Context, change: Change, preview: Preview) -> None:
     screen = context.screen
     context.problems(preview.problems, change.shown)
-    if preview.changes:
-        show_changes(screen, preview.changes)
-    else:
-        screen.line("Only comments or layout change; the model of the site stays the same.")
+    show_changes(screen, preview.changes)
     screen.line()
     if not change.only_vm:
         show_plan(screen, preview.plan, preview.unreachable)
         return
-    mine = [a for a in preview.plan.actions if a.vm == change.only_vm]
+    mine = Plan(tuple(a for a in preview.plan.actions if a.vm == change.only_vm))
     show_actions(screen, mine)
-    others = len(preview.plan.actions) - len(mine)
+    others = len(preview.plan.actions) - len(mine.actions)
     if others:
         screen.line(f"({count(others, 'action')} of other VMs: `xsm plan`)", "faint")
 

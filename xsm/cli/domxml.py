@@ -9,6 +9,9 @@ from xsm.cli.context import Context, pass_context
 from xsm.cli.failures import InputFailure
 from xsm.site.model import HypervisorKind
 
+NO_SITE = "00000000-0000-0000-0000-000000000000"
+"""Stands for the site's id where there is none: what is derived from it is no VM's in the end."""
+
 
 @site_command(
     "domxml",
@@ -45,12 +48,13 @@ def command(context: Context, path: str, vm: str, kind: str) -> None:
         near = get_close_matches(vm, [each.name for each in document.site.vms()], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else ""
         raise InputFailure(f"{folder.site_file} has no VM {vm}", hint)
-    site_id = document.state.site_id
+    site_id = document.state.site_id or NO_SITE
+    uuid = identity.uuid_of(site_id, found)
     rendered = domain.render(
         found,
         document.configs[found.config],
-        uuid=identity.uuid_of(site_id, found),
-        mac=identity.mac_of(site_id, found),
+        uuid=uuid,
+        mac=identity.mac_of(found, uuid),
         kind=HypervisorKind(kind),
         tag=None,
     )
@@ -58,4 +62,6 @@ def command(context: Context, path: str, vm: str, kind: str) -> None:
         context.show({"xml": rendered.xml, "warnings": rendered.warnings})
         return
     context.problems(rendered.warnings, folder.shown)
+    if not document.state.site_id and not (found.uuid and found.mac):
+        context.screen.warn("(not of a site yet: derived UUIDs and MACs will be others)", "faint")
     context.screen.raw(rendered.xml)

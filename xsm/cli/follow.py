@@ -18,6 +18,7 @@ from xsm.cli.client import Client
 from xsm.cli.failures import Refused, Unreachable
 from xsm.cli.screen import Screen, clean
 from xsm.cli.texts import age, count, short
+from xsm.plan.actions import Consequence
 
 POLL_S = 0.25
 POLL_TIMEOUT_S = 10.0
@@ -44,6 +45,7 @@ class Progress:
     seconds: float
     reasons: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()  # members that don't answer; they will catch up
+    restart_needed: tuple[str, ...] = ()  # differences that only a restart takes away
 
 
 def waiting(status: Status) -> tuple[str, ...]:
@@ -121,8 +123,11 @@ def _ask(client: Client) -> Status | None:
 
 
 def _progress(status: Status, verdict: Verdict, seconds: float) -> Progress:
-    absent = tuple(m.name for m in status.members if not m.myself and m.reach not in (Reach.ALIVE,))
-    return Progress(verdict, status.revision, seconds, reasons(status, verdict), absent)
+    absent = tuple(m.name for m in status.members if not m.myself and m.reach is not Reach.ALIVE)
+    mark = f": {Consequence.NEXT_BOOT}: "
+    restart_needed = tuple(note for note in status.notes if mark in note)
+    why = reasons(status, verdict)
+    return Progress(verdict, status.revision, seconds, why, absent, restart_needed)
 
 
 class Display:
@@ -207,6 +212,8 @@ def show_progress(screen: Screen, progress: Progress) -> None:
     took = f"{progress.seconds:.1f} s"
     for name in progress.absent:
         screen.line(f"{name} does not answer; it catches up when it is back", "care")
+    for note in progress.restart_needed:
+        screen.line(note, "care")
     if progress.verdict is Verdict.CONVERGED:
         screen.line(f"Converged on {short(progress.revision)} after {took}.", "good")
         return

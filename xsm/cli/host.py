@@ -66,7 +66,9 @@ def resume(context: Context, host: str, message: str, manner: Manner) -> int:
 @site_command("forget", short_help="Take a host out of the site for good.")
 @host_argument()
 @click.option(
+    "--it-is-off",
     "--sure",
+    "sure",
     is_flag=True,
     help="My word that HOST is off and stays off: its VMs may be started elsewhere.",
 )
@@ -82,7 +84,7 @@ def forget(
 ) -> int:
     """Take HOST out of the site for good: it is no member any more and its vote doesn't count.
 
-    With --sure you vouch that its VMs run no more. If that is wrong, a VM may run twice.
+    With --it-is-off you vouch that its VMs run no more. If that is wrong, a VM may run twice.
     """
     command = Command(Verb.FORGET, host=host, message=message, sure=sure)
     vouched = f" You vouch that {host} is off and none of its VMs runs." if sure else ""

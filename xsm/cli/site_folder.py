@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-from collections.abc import Callable
 
 from xsm.api.types import Proposal
 from xsm.cli.client import Client
@@ -86,16 +85,3 @@ def _git(root: str, *arguments: str) -> str:
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return ""  # no git, no work tree, no commit yet, not ours: all mean that there is no base
     return done.stdout.strip()
-
-
-def differs(folder: Folder, client: Client) -> Callable[[], bool]:
-    """Asks whether applying the folder would change any byte of the head's files."""
-
-    def answer() -> bool:
-        head = client.files()
-        files = folder.proposed()
-        return any(head.get(path) != content for path, content in files.items()) or bool(
-            removed(files, head, False)
-        )
-
-    return answer

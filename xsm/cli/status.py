@@ -88,6 +88,7 @@ def _trouble(screen: Screen, status: Status) -> None:
     held = list(status.held)
     _lines(screen, "held", held, "care")
     _lines(screen, "pending", [line for line in status.pending if line not in held], "")
+    _lines(screen, "to know", list(status.notes), "")
     if status.conflicts:
         screen.line()
         screen.line(count(len(status.conflicts), "conflict") + ":", "bad")
