@@ -1,0 +1,196 @@
+"""What differs between an active domain and its VM, apart from power and place, and how it can be
+mended.
+
+Decides what can change live, what takes a restart, and what was changed by hand. Must not know
+about other hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xsm.plan.actions import Action, Consequence, Notice, Step
+from xsm.plan.observed import Domain
+from xsm.plan.power import Finding, applied, may_act, reported, why
+from xsm.plan.round import BY_FILE, Round, hold
+from xsm.plan.sightings import Sighting
+from xsm.plan.wanted import WantedVM
+from xsm.site.model import Drift, HypervisorKind
+
+XEN_MEMORY_TOLERANCE_MIB = 1
+"""Xen gives back a balloon size that is up to a MiB off what was set (xl rounds to its own pages).
+"""
+VCPUS_CAN_LEAVE = frozenset({HypervisorKind.XEN, HypervisorKind.TEST})
+"""Kinds whose guests give VCPUs back while they run. QEMU's guests mostly refuse or ignore it."""
+
+NEXT_BOOT_REASON = "changes when it is restarted (`xsm restart`)"
+
+
+def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
+    """All differences of a domain that is active; `s.host` needn't be the VM's own host."""
+    kind = r.kind(s.host)
+    if kind is None:
+        return
+    yield from _memory(r, w, s, kind)
+    yield from _vcpus(w, s, kind)
+    yield from _weight(w, s)
+    yield from _definition(w, s, kind)
+    yield from _upkeep(w, s)
+
+
+def _live(
+    w: WantedVM, s: Sighting, step: Step, what: str, *, value: int, old: str, new: str
+) -> Action | Notice:
+    """Set a live value, or tell that somebody else set another one."""
+    domain = s.domain
+    if not may_act(w, domain, what, str(value)):
+        return reported(w, s, f"{what} was changed by hand: {old}, the site file says {new}")
+    reason = why(domain, what, str(value), "changed by hand")
+    return Action(
+        w.name,
+        s.host,
+        Consequence.LIVE,
+        step,
+        what,
+        old,
+        new,
+        reason,
+        uuid=domain.uuid,
+        value=value,
+    )
+
+
+def _at_boot(w: WantedVM, s: Sighting, what: str, *, old: str, new: str, reason: str) -> Action:
+    return Action(
+        w.name, s.host, Consequence.NEXT_BOOT, Step.NONE, what, old, new, reason, uuid=s.domain.uuid
+    )
+
+
+def _memory(r: Round, w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
+    domain, value = s.domain, w.vm.memory_mib
+    tolerance = XEN_MEMORY_TOLERANCE_MIB if kind is HypervisorKind.XEN else 0
+    if abs(domain.memory_mib - value) <= tolerance:
+        return
+    old, new = f"{domain.memory_mib} MiB", f"{value} MiB"
+    if value > domain.max_memory_mib + tolerance:
+        reason = (
+            f"more than the {domain.max_memory_mib} MiB that this boot allows; {NEXT_BOOT_REASON}"
+        )
+        yield _at_boot(w, s, "memory", old=old, new=new, reason=reason)
+        return
+    found = _live(w, s, Step.SET_MEMORY, "memory", value=value, old=old, new=new)
+    refused = r.shortage(s.host).no_growth.get(w.name, "")
+    yield hold(found, refused) if refused and isinstance(found, Action) else found
+
+
+def _vcpus(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
+    domain, value = s.domain, w.vm.vcpus
+    if domain.vcpus == value:
+        return
+    old, new = str(domain.vcpus), str(value)
+    if value > domain.max_vcpus:
+        reason = f"more than the {domain.max_vcpus} that this boot allows; {NEXT_BOOT_REASON}"
+        yield _at_boot(w, s, "vcpus", old=old, new=new, reason=reason)
+    elif value < domain.vcpus and kind not in VCPUS_CAN_LEAVE:
+        reason = f"a running {kind} guest can't give VCPUs back; {NEXT_BOOT_REASON}"
+        yield _at_boot(w, s, "vcpus", old=old, new=new, reason=reason)
+    else:
+        yield _live(w, s, Step.SET_VCPUS, "vcpus", value=value, old=old, new=new)
+
+
+def _weight(w: WantedVM, s: Sighting) -> Iterator[Finding]:
+    old, new = s.domain.cpu_weight, w.cpu_weight
+    if new is not None and old is not None and old != new:
+        yield _live(w, s, Step.SET_WEIGHT, "weight", value=new, old=str(old), new=str(new))
+
+
+def stale_parts(w: WantedVM, domain: Domain, kind: HypervisorKind) -> tuple[str, ...]:
+    """Parts of the definition that differ from what XSM defined the domain with."""
+    if domain.tag is None:
+        return ()
+    then, now = domain.tag.fingerprint, w.fingerprint(kind)
+    return tuple(k for k in sorted({*then, *now}) if then.get(k, "") != now.get(k, ""))
+
+
+def _definition(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
+    domain = s.domain
+    parts = list(stale_parts(w, domain, kind))
+    if domain.uuid != w.uuid and "uuid" not in parts:
+        parts.append("uuid")
+    if domain.name != w.name and "name" not in parts:
+        parts.append("name")
+    if parts:
+        yield _at_boot(
+            w,
+            s,
+            "definition",
+            old="",
+            new=", ".join(parts),
+            reason=f"{BY_FILE}; {NEXT_BOOT_REASON}",
+        )
+
+
+def _upkeep(w: WantedVM, s: Sighting) -> Iterator[Finding]:
+    """What XSM's own rules want of every domain: it survives a power cycle of the host, and doesn't
+    start by itself."""
+    domain = s.domain
+    if not domain.persistent:
+        what, old, new, by_hand = "definition", "absent", "defined", "undefined by hand"
+    elif domain.autostart:
+        what, old, new, by_hand = "autostart", "on", "off", "switched on by hand"
+    else:
+        return
+    if w.vm.drift is Drift.REPORT:
+        yield reported(w, s, f"{what} was {by_hand}")
+        return
+    yield Action(
+        w.name,
+        s.host,
+        Consequence.LIVE,
+        Step.DEFINE,
+        what,
+        old,
+        new,
+        f"drift: {by_hand}",
+        uuid=domain.uuid,
+    )
+
+
+def while_off(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
+    """Differences of a domain that is off and shall stay so: it is simply defined anew."""
+    domain = s.domain
+    parts = list(stale_parts(w, domain, kind))
+    by_file = bool(parts)
+    by_hand = []
+    values = [("memory", domain.memory_mib, w.vm.memory_mib), ("vcpus", domain.vcpus, w.vm.vcpus)]
+    if domain.cpu_weight is not None and w.cpu_weight is not None:
+        values.append(("weight", domain.cpu_weight, w.cpu_weight))
+    for what, old, new in values:
+        if old == new:
+            continue
+        parts.append(f"{what} {old} => {new}")
+        if applied(domain, what) not in (None, str(new)):
+            by_file = True
+        else:
+            by_hand.append(f"{what} was changed by hand: {old}, the site file says {new}")
+    if domain.autostart:
+        parts.append("autostart on => off")
+        by_hand.append("autostart was switched on by hand")
+    if not parts:
+        return
+    if w.vm.drift is Drift.REPORT and not by_file:
+        for message in by_hand:
+            yield reported(w, s, message)
+        return
+    reason = BY_FILE if by_file else "drift: changed by hand"
+    yield Action(
+        w.name,
+        s.host,
+        Consequence.LIVE,
+        Step.DEFINE,
+        "definition",
+        "",
+        ", ".join(parts),
+        reason,
+        uuid=domain.uuid,
+    )

@@ -1,0 +1,88 @@
+"""Moving a VM that runs on another host than the site wants: live, cold, or not at all and why.
+
+Decides how the source lets go. Invariant: when acting, a source lets go only of a VM that the
+target has claimed. Must not know how the target comes to claim it (`peer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from xsm.plan import differences
+from xsm.plan.actions import Action, Consequence, Step
+from xsm.plan.observed import DomainState
+from xsm.plan.power import Finding, off_step, turn_off
+from xsm.plan.round import BY_FILE, BY_SITE, Round, hold
+from xsm.plan.sightings import Sighting
+from xsm.plan.wanted import WantedVM
+from xsm.site.model import HypervisorKind, Migration
+
+
+def away(r: Round, w: WantedVM, s: Sighting, home: str) -> Iterator[Finding]:
+    """`w` is active at `s`, and belongs on `home`."""
+    if not w.is_on:
+        yield turn_off(r.view, s, w.name, Consequence.STOP, BY_FILE)
+        return
+    action = _move(r, w, s, home)
+    yield action
+    if action.consequence is Consequence.HELD:
+        # It stays for now, so what can change where it is needn't wait for the move.
+        for found in differences.while_active(r, w, s):
+            if not isinstance(found, Action) or found.consequence is Consequence.LIVE:
+                yield found
+
+
+def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
+    move = Action(
+        w.name, s.host, Consequence.MIGRATE_LIVE, Step.MIGRATE, "host", s.host, home,
+        BY_FILE if w.pinned else BY_SITE, uuid=s.domain.uuid, target=home,
+    )  # fmt: skip
+    kind, cold_only, claimed = _receiver(r, w, home)
+    obstacle = r.obstacle(w, home, kind)
+    if obstacle:
+        return hold(move, obstacle)
+    if w.vm.migration is Migration.NEVER:
+        return hold(
+            move,
+            "its migration policy is 'never'; stop it first (`xsm stop`), or allow MIGRATION=live or cold",
+        )
+    if s.domain.incoming or s.domain.state is DomainState.SHUTDOWN:
+        return replace(
+            move, step=Step.NONE, reason=f"{move.reason}; its guest is shutting down on {s.host}"
+        )
+    not_live = _not_live(r, s, home, kind, cold_only)
+    if not_live and w.vm.migration is Migration.LIVE:
+        return hold(
+            move, f"live migration is not possible: {not_live}; allow it with MIGRATION=cold"
+        )
+    if not_live:
+        step, told = off_step(r.view, s)
+        reason = f"{move.reason}; not live because {not_live}{told}"
+        move = replace(move, consequence=Consequence.MIGRATE_COLD, step=step, reason=reason)
+    if not claimed:
+        return replace(move, held=f"waiting for {home} to claim it")
+    return move
+
+
+def _receiver(r: Round, w: WantedVM, home: str) -> tuple[HypervisorKind | None, str, bool]:
+    """The target's kind, why it can't receive live, and whether it has claimed the VM (foreseeing:
+    it will)."""
+    handover = (r.view.handovers or {}).get(w.name)
+    if handover is not None and handover.target == home:
+        return handover.kind, handover.cold_only, True
+    facts = r.view.facts(home)
+    return (facts.kind if facts else None), (facts.cold_only if facts else ""), r.view.foresees
+
+
+def _not_live(r: Round, s: Sighting, home: str, kind: HypervisorKind | None, cold_only: str) -> str:
+    """Why the running guest can't be carried over. An unknown target is taken for able until it has
+    claimed the VM."""
+    source = r.view.facts(s.host)
+    if source is not None and source.cold_only:
+        return f"{s.host} can't: {source.cold_only}"
+    if cold_only:
+        return f"{home} can't: {cold_only}"
+    if source is not None and kind is not None and source.kind is not kind:
+        return f"{s.host} runs {source.kind} and {home} {kind}"
+    return ""

@@ -1,0 +1,96 @@
+"""One round of planning: the inputs side by side, and answers about hosts that several VMs need,
+worked out once.
+
+Decides whether a VM may come to a host. Must not know which step a VM needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xsm.plan.actions import Action, Consequence, Step
+from xsm.plan.capacity import Shortage, shortage
+from xsm.plan.sightings import Seen, Sorted
+from xsm.plan.view import View, owner_trouble, target_trouble
+from xsm.plan.wanted import Wanted, WantedVM
+from xsm.site.document import Document
+from xsm.site.model import HypervisorKind
+
+BY_FILE = "the site file says so"
+BY_SITE = "the site placed it there"
+
+
+class Round:
+    """Inputs of one call of the planner. Its answers are functions of them alone; keeping them only
+    saves time."""
+
+    def __init__(self, wanted: Wanted, document: Document, view: View, found: Sorted) -> None:
+        self.wanted = wanted
+        self.document = document
+        self.view = view
+        self.found = found
+        self._owners: dict[str, str] = {}
+        self._targets: dict[str, str] = {}
+        self._shortages: dict[str, Shortage] = {}
+
+    def owner_trouble(self, host: str) -> str:
+        if host not in self._owners:
+            self._owners[host] = owner_trouble(self.document, self.view, host)
+        return self._owners[host]
+
+    def target_trouble(self, host: str) -> str:
+        if host not in self._targets:
+            self._targets[host] = target_trouble(self.document, self.view, host)
+        return self._targets[host]
+
+    def shortage(self, host: str) -> Shortage:
+        if host not in self._shortages:
+            self._shortages[host] = shortage(self.wanted, self.document, self.view, host)
+        return self._shortages[host]
+
+    def kind(self, host: str) -> HypervisorKind | None:
+        facts = self.view.facts(host)
+        return facts.kind if facts else None
+
+    def obstacle(self, w: WantedVM, host: str, kind: HypervisorKind | None) -> str:
+        """Why `w` can't come to or start on `host`, "" when it can. `kind`: the host's, None when
+        unknown."""
+        trouble = self.target_trouble(host)
+        if trouble:
+            return trouble
+        refusal = w.refusal(kind) if kind is not None else ""
+        if refusal:
+            return f"its config {w.vm.config!r} can't run on {host}: {refusal}"
+        return rivalry(w, self.found.seen[w.name], host, self.wanted.site_id) or (
+            self.shortage(host).too_big.get(w.name, "") if w.is_on else ""
+        )
+
+
+def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:
+    """Why another domain with the VM's name or UUID forbids to define it on `host`, "" when none
+    does."""
+    for rival in seen.rivals:
+        domain = rival.domain
+        same_uuid = domain.uuid == w.uuid
+        # libvirt refuses a second name or UUID on one host. On another host it could be the very
+        # same guest,
+        # which XSM has not been told to take in: starting ours beside it might run it twice.
+        if rival.host != host and seen.own and not (same_uuid and rival.active):
+            continue
+        alike = (
+            f"with its UUID ({domain.name})"
+            if same_uuid and domain.name != w.name
+            else f"named {domain.name}"
+        )
+        if domain.tag is not None and domain.tag.site_id == site_id:
+            return f"a domain {alike} is still on {rival.host}, made for {domain.tag.vm}: it has to go first"
+        return (
+            f"a domain {alike} that XSM did not create is on {rival.host}; "
+            "`xsm adopt` takes it in, or rename one of them"
+        )
+    return ""
+
+
+def hold(action: Action, why: str) -> Action:
+    """The same difference, but nothing is done about it until somebody mends `why`."""
+    return replace(action, consequence=Consequence.HELD, step=Step.NONE, value=0, held=why)

@@ -1,0 +1,131 @@
+"""What one revision wants of every VM, with names, identities and limits worked out.
+
+Computed once per revision and kept: the planner runs often, revisions come seldom. Must not know
+what is running anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from xsm.site import domain, identity
+from xsm.site.config import Config
+from xsm.site.document import Document
+from xsm.site.merge import active_conflicts
+from xsm.site.model import VM, HypervisorKind, Power
+from xsm.site.state import Conflict
+
+NO_SITE_ID = "00000000-0000-0000-0000-000000000000"
+"""Stands in for the id of a site that was not founded yet (`xsm plan` on a mere folder): identities
+are previews."""
+FINGERPRINTS_KEPT = 20_000
+"""Fingerprints kept between rounds; about two for each VM of the largest site that we measure."""
+
+
+@dataclass(frozen=True)
+class WantedVM:
+    """One VM of the site file as its hosts should make it.
+
+    Invariant: `uuid` and `mac` are the same for the life of the VM, wherever it runs.
+    """
+
+    vm: VM
+    uuid: str
+    mac: str
+    host: str | None  # canonical name; None: floating and not placed yet
+    pinned: bool  # the site file says where it runs
+    config: Config
+    max_memory_mib: int
+    max_vcpus: int
+    cpu_weight: int | None
+    restart_token: str  # "" when no restart was ever asked for
+    conflicts: tuple[Conflict, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.vm.name
+
+    @property
+    def is_on(self) -> bool:
+        """It should have a running (or paused) domain."""
+        return self.vm.power is not Power.STOPPED
+
+    def fingerprint(self, kind: HypervisorKind) -> Mapping[str, str]:
+        """What of its definition changes only at a boot, for a hypervisor of that kind."""
+        return _fingerprint(self.vm, self.config, self.uuid, self.mac, kind)
+
+    def refusal(self, kind: HypervisorKind) -> str:
+        """Why its config can't run on a hypervisor of that kind, "" when it can."""
+        return config_refusal(self.config, kind)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """All VMs of one revision. Invariant: the indexes hold the same VMs as `by_name`, names sorted."""
+
+    site_id: str
+    by_name: Mapping[str, WantedVM]
+    by_uuid: Mapping[str, str]  # -> name
+    by_host: Mapping[str, tuple[str, ...]]  # -> names; VMs that aren't placed are under ""
+
+
+def wanted(document: Document) -> Wanted:
+    """Work out one revision. Its cost grows with the site; keep the result as long as the revision
+    is the head."""
+    conflicts: dict[str, list[Conflict]] = {}
+    for conflict in active_conflicts(document.site, document.state):
+        conflicts.setdefault(conflict.vm, []).append(conflict)
+    hosts: dict[str, str] = {}  # as written -> canonical: sites name few hosts many times
+    by_name: dict[str, WantedVM] = {}
+    by_host: dict[str, list[str]] = {}
+    for vm in sorted(document.site.vms(), key=lambda each: each.name):
+        if vm.host is None:
+            host = document.host_of(vm)
+        else:
+            if vm.host not in hosts:
+                hosts[vm.host] = document.host_name(vm.host)
+            host = hosts[vm.host]
+        by_name[vm.name] = _wanted_vm(document, vm, host, tuple(conflicts.get(vm.name, ())))
+        by_host.setdefault(host or "", []).append(vm.name)
+    return Wanted(
+        document.state.site_id,
+        by_name,
+        {w.uuid: name for name, w in by_name.items()},
+        {host: tuple(names) for host, names in sorted(by_host.items())},
+    )
+
+
+def _wanted_vm(
+    document: Document, vm: VM, host: str | None, conflicts: tuple[Conflict, ...]
+) -> WantedVM:
+    config = document.configs[vm.config]
+    limits = domain.limits(vm, config)
+    uuid = identity.uuid_of(document.state.site_id or NO_SITE_ID, vm)
+    return WantedVM(
+        vm=vm,
+        uuid=uuid,
+        mac=identity.mac_of(vm, uuid),
+        host=host,
+        pinned=vm.host is not None,
+        config=config,
+        max_memory_mib=limits.max_memory_mib,
+        max_vcpus=limits.max_vcpus,
+        cpu_weight=domain.cpu_weight(vm, config),
+        restart_token=document.state.restarts.get(vm.name, ""),
+        conflicts=conflicts,
+    )
+
+
+@lru_cache(maxsize=FINGERPRINTS_KEPT)
+def _fingerprint(
+    vm: VM, config: Config, uuid: str, mac: str, kind: HypervisorKind
+) -> Mapping[str, str]:
+    return domain.fingerprint(vm, config, uuid=uuid, mac=mac, kind=kind)
+
+
+@lru_cache(maxsize=1024)
+def config_refusal(config: Config, kind: HypervisorKind) -> str:
+    """`domain.runs_on`, remembered: many VMs share one config."""
+    return domain.runs_on(config, kind)
