@@ -1,0 +1,68 @@
+"""`xsm demo`: a site of four hosts on this machine, on libvirt's test driver, with everything that can happen to it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+
+@click.command("demo", short_help="Run a site of four hosts on this machine.")
+@click.option("--keep", is_flag=True, help="Leave the site running at the end, and say how to look at it.")
+def command(keep: bool) -> int:
+    """Run a site of four hosts on this machine, and show what XSM does with it.
+
+    Hosts are private libvirtd processes with libvirt's test driver; nothing else on this machine is touched, and
+    no rights are needed. Every step is checked against what libvirt itself says.
+    """
+    from rich.console import Console
+
+    from xsm.demo.stage import DemoFailed, Stage
+    from xsm.demo.story import run
+
+    console = Console(soft_wrap=True)
+    sample = Path(__file__).parents[2] / "sites" / "figure3"
+    stage = Stage()
+    failed = True
+    try:
+        run(stage, sample, console)
+        failed = False
+    except DemoFailed as error:
+        console.print(f"\n[bold red]The demo failed[/bold red]: {error}", highlight=False)
+        console.print(f"Logs: {stage.folder}/dmz0*/xsmd.log", highlight=False)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted; ending the hosts.")
+    finally:
+        if keep and not failed:
+            _say_how(console, stage)
+            _wait(console)
+        stage.close()
+    if not failed:
+        shutil.rmtree(stage.folder)
+    return 1 if failed else 0
+
+
+def _say_how(console: object, stage: object) -> None:
+    from rich.console import Console
+
+    from xsm.demo.stage import Stage
+
+    assert isinstance(console, Console)
+    assert isinstance(stage, Stage)
+    console.print("\nThe site goes on running until you press Ctrl-C here. In another terminal:\n")
+    for host in stage.hosts.values():
+        console.print(f"  export XSM_CONFIG={host.config}; xsm status; xsm vms", highlight=False)
+        console.print(f"  virsh -c '{host.libvirtd.uri}' list --all", highlight=False)
+    first = next(iter(stage.hosts.values()))
+    console.print(f"\nEdit {first.checkout}/site.xml and save it, or `xsm apply`.", highlight=False)
+
+
+def _wait(console: object) -> None:
+    """Until Ctrl-C or SIGTERM."""
+    import signal
+
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        return
