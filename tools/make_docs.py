@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+from xsm.api.access import KIB, RULES
 from xsm.site.fields import ENTRIES, Entry, Field
 from xsm.site.xl_options import KNOWN
 
@@ -45,8 +46,18 @@ def lost_options() -> str:
     return head + "".join(rows).replace("<", "\\<")
 
 
+def routes() -> str:
+    head = "| route | least role | body at most |\n| --- | --- | --- |\n"
+    rows = []
+    for rule in RULES:
+        size = f"{rule.body_bytes // KIB} KiB" if rule.body_bytes else ""
+        rows.append(f"| `{rule.method} {rule.path}` | {rule.least} | {size} |\n")
+    return head + "".join(rows)
+
+
 TABLES = {f"fields of {entry.tag}": table(entry) for entry in ENTRIES}
 TABLES["lost xl options"] = lost_options()
+TABLES["api routes"] = routes()
 
 
 def rewritten(page: str) -> str:
