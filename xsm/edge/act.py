@@ -1,0 +1,250 @@
+"""Carrying out one action of the plan: looked up again just before, done at most once.
+
+Decides whether the step still applies to what is there now. Must not know why it was planned, nor retry:
+the next round observes anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.plan.actions import Action, Step
+from xsm.plan.observed import ACTIVE, Domain, DomainState
+from xsm.site import tag as tags
+from xsm.site.tag import Tag
+
+
+def perform(
+    hypervisor: Hypervisor, action: Action, *, xml: str, target_uri: str, tag: Tag | None = None
+) -> str:
+    """Carry out `action.step` unless it is done already; give "old => new" for the log.
+
+    `xml`: for the steps that define. `target_uri`: for MIGRATE. `tag`: what the mark of the domain is to be
+    afterwards, None: as it is or as `xml` says. Raises `HypervisorError`: the call failed, or the step
+    doesn't fit what is there (a foreign domain, a state that it isn't for); then nothing was changed.
+    """
+    step = STEPS.get(action.step)
+    if step is None:
+        raise HypervisorError(f"there is nothing to do in step {action.step}")
+    domain = _ours(hypervisor, action, xml)
+    outcome = step(hypervisor, action, domain, xml, target_uri)
+    if tag is not None and action.step in TAGGED and domain is not None and domain.tag != tag:
+        _mark(hypervisor, action.uuid, tag)
+    return outcome
+
+
+def adopt(hypervisor: Hypervisor, uuid: str, tag: Tag) -> str:
+    """Mark a foreign domain as the site's while it runs on undisturbed; its name must be the VM's."""
+    domain = next((d for d in hypervisor.find(uuid, "") if d.uuid == uuid), None)
+    if domain is None:
+        raise HypervisorError(f"no domain has the UUID {uuid}", absent=True)
+    if domain.incoming:
+        raise HypervisorError(f"{domain.name} is just being received by a live migration")
+    if domain.tag == tag:
+        return f"{domain.name}: already adopted"
+    if domain.tag is not None and (domain.tag.site_id, domain.tag.vm) != (tag.site_id, tag.vm):
+        raise HypervisorError(
+            f"{domain.name} is {domain.tag.vm} of the site {domain.tag.site_id} already"
+        )
+    if domain.name != tag.vm:
+        raise HypervisorError(f"the domain is called {domain.name}, the VM {tag.vm}")
+    if not domain.persistent:
+        raise HypervisorError(f"{domain.name} is transient; `virsh define` it first")
+    hypervisor.set_tag(uuid, tag)
+    return f"{domain.name}: foreign => {tag.vm}"
+
+
+def _ours(hypervisor: Hypervisor, action: Action, xml: str) -> Domain | None:
+    """The VM's domain as it is now, None when there is none. Raises when another one is in its place."""
+    wanted = tags.from_domain_xml(xml) if xml else None
+    if action.step in DEFINING and (wanted is None or wanted.vm != action.vm):
+        raise HypervisorError(f"the definition for {action.vm} doesn't carry its mark")
+    found = hypervisor.find(action.uuid, action.vm)
+    for domain in found:
+        mark = domain.tag
+        if mark is None or mark.vm != action.vm:
+            raise HypervisorError(
+                f"foreign: the domain {domain.name} ({domain.uuid}) isn't XSM's; `xsm adopt` or remove it"
+            )
+        if wanted is not None and mark.site_id != wanted.site_id:
+            raise HypervisorError(
+                f"foreign: the domain {domain.name} ({domain.uuid}) is of another site"
+            )
+        if domain.uuid == action.uuid and domain.incoming:
+            raise HypervisorError(f"{action.vm} is just being received by a live migration")
+        if domain.uuid != action.uuid and action.step in DEFINING:
+            raise HypervisorError(
+                f"an older domain of {action.vm} with the UUID {domain.uuid} is in the way"
+            )
+    return next((d for d in found if d.uuid == action.uuid), None)
+
+
+def _start(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, xml: str, _uri: str
+) -> str:
+    """CREATE and START: define anew, so that pending changes take effect, then boot."""
+    if domain is not None and domain.state in ACTIVE:
+        return f"already {domain.state}"
+    hypervisor.define(xml)
+    hypervisor.start(action.uuid)
+    return f"{_state(domain)} => running"
+
+
+def _define(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, xml: str, _uri: str
+) -> str:
+    hypervisor.define(xml)
+    return "absent => defined" if domain is None else "defined => defined anew"
+
+
+def _shutdown(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    if domain is None or domain.state not in ACTIVE:
+        return f"already {_state(domain)}"
+    hypervisor.shutdown(action.uuid)
+    return f"{domain.state} => asked to shut down"
+
+
+def _destroy(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    if domain is None or domain.state not in ACTIVE:
+        return f"already {_state(domain)}"
+    hypervisor.destroy(action.uuid)
+    return f"{domain.state} => powered off"
+
+
+def _undefine(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    if domain is None:
+        return "already absent"
+    if domain.state in ACTIVE:
+        raise HypervisorError(
+            f"{action.vm} is {domain.state}; only a domain that is off is removed"
+        )
+    hypervisor.undefine(action.uuid)
+    return f"{domain.state} => undefined"
+
+
+def _suspend(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    on = _active(action, domain)
+    if on.state is DomainState.PAUSED:
+        return "already paused"
+    hypervisor.suspend(action.uuid)
+    return f"{on.state} => paused"
+
+
+def _resume(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    on = _active(action, domain)
+    if on.state is DomainState.RUNNING:
+        return "already running"
+    hypervisor.resume(action.uuid)
+    return f"{on.state} => running"
+
+
+def _set_memory(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    there = _present(action, domain)
+    if there.memory_mib == action.value:
+        return f"memory already {action.value} MiB"
+    hypervisor.set_memory(action.uuid, action.value)
+    return f"memory {there.memory_mib} MiB => {action.value} MiB"
+
+
+def _set_vcpus(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    there = _present(action, domain)
+    if there.vcpus == action.value:
+        return f"vcpus already {action.value}"
+    hypervisor.set_vcpus(action.uuid, action.value)
+    return f"vcpus {there.vcpus} => {action.value}"
+
+
+def _set_weight(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+) -> str:
+    there = _present(action, domain)
+    if there.cpu_weight == action.value:
+        return f"weight already {action.value}"
+    hypervisor.set_weight(action.uuid, action.value)
+    old = "default" if there.cpu_weight is None else there.cpu_weight
+    return f"weight {old} => {action.value}"
+
+
+def _migrate(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, target_uri: str
+) -> str:
+    if not target_uri:
+        raise HypervisorError(f"{action.target or 'the target'} has no libvirt URI for migrations")
+    on = _active(action, domain)
+    hypervisor.migrate(action.uuid, target_uri)
+    return f"{on.state} here => {on.state} on {action.target}"
+
+
+def _present(action: Action, domain: Domain | None) -> Domain:
+    if domain is None:
+        raise HypervisorError(f"there is no domain of {action.vm} here", absent=True)
+    return domain
+
+
+def _active(action: Action, domain: Domain | None) -> Domain:
+    on = _present(action, domain)
+    if on.state not in ACTIVE:
+        raise HypervisorError(
+            f"{action.vm} is {on.state}; {action.step} is for a domain that is on"
+        )
+    return on
+
+
+def _state(domain: Domain | None) -> str:
+    return "absent" if domain is None else domain.state.value
+
+
+def _mark(hypervisor: Hypervisor, uuid: str, tag: Tag) -> None:
+    """A transient domain is gone with its power, and so is one that somebody undefined meanwhile: nothing to mark."""
+    try:
+        hypervisor.set_tag(uuid, tag)
+    except HypervisorError as error:
+        if not error.absent:
+            raise
+
+
+Doing = Callable[[Hypervisor, Action, Domain | None, str, str], str]
+
+STEPS: dict[Step, Doing] = {
+    Step.CREATE: _start,
+    Step.START: _start,
+    Step.DEFINE: _define,
+    Step.SHUTDOWN: _shutdown,
+    Step.DESTROY: _destroy,
+    Step.UNDEFINE: _undefine,
+    Step.SUSPEND: _suspend,
+    Step.RESUME: _resume,
+    Step.SET_MEMORY: _set_memory,
+    Step.SET_VCPUS: _set_vcpus,
+    Step.SET_WEIGHT: _set_weight,
+    Step.MIGRATE: _migrate,
+}
+
+DEFINING = frozenset({Step.CREATE, Step.START, Step.DEFINE})
+TAGGED = frozenset(
+    {
+        Step.SHUTDOWN,
+        Step.DESTROY,
+        Step.SUSPEND,
+        Step.RESUME,
+        Step.SET_MEMORY,
+        Step.SET_VCPUS,
+        Step.SET_WEIGHT,
+    }
+)
+"""Steps after which the domain is still here and its mark may say more than before."""

@@ -1,0 +1,108 @@
+"""What XSM asks of a host's hypervisor, and how its answers fail.
+
+Decides the words and the promises only: `libvirt_hypervisor` keeps them with libvirt, the simulation in
+memory, and one contract suite (tests/contract) holds both to them. Must not know why a call is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from xsm.plan.observed import Domain, HypervisorFacts
+from xsm.site.tag import Tag
+
+OnChange = Callable[[str], None]
+"""Told that a domain may have changed: its UUID, or "" for all (the connection is gone).
+
+Called from a thread of the hypervisor's own; must return at once and not raise.
+"""
+
+
+class HypervisorError(Exception):
+    """A call that did not do what it should; nothing was changed unless `reason` says so.
+
+    `lost`: the connection is gone, so nothing is known, not even whether the call took effect.
+    `absent`: there is no such domain.
+    """
+
+    def __init__(self, reason: str, *, lost: bool = False, absent: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.lost, self.absent = reason, lost, absent
+
+
+class Hypervisor(Protocol):
+    """One host's hypervisor. All calls block, may be made from several threads, and raise `HypervisorError`.
+
+    A call that names a UUID nobody has raises with `absent`.
+    """
+
+    def facts(self) -> HypervisorFacts: ...
+
+    def domains(self) -> tuple[Domain, ...]:
+        """All domains, active and inactive, foreign ones too, sorted by name."""
+        ...
+
+    def find(self, uuid: str, name: str) -> tuple[Domain, ...]:
+        """The domains that have this UUID or this name (none, one, or one each), sorted by name."""
+        ...
+
+    def domain_xml(self, uuid: str) -> str:
+        """The definition that the domain's next boot would have, without passwords."""
+        ...
+
+    def define(self, xml: str) -> None:
+        """Make the definition persistent, or replace the one of the same name and UUID; autostart off.
+
+        A domain that is active goes on as it is; the definition counts from its next boot.
+        """
+        ...
+
+    def start(self, uuid: str) -> None:
+        """Boot a defined domain. Refused when it is active or has a managed save image."""
+        ...
+
+    def shutdown(self, uuid: str) -> None:
+        """Ask the guest to shut down, and return at once."""
+        ...
+
+    def destroy(self, uuid: str) -> None:
+        """Power off at once. A transient domain is gone afterwards."""
+        ...
+
+    def undefine(self, uuid: str) -> None:
+        """Remove the definition; disks, NVRAM and TPM state stay. An active domain goes on as a transient one.
+
+        Refused when it would lose a managed save image or what libvirt knows of snapshots.
+        """
+        ...
+
+    def suspend(self, uuid: str) -> None: ...
+
+    def resume(self, uuid: str) -> None: ...
+
+    def set_memory(self, uuid: str, mib: int) -> None:
+        """Current memory: at once when active, and for the next boot when persistent. Refused above the maximum."""
+        ...
+
+    def set_vcpus(self, uuid: str, n: int) -> None:
+        """Online vCPUs, as `set_memory`."""
+        ...
+
+    def set_weight(self, uuid: str, weight: int) -> None:
+        """CPU weight (Xen's credit weight, else libvirt's cpu_shares), as `set_memory`."""
+        ...
+
+    def set_tag(self, uuid: str, tag: Tag) -> None:
+        """Write XSM's mark into the domain's metadata, as `set_memory`."""
+        ...
+
+    def migrate(self, uuid: str, target_uri: str) -> None:
+        """Move the running domain live, peer to peer; defined there and no longer here when it returns."""
+        ...
+
+    def alive(self) -> bool:
+        """Whether the connection answers. May take as long as the keepalive limit when libvirtd hangs."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,445 @@
+"""A host's hypervisor through libvirt: Xen (libxl), KVM and QEMU, and libvirt's test driver.
+
+Decides which libvirt calls keep the promises of `hypervisor.Hypervisor` on which driver, and what libvirt's
+errors mean in plain words. Must not know the site, nor when a call is right.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import libvirt
+
+from xsm.edge import domain_facts, libvirt_events
+from xsm.edge.domain_facts import DomainFacts
+from xsm.edge.hypervisor import HypervisorError, OnChange
+from xsm.edge.libvirt_errors import (
+    CONNECTION_ERRORS,
+    is_absent,
+    message,
+    optional,
+    said,
+    tidy,
+    unless_absent,
+    why_no_connection,
+)
+from xsm.edge.libvirt_facts import (
+    EMULATED,
+    KIB_PER_MIB,
+    fixed_facts,
+    free_memory_mib,
+)
+from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts
+from xsm.site import tag as tags
+from xsm.site.model import HypervisorKind
+from xsm.site.tag import Tag
+
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_COUNT = 3
+"""A libvirtd that is silent for interval x (count + 1) seconds counts as gone; calls to it then end."""
+
+STATES = {
+    libvirt.VIR_DOMAIN_NOSTATE: DomainState.RUNNING,  # Xen: a domain that is just being scheduled
+    libvirt.VIR_DOMAIN_RUNNING: DomainState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: DomainState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: DomainState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: DomainState.SHUTDOWN,
+    libvirt.VIR_DOMAIN_SHUTOFF: DomainState.SHUTOFF,
+    libvirt.VIR_DOMAIN_CRASHED: DomainState.CRASHED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: DomainState.SUSPENDED,
+}
+
+EVENTS = (
+    "REBOOT",
+    "BALLOON_CHANGE",
+    "METADATA_CHANGE",
+    "DEVICE_ADDED",
+    "DEVICE_REMOVED",
+    "TUNABLE",
+    "CONTROL_ERROR",
+    "JOB_COMPLETED",
+)
+"""Besides LIFECYCLE: heard where the driver has them."""
+
+MIGRATE_FLAGS = (
+    libvirt.VIR_MIGRATE_LIVE
+    | libvirt.VIR_MIGRATE_PEER2PEER
+    | libvirt.VIR_MIGRATE_PERSIST_DEST
+    | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+)
+ARRIVING = frozenset({libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP})
+"""Why a domain is paused that a live migration is bringing (or, for MIGRATION, taking away)."""
+
+GONE = "the connection to libvirtd is gone"
+CLOSED = "the connection was closed"
+
+LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+
+T = TypeVar("T")
+
+
+class LibvirtHypervisor:
+    """`Hypervisor` over one libvirt connection, opened by the constructor; after a loss make a new one.
+
+    Raises `HypervisorError` (lost) that says why there is no connection and what to do.
+    `migrate_uri`: how other hosts reach this hypervisor, passed on in the facts.
+    libvirt's connections are thread-safe; what this object adds is guarded by a lock.
+    """
+
+    def __init__(self, uri: str, on_change: OnChange | None = None, migrate_uri: str = "") -> None:
+        self.uri = uri
+        self._on_change = on_change
+        self._migrate_uri = migrate_uri
+        self._lock = threading.Lock()
+        self._callbacks: list[int] = []
+        self._gone = ""  # why the connection is gone, "" while it isn't
+        # UUID -> (XML, what it says). Used again only for the very same text, so it can't be stale.
+        self._read: dict[str, tuple[str, DomainFacts]] = {}
+        libvirt_events.start()
+        try:
+            self._conn = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise HypervisorError(why_no_connection(uri, error), lost=True) from error
+        try:
+            self._fixed = fixed_facts(self._conn)
+            self._listen()
+        except libvirt.libvirtError as error:
+            self.close()
+            why = f"can't connect to {uri}: {message(error)}"
+            raise HypervisorError(why, lost=True) from error
+        except HypervisorError:
+            self.close()
+            raise
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        conn = self._conn
+        optional(lambda: conn.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT))
+        optional(lambda: conn.registerCloseCallback(self._closed, None))
+        ids = [
+            conn.domainEventRegisterAny(
+                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None
+            )
+        ]
+        for name in EVENTS:
+            event = getattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{name}")
+            heard = optional(partial(conn.domainEventRegisterAny, None, event, self._changed, None))
+            if heard is not None:
+                ids.append(heard)
+        self._callbacks = ids
+
+    def _changed(self, _conn: libvirt.virConnect, domain: libvirt.virDomain, *_: object) -> None:
+        """Any domain event; its details don't matter, since the daemon looks for itself."""
+        if self._on_change is not None and not self._gone:
+            self._on_change(domain.UUIDString())
+
+    def _closed(self, _conn: libvirt.virConnect, _reason: int, _opaque: object) -> None:
+        told, self._gone = bool(self._gone), self._gone or GONE
+        if self._on_change is not None and not told:
+            self._on_change("")
+
+    def alive(self) -> bool:
+        """Asks libvirtd: libvirt's own isAlive still says yes after the connection was reset."""
+        if self._gone:
+            return False
+        try:
+            self._conn.getLibVersion()
+        except libvirt.libvirtError:
+            self._gone = self._gone or GONE
+            return False
+        return True
+
+    def close(self) -> None:
+        """Leave; domains run on (the test driver's only while somebody else stays connected)."""
+        with self._lock:
+            callbacks, self._callbacks = self._callbacks, []
+            if self._gone == CLOSED:
+                return
+            self._gone = CLOSED
+        for callback in callbacks:
+            tidy(partial(self._conn.domainEventDeregisterAny, callback))
+        tidy(self._conn.unregisterCloseCallback)
+        tidy(self._conn.close)
+
+    # -- looking ----------------------------------------------------------------------------------------
+
+    def facts(self) -> HypervisorFacts:
+        return self._call(self._facts)
+
+    def _facts(self, conn: libvirt.virConnect) -> HypervisorFacts:
+        fixed = self._fixed
+        info = conn.getInfo()
+        memory_mib = int(info[1])
+        return HypervisorFacts(
+            kind=fixed.kind,
+            version=fixed.version,
+            arch=fixed.arch,
+            cpus=int(info[2]),
+            memory_mib=memory_mib,
+            free_memory_mib=free_memory_mib(conn, fixed.kind, memory_mib),
+            cpu_model=fixed.cpu_model,
+            cold_only="libvirt's test driver can't migrate"
+            if fixed.kind is HypervisorKind.TEST
+            else "",
+            migrate_uri=self._migrate_uri,
+        )
+
+    def domains(self) -> tuple[Domain, ...]:
+        return self._call(self._domains)
+
+    def _domains(self, conn: libvirt.virConnect) -> tuple[Domain, ...]:
+        listed = conn.listAllDomains(0)
+        # After the list: a domain that changes in between then shows as it is by now, and an event follows.
+        persistent = _uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+        autostart = _uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
+        found: list[Domain] = []
+        for dom in listed:
+            uuid = dom.UUIDString()
+            seen = self._look(dom, uuid, uuid in persistent, uuid in autostart)
+            if seen is not None:
+                found.append(seen)
+        here = {d.uuid for d in found}
+        with self._lock:
+            self._read = {uuid: entry for uuid, entry in self._read.items() if uuid in here}
+        return tuple(sorted(found, key=lambda d: (d.name, d.uuid)))
+
+    def find(self, uuid: str, name: str) -> tuple[Domain, ...]:
+        return self._call(lambda conn: self._find(conn, uuid, name))
+
+    def _find(self, conn: libvirt.virConnect, uuid: str, name: str) -> tuple[Domain, ...]:
+        found: dict[str, Domain] = {}
+        for lookup, key in ((conn.lookupByUUIDString, uuid), (conn.lookupByName, name)):
+            dom = unless_absent(partial(lookup, key)) if key else None
+            if dom is None:
+                continue
+            kept = unless_absent(partial(_kept, dom))
+            seen = self._look(dom, dom.UUIDString(), *kept) if kept else None
+            if seen is not None:
+                found[seen.uuid] = seen
+        return tuple(sorted(found.values(), key=lambda d: (d.name, d.uuid)))
+
+    def _look(
+        self, dom: libvirt.virDomain, uuid: str, persistent: bool, autostart: bool
+    ) -> Domain | None:
+        """One domain, or None when it has gone since it was listed."""
+        return unless_absent(lambda: self._domain(dom, uuid, persistent, autostart))
+
+    def _domain(
+        self, dom: libvirt.virDomain, uuid: str, persistent: bool, autostart: bool
+    ) -> Domain:
+        info = dom.info()
+        xml = self._facts_of(uuid, dom.XMLDesc(0))
+        state = STATES.get(info[0], DomainState.RUNNING)
+        return Domain(
+            name=xml.name,
+            uuid=uuid,
+            state=state,
+            memory_mib=int(info[2]) // KIB_PER_MIB,
+            max_memory_mib=int(info[1]) // KIB_PER_MIB,
+            vcpus=int(info[3]),
+            max_vcpus=xml.max_vcpus,
+            cpu_weight=self._weight(dom, xml, state),
+            persistent=persistent,
+            autostart=autostart,
+            mac=xml.mac,
+            tag=xml.tag,
+            incoming=state is DomainState.PAUSED and _arriving(dom, persistent),
+        )
+
+    def _facts_of(self, uuid: str, xml: str) -> DomainFacts:
+        known = self._read.get(uuid)
+        if known is not None and known[0] == xml:
+            return known[1]
+        try:
+            facts = domain_facts.read(xml)
+        except ValueError as error:
+            raise HypervisorError(
+                f"libvirt's XML of domain {uuid} can't be read: {error}"
+            ) from error
+        with self._lock:
+            self._read[uuid] = (xml, facts)
+        return facts
+
+    def _weight(self, dom: libvirt.virDomain, xml: DomainFacts, state: DomainState) -> int | None:
+        kind = self._fixed.kind
+        if kind is HypervisorKind.TEST:
+            return None  # it takes any weight and keeps none
+        if xml.shares is not None or state not in ACTIVE:
+            return xml.shares
+        parameters = said(dom.schedulerParameters) or {}
+        weight = parameters.get("weight" if kind is HypervisorKind.XEN else "cpu_shares")
+        return int(weight) if weight else None
+
+    def domain_xml(self, uuid: str) -> str:
+        return self._on(uuid, lambda dom: str(dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
+
+    # -- acting -----------------------------------------------------------------------------------------
+
+    def define(self, xml: str) -> None:
+        def call(conn: libvirt.virConnect) -> None:
+            dom = conn.defineXML(xml)
+            if dom.autostart():
+                dom.setAutostart(0)
+
+        self._call(call)
+
+    def start(self, uuid: str) -> None:
+        def call(dom: libvirt.virDomain) -> None:
+            if not dom.isActive() and optional(lambda: dom.hasManagedSaveImage(0)):
+                raise HypervisorError(
+                    f"{dom.name()} has a managed save image, and nobody knows whether its disks have changed since; "
+                    "`virsh start` resumes it, `virsh managedsave-remove` drops it"
+                )
+            dom.create()
+
+        self._on(uuid, call)
+
+    def shutdown(self, uuid: str) -> None:
+        self._on(uuid, lambda dom: dom.shutdown())
+
+    def destroy(self, uuid: str) -> None:
+        self._on(uuid, lambda dom: dom.destroy())
+
+    def undefine(self, uuid: str) -> None:
+        def call(dom: libvirt.virDomain) -> None:
+            if not dom.isPersistent():
+                raise HypervisorError(f"{dom.name()} is transient: it has no definition")
+            if optional(lambda: dom.hasManagedSaveImage(0)):
+                raise HypervisorError(
+                    f"{dom.name()} has a managed save image that would be lost; "
+                    "`virsh start` resumes it, `virsh managedsave-remove` drops it"
+                )
+            snapshots = optional(lambda: dom.snapshotNum(0)) or 0
+            if snapshots and not dom.isActive():
+                raise HypervisorError(
+                    f"libvirt would forget the {snapshots} snapshots of {dom.name()}; "
+                    "`virsh snapshot-delete --metadata` does so on purpose"
+                )
+            flags = 0
+            if self._fixed.kind in EMULATED:
+                flags = (
+                    libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+                )
+            dom.undefineFlags(flags)
+
+        self._on(uuid, call)
+
+    def suspend(self, uuid: str) -> None:
+        self._on(uuid, lambda dom: dom.suspend())
+
+    def resume(self, uuid: str) -> None:
+        self._on(uuid, lambda dom: dom.resume())
+
+    def set_memory(self, uuid: str, mib: int) -> None:
+        self._set(uuid, lambda dom, flags: dom.setMemoryFlags(mib * KIB_PER_MIB, flags))
+
+    def set_vcpus(self, uuid: str, n: int) -> None:
+        def change(dom: libvirt.virDomain, flags: int) -> None:
+            if flags == LIVE and self._fixed.kind in EMULATED and n < int(dom.info()[3]):
+                # Unplugging a vCPU that the guest still uses crashed QEMU 7.2, three times out of three.
+                raise HypervisorError(
+                    f"QEMU can't take vCPUs away from {dom.name()} while it runs; restart it"
+                )
+            dom.setVcpusFlags(n, flags)
+
+        self._set(uuid, change)
+
+    def set_weight(self, uuid: str, weight: int) -> None:
+        kind = self._fixed.kind
+
+        def change(dom: libvirt.virDomain, flags: int) -> None:
+            if kind is HypervisorKind.XEN:
+                if flags == LIVE:  # libxl knows no weight of a domain that is off
+                    dom.setSchedulerParameters({"weight": weight})
+                return
+            dom.setSchedulerParametersFlags({"cpu_shares": weight}, flags)
+
+        if kind is HypervisorKind.TEST:
+            raise HypervisorError("libvirt's test driver has no CPU weight")
+        self._set(uuid, change)
+
+    def set_tag(self, uuid: str, tag: Tag) -> None:
+        text = tags.to_metadata(tag)
+        self._set(
+            uuid,
+            lambda dom, flags: dom.setMetadata(
+                libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, tags.PREFIX, tags.NAMESPACE, flags
+            ),
+        )
+
+    def migrate(self, uuid: str, target_uri: str) -> None:
+        self._on(uuid, lambda dom: dom.migrateToURI3(target_uri, {}, MIGRATE_FLAGS))
+
+    def _set(self, uuid: str, change: Callable[[libvirt.virDomain, int], object]) -> None:
+        """Make a change now when active, and for the next boot when persistent.
+
+        Two calls: the test driver refuses both flags at once.
+        """
+
+        def call(dom: libvirt.virDomain) -> None:
+            active = bool(dom.isActive())
+            if active:
+                change(dom, LIVE)
+            if not dom.isPersistent():
+                return
+            try:
+                change(dom, CONFIG)
+            except libvirt.libvirtError as error:
+                if not active or self._is_lost(error):
+                    raise
+                raise HypervisorError(
+                    f"changed for now, but not for the next boot: {message(error)}"
+                ) from error
+
+        self._on(uuid, call)
+
+    # -- errors -----------------------------------------------------------------------------------------
+
+    def _call(self, what: Callable[[libvirt.virConnect], T]) -> T:
+        if self._gone:
+            raise HypervisorError(self._gone, lost=True)
+        try:
+            return what(self._conn)
+        except libvirt.libvirtError as error:
+            raise self._explain(error) from error
+
+    def _on(self, uuid: str, what: Callable[[libvirt.virDomain], T]) -> T:
+        return self._call(lambda conn: what(conn.lookupByUUIDString(uuid)))
+
+    def _explain(self, error: libvirt.libvirtError) -> HypervisorError:
+        if self._is_lost(error):
+            return HypervisorError(f"{GONE}: {message(error)}", lost=True)
+        return HypervisorError(message(error), absent=is_absent(error))
+
+    def _is_lost(self, error: libvirt.libvirtError) -> bool:
+        """libvirtd passes on errors of *its* connections too (a migration's target), so ask whether ours lives."""
+        if error.get_error_code() == libvirt.VIR_ERR_INVALID_CONN:
+            return True
+        remote = error.get_error_domain() in CONNECTION_ERRORS
+        return remote and not self.alive()
+
+
+def _arriving(dom: libvirt.virDomain, persistent: bool) -> bool:
+    """Whether a paused domain is the receiving end of a live migration."""
+    state = unless_absent(lambda: dom.state(0))
+    if state is None or state[0] != libvirt.VIR_DOMAIN_PAUSED or state[1] not in ARRIVING:
+        return False
+    job = said(lambda: dom.jobStats(0)) or {}
+    if "operation" in job:
+        return bool(job["operation"] == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)
+    # No word on the job (libxl): what arrives is defined only at the end.
+    return not persistent
+
+
+def _kept(dom: libvirt.virDomain) -> tuple[bool, bool]:
+    """Whether it is persistent, and whether libvirt starts it by itself."""
+    return bool(dom.isPersistent()), bool(dom.autostart())
+
+
+def _uuids(conn: libvirt.virConnect, flag: int) -> frozenset[str]:
+    return frozenset(dom.UUIDString() for dom in conn.listAllDomains(flag))
