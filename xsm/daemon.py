@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 import sys
 import time
@@ -20,10 +22,10 @@ from xsm.edge import ca, log
 from xsm.edge.checkout import Checkout, CheckoutError, watch
 from xsm.edge.event_log import EventLog
 from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
-from xsm.edge.notify import Notifier
+from xsm.edge.notify import Notify
 from xsm.edge.observer import Observer
 from xsm.edge.peers import Peers
-from xsm.edge.register_file import RegisterDamaged, RegisterFile
+from xsm.edge.register_file import RegisterDamaged, RegisterFile, RegisterInUse
 from xsm.edge.repository import Repository, RepositoryError
 from xsm.edge.revisions import Moved, Revisions
 from xsm.edge.settings import Settings, load_settings
@@ -72,7 +74,7 @@ class Daemon:
             settings.name, lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed), self.clock, time.time
         )
         self.checkout_problems: tuple[Problem, ...] = ()
-        self._log = log.logger("xsmd")
+        self._log = logging.getLogger("xsmd")
         self._queue: asyncio.Queue[Event] = asyncio.Queue(EVENTS_LIMIT)
         self._stepped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,8 +113,9 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stopping.set)
-        notifier = Notifier()
+        notifier = Notify(os.environ)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.events.close)
             stack.callback(self._votes.close)
             stack.callback(self.revisions.close)
             stack.callback(self.observer.close)
@@ -194,16 +197,16 @@ class Daemon:
     def _looked(self, report: HostReport, started_at: float) -> None:
         self.feed(Observed(report, started_at))
 
-    async def _tick(self, notifier: Notifier) -> None:
+    async def _tick(self, notifier: Notify) -> None:
         while True:
             self.feed(Tick())
-            notifier.alive()
+            notifier.watchdog()
             await asyncio.sleep(TICK_S)
 
     def _tell(self, kind: str, vm: str, message: str, fields: Mapping[str, str] | None = None) -> None:
         more = "".join(f" ({key}: {value})" for key, value in sorted((fields or {}).items()) if value)
-        self.events.add(kind, vm, message + more)
-        self._log.info("%s", message, extra={"fields": {"kind": kind, "vm": vm, **(fields or {})}})
+        self.events.add(kind, vm, message + more, time.time())
+        self._log.info("%s", message, extra={"kind": kind, "vm": vm, **(fields or {})})
 
     # -- the checkout ------------------------------------------------------------------------------------------------------
 
@@ -255,7 +258,7 @@ def open_daemon(settings: Settings) -> Daemon:
         votes = RegisterFile(settings.votes_path)
         ca.verify(ca.peer_files(settings.tls_dir), time.time())
         return Daemon(settings, repository, votes)
-    except (RepositoryError, RegisterDamaged, ca.CertificateRefused, ValueError, OSError) as error:
+    except (RepositoryError, RegisterDamaged, RegisterInUse, ca.CertificateRefused, ValueError, OSError) as error:
         raise Fatal(str(error)) from error
 
 
@@ -273,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
     except Invalid as invalid:
         print(invalid, file=sys.stderr)
         return 2
-    log.configure(settings.log_format, settings.log_level)
+    log.set_up(settings.log_format, settings.log_level, os.environ)
     try:
         asyncio.run(_serve(settings))
     except (Fatal, StartRefused) as error:

@@ -236,7 +236,7 @@ class Answers:
                 ready, _ = await self._ready_proposal(proposal)
             except Invalid as error:
                 raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
-            return await self._commit(ready, proposal.expect, proposal.author or caller.author)
+            return await self._commit(ready, proposal.expect, proposal.author or editing.author_of(caller))
 
     async def _commit(self, ready: Ready, expect: str, author: str) -> Applied:
         head = ready.head
@@ -289,7 +289,7 @@ class Answers:
                 ready, _ = await self._ready_command(command)
             except Invalid as error:
                 raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
-            return await self._commit(ready, command.expect, command.author or caller.author)
+            return await self._commit(ready, command.expect, command.author or editing.author_of(caller))
 
     # -- git push ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xsm.api.control import Refused
+from xsm.api.control import Caller, Refused
 from xsm.api.types import Applied, Command, Preview, Proposal, Refusal, Verb
 from xsm.peer import commands
 from xsm.peer.commands import CommandRefused, Intent
@@ -32,6 +32,11 @@ PATHS_LIMIT = 10_000
 
 def refused(status: int, code: str, message: str, hint: str = "", problems: tuple = ()) -> Refused:
     return Refused(status, Refusal(code, message, hint, problems))
+
+
+def author_of(caller: Caller) -> str:
+    """A commit's author when the caller names none."""
+    return f"{caller.name} <{caller.name}@{caller.host or 'localhost'}>"
 
 
 def decode_files(files: Mapping[str, str]) -> Files:

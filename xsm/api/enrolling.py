@@ -68,8 +68,7 @@ class Enrolling:
             raise refused(409, "conflict", f"{name} is a member already", f"`xsm host forget {name}` first")
         try:
             authority = ca.load_ca(daemon.settings.tls_dir)
-            invitations = Invitations(daemon.settings.invitations_dir)
-            return invitations.create(name, daemon.settings.url, authority.fingerprint, time.time())
+            return self._invitations(authority).create(name, daemon.settings.url, time.time())
         except (ca.CertificateRefused, TokenRefused) as error:
             raise refused(409, "conflict", str(error)) from error
 
@@ -89,7 +88,7 @@ class Enrolling:
         try:
             authority = ca.load_ca(daemon.settings.tls_dir)
             certificate = authority.issue_peer(request.csr_pem, request.name, request.address, now)
-            name = Invitations(daemon.settings.invitations_dir).redeem(request.token, now)
+            name = self._invitations(authority).check(request.token, now)
         except (ca.CertificateRefused, TokenRefused) as error:
             raise refused(403, "forbidden", str(error), "`xsm invite NAME` makes a new token") from error
         if name != request.name:
@@ -100,12 +99,16 @@ class Enrolling:
         around = Surroundings({}, {}, now)
         try:
             edited = edit(files, head.revision, files, head.revision, files, around, state)
+            # Last of all that can be refused, for the token is good only once.
+            self._invitations(authority).redeem(request.token, now)
             new = await daemon.revisions.commit(
                 edited.files, head.revision, f"{daemon.peer.name} <xsmd@{daemon.peer.name}>",
                 f"{request.name} joins the site", int(now),
             )
         except Invalid as error:
             raise refused(422, "invalid", "the site can't take it in", problems=error.problems) from error
+        except TokenRefused as error:
+            raise refused(403, "forbidden", str(error)) from error
         except Moved as error:
             raise refused(409, "moved", str(error), "try again with a new token") from error
         daemon.took_head(new, local=True)
@@ -115,6 +118,9 @@ class Enrolling:
             site_id=document.state.site_id,
             members=tuple(sorted(m.url for m in document.state.members.values())),
         )
+
+    def _invitations(self, authority: ca.Authority) -> Invitations:
+        return Invitations(self._daemon.settings.invitations_dir, authority.fingerprint, self._daemon.peer.name)
 
     # -- domains -------------------------------------------------------------------------------------------------------
 
@@ -227,7 +233,7 @@ class Enrolling:
         if intake.ready.edited.changes:
             try:
                 head = await daemon.revisions.commit(
-                    intake.ready.edited.files, head.revision, command.author or caller.author,
+                    intake.ready.edited.files, head.revision, command.author or editing.author_of(caller),
                     command.message or intake.ready.message, int(time.time()),
                 )
             except Moved as error:

@@ -59,6 +59,16 @@ def has_majority(attempt: Attempt, members: frozenset[str]) -> bool:
     return len(attempt.voters & members) > len(members) // 2
 
 
+def stuck(
+    attempt: Attempt, register: Register, me: str, members: frozenset[str], silent: Callable[[str], bool]
+) -> bool:
+    """Whether the claim waits for somebody who does not answer: a person may have to say or do something."""
+    if has_majority(attempt, members):
+        return any(silent(m) for m in to_evict(attempt, register, me, members))
+    possible = {m for m in members if m in attempt.voters or not silent(m)}
+    return len(possible) <= len(members) // 2
+
+
 def questions(
     attempt: Attempt, register: Register, me: str, members: frozenset[str], facts: HypervisorFacts | None, now: float
 ) -> tuple[Attempt, list[tuple[str, Message]]]:

@@ -38,7 +38,7 @@ from xsm.peer.work import Work
 from xsm.plan.actions import STARTS, Action, Consequence, Step
 from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan import tags
-from xsm.plan.planner import plan_host
+from xsm.plan.planner import going_off, plan_host
 from xsm.plan.view import Handover, View
 from xsm.plan.wanted import Wanted, wanted
 from xsm.site import domain as domains
@@ -178,8 +178,6 @@ class Peer:
             self.pending, self.held = (), (f"the hypervisor does not answer: {event.report.error}",)
             self._tell("", "", f"hypervisor: {event.report.error}")
             return
-        active = [d.uuid for d in event.report.domains if d.state in ACTIVE]
-        self.work.keep_shutdowns(self.name, active)
         self._answer_evictions(now)
         self._act(now)
 
@@ -415,20 +413,21 @@ class Peer:
             handovers=self._handovers(),
         )
         plan = plan_host(self.wanted, self.head.document, view, self.name)
+        self.work.keep_shutdowns(going_off(plan))
         self._open_attempts({a.vm for a in plan.actions if a.step in STARTS and not a.held}, now)
         pending, held = [], []
         notes = [f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}" for n in plan.notices]
         told: dict[str, str] = {}
         for action in plan.actions:
-            state = action.held or self._go(action, now)
+            state, stuck = (action.held, action.consequence is Consequence.HELD) if action.held else self._go(action, now)
             told[action.vm] = f"{action.consequence} on {self.name}: {state}" if state else str(action.consequence)
-            line = replace(action, held="")
             if action.consequence is Consequence.NEXT_BOOT:
                 notes.append(str(action))
-            elif action.held:
-                held.append(str(action))
+            elif stuck:
+                held.append(str(replace(action, held=state)))
             else:
-                pending.append(f"{line} [{state}]" if state else str(line))
+                line = str(replace(action, held=""))
+                pending.append(f"{line} [{state}]" if state else line)
         for vm, text in told.items():
             self._tell(vm, self._told.get(vm, ""), text)
         self._told = told
@@ -443,24 +442,19 @@ class Peer:
         """A win is for one start of a VM: forget those whose attempt is gone."""
         self._won_at = {vm: t for vm, t in self._won_at.items() if vm in self.attempts}
 
-    def _go(self, action: Action, now: float) -> str:
-        """Start an action if nothing hinders it; else say what does."""
+    def _go(self, action: Action, now: float) -> tuple[str, bool]:
+        """Start an action if nothing hinders it; else say what does, and whether that may last."""
         if action.step is Step.NONE:
-            return "waiting"
+            return "waiting", False
         hindrance = self.work.hindrance(action, self._observed_at, now)
         if hindrance:
-            return hindrance
+            return hindrance, self.work.keeps_failing(action.vm)
         if action.step in STARTS and not self._may_start(action.vm):
-            attempt = self.attempts.get(action.vm)
-            if attempt is None:
-                return "about to claim it"
-            return claims.waiting_for(
-                attempt, self._register(action.vm), self.name, self.members, lambda m: self._silent(m, now)
-            )
+            return self._waiting_for(action.vm, now)
         try:
             xml, tag = self._definition(action)
         except Invalid as error:
-            return f"its domain XML can't be made: {error}"
+            return f"its domain XML can't be made: {error}", True
         if action.step in STARTS:
             # The win is used up: the next start, whenever it is, asks for votes anew (rule 4).
             del self.attempts[action.vm]
@@ -471,9 +465,17 @@ class Peer:
         self._out.append(Perform(action, xml, uri, tag))
         self._out.append(Log("action", action.vm, f"{action.step}: {action.what} {action.old} => {action.new}",
                              {"reason": action.reason}))
-        return f"{action.step} under way"
+        return f"{action.step} under way", False
 
-    def _silent(self, member: str, now: float) -> bool:
+    def _waiting_for(self, vm: str, now: float) -> tuple[str, bool]:
+        """What a claim still waits for, and whether that is somebody who does not answer."""
+        attempt, register = self.attempts.get(vm), self._register(vm)
+        if attempt is None or vm in self._won_at:
+            return "looking again before the start", False
+        about = (attempt, register, self.name, self.members, self._silent)
+        return claims.waiting_for(*about), claims.stuck(*about)
+
+    def _silent(self, member: str) -> bool:
         return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(member, float("-inf"))
 
     def _definition(self, action: Action) -> tuple[str, Tag | None]:

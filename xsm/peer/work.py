@@ -5,7 +5,6 @@ Decides which of the planned actions may go now. Must not know how an action is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xsm.plan.actions import Action, Step
@@ -14,8 +13,8 @@ ACTIONS_LIMIT = 8
 """Actions in flight at once on one host."""
 MIGRATIONS_LIMIT = 2
 """Of these, outgoing live migrations."""
-SHUTDOWN_AGAIN_S = 15.0
-"""A guest that was asked to shut down is asked again after this: one that is still booting misses the first request."""
+STUCK_AFTER = 3
+"""Failures in a row after which an action is shown as held."""
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Pause after the first, second, ... failure in a row of one VM's actions; the last one repeats."""
 
@@ -43,7 +42,6 @@ class Work:
         self.in_flight: dict[str, Flight] = {}
         self.failures: dict[str, Failure] = {}
         self.shutdowns: dict[tuple[str, str], float] = {}  # (host, uuid) -> when the guest was first asked
-        self.asked_at: dict[tuple[str, str], float] = {}  # ... and last
         self.ended_at: dict[str, float] = {}  # VM -> when its last action ended
 
     def begin(self, action: Action, now: float) -> None:
@@ -57,7 +55,6 @@ class Work:
             self.failures.pop(action.vm, None)
             if action.step is Step.SHUTDOWN:
                 self.shutdowns.setdefault((action.host, action.uuid), now)
-                self.asked_at[action.host, action.uuid] = now
             return
         last = self.failures.get(action.vm)
         count = last.count + 1 if last and last.step is action.step else 1
@@ -68,11 +65,14 @@ class Work:
         """Somebody edited the site: what failed may go at once again."""
         self.failures.clear()
 
-    def keep_shutdowns(self, host: str, active: Iterable[str]) -> None:
-        """Drop the clocks of domains that are off by now; `active` are the UUIDs of those that aren't."""
-        still = frozenset(active)
-        self.shutdowns = {k: t for k, t in self.shutdowns.items() if k[0] != host or k[1] in still}
-        self.asked_at = {k: t for k, t in self.asked_at.items() if k in self.shutdowns}
+    def keep_shutdowns(self, going_off: frozenset[tuple[str, str]]) -> None:
+        """Drop the clocks of all domains but these (host, UUID): a stale one would power a guest off at once."""
+        self.shutdowns = {k: t for k, t in self.shutdowns.items() if k in going_off}
+
+    def keeps_failing(self, vm: str) -> bool:
+        """The VM's action failed so often that a person should know."""
+        failure = self.failures.get(vm)
+        return failure is not None and failure.count >= STUCK_AFTER
 
     def hindrance(self, action: Action, observed_at: float, now: float) -> str:
         """Why `action` can't go now, "" when it can. `observed_at`: when the observation it was planned from began."""
@@ -81,9 +81,6 @@ class Work:
             return f"{flight.action.step} under way for {now - flight.since:.0f} s"
         if self.ended_at.get(action.vm, float("-inf")) > observed_at:
             return "looking again after the last action"
-        asked_at = self.asked_at.get((action.host, action.uuid))
-        if action.step is Step.SHUTDOWN and asked_at is not None and now < asked_at + SHUTDOWN_AGAIN_S:
-            return f"the guest was asked to shut down {now - self.shutdowns[action.host, action.uuid]:.0f} s ago"
         failure = self.failures.get(action.vm)
         if failure is not None and failure.step is action.step and now < failure.until:
             times = f", {failure.count} times" if failure.count > 1 else ""
