@@ -1,0 +1,61 @@
+"""Who counts as alive, and whom a host greets."""
+
+from xsm.peer.contacts import FAILED_S, HELLO_EVERY_S, HELLO_FANOUT, Contacts, Reach
+
+FOUR = frozenset({"dmz01", "dmz02", "dmz03", "dmz04"})
+
+
+def contacts(**heard_at: float) -> Contacts:
+    made = Contacts("dmz01")
+    made.heard_at.update(heard_at)
+    return made
+
+
+def test_a_member_that_was_never_heard_is_unknown_and_after_a_failed_try_failed():
+    made = contacts()
+    assert made.reach("dmz02", 4, 100.0) is Reach.UNKNOWN
+    made.failed("dmz02", "connection refused", 100.0)
+    assert made.reach("dmz02", 4, 100.0) is Reach.FAILED
+
+
+def test_silence_makes_a_member_suspect_and_then_failed():
+    made = contacts(dmz02=100.0)
+    assert made.reach("dmz02", 4, 101.0) is Reach.ALIVE
+    assert made.reach("dmz02", 4, 100.0 + 4 * HELLO_EVERY_S) is Reach.SUSPECT
+    assert made.reach("dmz02", 4, 100.0 + FAILED_S + 1) is Reach.FAILED
+
+
+def test_a_failed_request_makes_it_suspect_at_once_and_an_answer_alive_again():
+    made = contacts(dmz02=100.0)
+    made.failed("dmz02", "timeout", 101.0)
+    assert made.reach("dmz02", 4, 101.0) is Reach.SUSPECT
+    made.heard("dmz02", 102.0)
+    assert made.reach("dmz02", 4, 102.0) is Reach.ALIVE
+
+
+def test_two_of_four_are_no_majority_three_are():
+    assert not contacts(dmz02=100.0).majority(FOUR, 101.0)
+    assert contacts(dmz02=100.0, dmz03=100.0).majority(FOUR, 101.0)
+
+
+def test_a_lone_host_is_its_own_majority():
+    assert contacts().majority(frozenset({"dmz01"}), 0.0)
+
+
+def test_in_one_rotation_everybody_else_is_greeted():
+    members = {f"h{i:02}": None for i in range(11)}
+    made = Contacts("h04")
+    greeted, now = [], 0.0
+    for _ in range(-(-(len(members) - 1) // HELLO_FANOUT)):
+        chosen = made.to_greet(members, now)
+        assert len(chosen) == HELLO_FANOUT
+        greeted += chosen
+        assert made.to_greet(members, now + HELLO_EVERY_S / 2) == []
+        now += HELLO_EVERY_S
+    assert set(greeted) == set(members) - {"h04"}
+
+
+def test_a_large_site_takes_silence_for_longer():
+    made = contacts(far=100.0)
+    members = 100
+    assert made.reach("far", members, 100.0 + 2 * made.round_s(members)) is Reach.ALIVE
