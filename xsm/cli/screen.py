@@ -8,6 +8,7 @@ the texts mean.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -109,8 +110,8 @@ class Screen:
 
     def line(self, text: str = "", style: str = "", indent: int = 0) -> None:
         """One line of text, wrapped on a terminal; continued lines are indented by two more."""
-        for number, part in enumerate(self._wrapped(clean(text), indent)):
-            lead = " " * (indent if number == 0 else indent + 2)
+        for number, part in enumerate(self._wrapped(clean(text), indent, GAP)):
+            lead = " " * (indent if number == 0 else indent + GAP)
             self.out.write(lead + self.paint(part, style) + "\n")
 
     def verbatim(self, text: str, style: str = "") -> None:
@@ -161,6 +162,7 @@ class Screen:
         if self.width is None:
             return kept, []
         widths = _widths(columns, rows)
+        widths[-1] = min(widths[-1], MIN_WRAP_WIDTH)  # the last column can wrap
         dropped = []
         while indent + sum(widths[k] for k in kept) + GAP * (len(kept) - 1) > self.width:
             able = [k for k in kept if columns[k].drop]
@@ -174,6 +176,10 @@ class Screen:
     def _rows(self, columns: Sequence[Column], rows: list[list[Cell]], indent: int) -> None:
         widths = _widths(columns, rows)
         before_last = indent + sum(widths[:-1]) + GAP * (len(widths) - 1)
+        if self.width is not None and before_last - GAP > self.width:
+            for row in rows:  # no room for columns: each row is a paragraph
+                self.line((" " * GAP).join(cell.text for cell in row if cell.text), "", indent)
+            return
         for row in rows:
             line = " " * indent
             for number, (column, cell) in enumerate(zip(columns, row, strict=True)):
@@ -197,7 +203,8 @@ class Screen:
     def _write_long(self, line: str, cell: Cell, before_last: int, indent: int) -> None:
         """The last cell of a row, over several lines, under its column or on lines of its own."""
         column = before_last
-        if (self.width or 0) - before_last < MIN_WRAP_WIDTH:
+        longest = max(width_of(word) for word in cell.text.split(" "))
+        if (self.width or 0) - before_last < max(MIN_WRAP_WIDTH, longest):
             self.out.write(line.rstrip() + "\n")
             column = indent + 2 * GAP
             line = " " * column
@@ -205,13 +212,28 @@ class Screen:
             lead = line if number == 0 else " " * column
             self.out.write(lead + self.paint(part, cell.style) + "\n")
 
-    def _wrapped(self, text: str, indent: int) -> list[str]:
-        if self.width is None or indent + width_of(text) <= self.width:
+    def _wrapped(self, text: str, indent: int, hanging: int = 0) -> list[str]:
+        """The text in lines that fit after `indent` blanks, all but the first after `hanging` more."""
+        if self.width is None:
             return [text]
-        import textwrap
+        return wrap(text, self.width - indent, self.width - indent - hanging)
 
-        room = max(MIN_WIDTH - GAP, self.width - indent - 2)
-        return textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+
+def wrap(text: str, first: int, rest: int) -> list[str]:
+    """Break the text between words: the first line `first` columns wide at most, the others `rest`.
+
+    Blanks within a line stay as they are. A word that is wider than its line isn't cut.
+    """
+    if width_of(text) <= first:
+        return [text]
+    lines = [""]
+    for blanks, word in re.findall("( *)([^ ]+)", text):
+        room = first if len(lines) == 1 else rest
+        if lines[-1] and width_of(lines[-1] + blanks + word) > room:
+            lines.append(word)
+        else:
+            lines[-1] += blanks + word
+    return lines
 
 
 def _cell(value: str | Cell) -> Cell:
