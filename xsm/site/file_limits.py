@@ -37,3 +37,12 @@ MAX_MEMORY_MIB = 64 * 1024 * 1024
 MAX_CPU_WEIGHT = 65_535
 """Xen's credit scheduler takes 1..65535."""
 MAX_APART_TAGS = 32
+
+MAX_PATH_CHARS = 400
+"""Length of a path in a revision."""
+
+MAX_LINE_CHARS = 64 * 1024
+"""Length of a line of YAML: the parser takes quadratic time for some very long words."""
+
+MAX_YAML_LINES = 300_000
+"""Lines of a site.yaml; the parser's time goes by lines."""

@@ -1,0 +1,2 @@
+def edit(tree, site, changes, path):
+    raise NotImplementedError

@@ -1,0 +1,277 @@
+"""The YAML site file as a tree that knows which characters each part takes.
+
+Decides which YAML is plain and harmless: one document of block or flow collections and one-line
+values; no tags, anchors, aliases, directives. Builds from the parser's events and gives up at the
+first surprise, so that a hostile file costs little. Must not know what the values mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ruamel.yaml import YAML
+from ruamel.yaml import events as ev
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from xsm.site.entries import Findings, decode, near
+from xsm.site.file_limits import MAX_DEPTH, MAX_STRAY_EVENTS, MAX_VALUE_CHARS, MAX_YAML_BYTES
+
+
+@dataclass(frozen=True)
+class Scalar:
+    value: str
+    quote: str  # "", "'" or '"'
+    start: int
+    end: int
+    line: int
+
+    @property
+    def is_null(self) -> bool:
+        return not self.quote and self.value in ("", "~", "null", "Null", "NULL")
+
+
+@dataclass
+class Mapping_:
+    line: int
+    start: int  # of the first key, or of {
+    flow: bool
+    end: int = -1  # behind the last value, or behind }
+    pairs: list[tuple[Scalar, Node]] = field(default_factory=list)
+
+    def get(self, key: str) -> Node | None:
+        return next((node for scalar, node in self.pairs if scalar.value == key), None)
+
+
+@dataclass
+class Sequence_:
+    line: int
+    start: int  # of the first dash, or of [
+    flow: bool
+    end: int = -1
+    items: list[Node] = field(default_factory=list)
+
+
+Node = Scalar | Mapping_ | Sequence_
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is expected at a place: a mapping with these keys, a list of `item`s, or (neither) a value."""
+
+    keys: Mapping[str, Shape] | None = None
+    item: Shape | None = None
+
+    def name(self) -> str:
+        if self.keys is not None:
+            return "keys with values"
+        return "a list" if self.item else "one value"
+
+
+VALUE = Shape()
+
+
+@dataclass(frozen=True)
+class Tree:
+    text: str
+    bom: bool
+    root: Mapping_
+    spans: tuple[tuple[int, int], ...]  # of all scalars, in file order: no comment is inside one
+
+
+class _Builder:
+    def __init__(self, text: str, findings: Findings) -> None:
+        self.text = text
+        self.findings = findings
+        self.spans: list[tuple[int, int]] = []
+        self.stray = 0
+        self.events: Iterator[ev.Event] = iter(YAML(typ="safe", pure=True).parse(text))
+
+    def next(self) -> ev.Event:
+        event = next(self.events)
+        if isinstance(event, ev.AliasEvent):
+            raise self.refused(event, f"the alias *{event.anchor[:40]}", "write the value out")
+        if isinstance(event, ev.NodeEvent):
+            if event.anchor is not None:
+                raise self.refused(
+                    event, f"the anchor &{event.anchor[:40]}", "remove it; aliases are not read"
+                )
+            if getattr(event, "tag", None) is not None:
+                raise self.refused(event, f"the tag {str(event.tag)[:40]}", "remove it")
+        return event
+
+    def refused(self, event: ev.Event, what: str, hint: str) -> Exception:
+        return self.findings.fatal(event.start_mark.line + 1, f"{what} is not allowed", hint)
+
+    def document(self, shape: Shape) -> Node | None:
+        self.next()  # start of the stream
+        start = self.next()
+        if isinstance(start, ev.StreamEndEvent):
+            return None
+        if start.version or start.tags:
+            raise self.refused(start, "a % directive", "remove it")
+        node = self.node(self.next(), shape, "the file", 1)
+        self.next()  # end of the document
+        after = self.next()
+        if not isinstance(after, ev.StreamEndEvent):
+            raise self.refused(after, "a second document (---)", "a site file holds one")
+        return node
+
+    def node(self, event: ev.Event, shape: Shape, where: str, depth: int) -> Node | None:
+        """The node that starts with `event`; None after reporting that it has another shape."""
+        line = event.start_mark.line + 1
+        if isinstance(event, ev.ScalarEvent):
+            scalar = self.scalar(event)
+            if shape is VALUE or (shape.item and scalar.is_null):
+                return scalar
+        elif isinstance(event, ev.MappingStartEvent):
+            if shape.keys is not None:
+                return self.mapping(event, shape.keys, where, depth)
+            self.skip(depth)
+        else:
+            if shape.item is not None:
+                return self.sequence(event, shape.item, where, depth)
+            self.skip(depth)
+        self.findings.error(
+            line, f"{where} should hold {shape.name()}", _SHAPE_HINTS.get(shape.name(), "")
+        )
+        return None
+
+    def mapping(
+        self, event: ev.MappingStartEvent, keys: Mapping[str, Shape], where: str, depth: int
+    ) -> Mapping_:
+        result = Mapping_(event.start_mark.line + 1, event.start_mark.index, bool(event.flow_style))
+        seen: dict[str, int] = {}
+        while not isinstance(event := self.next(), ev.MappingEndEvent):
+            if not isinstance(event, ev.ScalarEvent):
+                raise self.refused(event, "a list or a mapping as a key", "a key is one word")
+            key = self.scalar(event)
+            value_event = self.next()
+            self.check_colon(key)
+            shape = keys.get(key.value)
+            if shape is None:
+                self.findings.error(
+                    key.line,
+                    f"{_short(key.value)}: is not known in {where}",
+                    near(key.value, keys, "{}:"),
+                )
+                self.skip_from(value_event, depth)
+                continue
+            if key.value in seen:
+                self.findings.error(
+                    key.line,
+                    f"{key.value}: twice in {where}, first on line {seen[key.value]}",
+                    "keep one",
+                )
+                self.skip_from(value_event, depth)
+                continue
+            seen[key.value] = key.line
+            node = self.node(value_event, shape, f"{key.value}:", depth + 1)
+            if node is not None:
+                result.pairs.append((key, node))
+        last = self.spans[-1][1] if self.spans else result.start
+        result.end = event.end_mark.index if result.flow else max(last, self.last_end(result.pairs))
+        return result
+
+    def sequence(self, event: ev.Event, item: Shape, where: str, depth: int) -> Sequence_:
+        result = Sequence_(
+            event.start_mark.line + 1, event.start_mark.index, bool(event.flow_style)
+        )
+        while not isinstance(event := self.next(), ev.SequenceEndEvent):
+            node = self.node(event, item, f"an entry of {where.removesuffix(':')}", depth + 1)
+            if node is not None:
+                result.items.append(node)
+        result.end = (
+            event.end_mark.index
+            if result.flow
+            else (result.items[-1].end if result.items else result.start)
+        )
+        return result
+
+    def last_end(self, pairs: list[tuple[Scalar, Node]]) -> int:
+        return pairs[-1][1].end if pairs else -1
+
+    def scalar(self, event: ev.ScalarEvent) -> Scalar:
+        line = event.start_mark.line + 1
+        start, end = event.start_mark.index, event.end_mark.index
+        if event.style in ("|", ">"):
+            raise self.refused(
+                event, f"a text block ({event.style})", "write the value on one line"
+            )
+        if event.end_mark.line != event.start_mark.line:
+            raise self.refused(event, "a value over several lines", "write it on one line")
+        if end - start > MAX_VALUE_CHARS:
+            raise self.findings.fatal(
+                line, f"a value of {end - start} characters", f"at most {MAX_VALUE_CHARS}"
+            )
+        self.spans.append((start, end))
+        return Scalar(event.value, event.style or "", start, end, line)
+
+    def check_colon(self, key: Scalar) -> None:
+        """Only `key: value`; the form `? key` would be in the way of edits."""
+        if not _COLON.match(self.text, key.end):
+            raise self.findings.fatal(
+                key.line, "the form `? key` is not allowed", f"write {_short(key.value)}: ..."
+            )
+
+    def skip_from(self, event: ev.Event, depth: int) -> None:
+        if isinstance(event, ev.ScalarEvent):
+            self.scalar(event)
+        else:
+            self.skip(depth)
+
+    def skip(self, depth: int) -> None:
+        """Read past a collection whose start was read."""
+        inside = 1
+        while inside:
+            event = self.next()
+            self.stray += 1
+            if isinstance(event, ev.CollectionStartEvent):
+                inside += 1
+            elif isinstance(event, ev.CollectionEndEvent):
+                inside -= 1
+            elif isinstance(event, ev.ScalarEvent):
+                self.scalar(event)
+            if inside + depth > MAX_DEPTH:
+                raise self.findings.fatal(
+                    event.start_mark.line + 1, f"nested more than {MAX_DEPTH} deep"
+                )
+            if self.stray > MAX_STRAY_EVENTS:
+                raise self.findings.fatal(
+                    event.start_mark.line + 1, "too much that is not known; reading ends here"
+                )
+
+
+_COLON = re.compile(r"[ \t]*:")
+_SHAPE_HINTS = {"a list": "start each entry with -", "keys with values": "write key: value"}
+
+
+def _short(text: str) -> str:
+    return repr(text[:60])[1:-1]
+
+
+def parse(data: bytes, findings: Findings, shape: Shape) -> Tree:
+    """The tree of `data` as far as it has `shape`; what differs is noted in `findings`. Raises `Invalid`."""
+    text = decode(data, findings, MAX_YAML_BYTES)
+    builder = _Builder(text, findings)
+    try:
+        root = builder.document(shape)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(filter(None, (error.context, error.problem)))
+        raise findings.fatal(
+            mark.line + 1 if mark else 0, f"not well-formed YAML: {what[:200]}"
+        ) from None
+    except YAMLError as error:
+        raise findings.fatal(
+            0, f"not well-formed YAML: {' '.join(str(error).split())[:200]}"
+        ) from None
+    except (ValueError, OverflowError) as error:  # an escape such as "\U99999999"
+        raise findings.fatal(0, f"not well-formed YAML: {error}") from None
+    if root is None:
+        if findings.problems:
+            findings.raise_any()
+        raise findings.fatal(0, "the file holds no site", "an empty site is `sets: []`")
+    assert isinstance(root, Mapping_)
+    return Tree(text, data.startswith(b"\xef\xbb\xbf"), root, tuple(builder.spans))
