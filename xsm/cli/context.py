@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -93,6 +93,11 @@ def problem_line(problem: Problem, shown: Callable[[str], str] = str) -> str:
     place = f"{where}:{problem.line}" if problem.line else where
     hint = f" ({problem.hint})" if problem.hint else ""
     return f"{place}: {problem.severity}: {problem.message}{hint}"
+
+
+def as_shown(problems: tuple[Problem, ...], shown: Callable[[str], str]) -> tuple[Problem, ...]:
+    """The same problems with paths as the user knows them."""
+    return tuple(replace(problem, path=shown(problem.path)) for problem in problems)
 
 
 def problem_style(problem: Problem) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from xsm.cli.command import command as site_command
-from xsm.cli.context import Context, pass_context
+from xsm.cli.context import Context, as_shown, pass_context
 from xsm.cli.failures import InputFailure
 from xsm.site.model import HypervisorKind
+from xsm.site.problems import Invalid
 
 NO_SITE = "00000000-0000-0000-0000-000000000000"
 """Stands for the site's id where there is none: what is derived from it is no VM's in the end."""
@@ -40,7 +41,10 @@ def command(context: Context, path: str, vm: str, kind: str) -> None:
     from xsm.site.document import load
 
     folder = read_folder(path)
-    document = load(folder.files)
+    try:
+        document = load(folder.files)
+    except Invalid as invalid:
+        raise Invalid(as_shown(invalid.problems, folder.shown)) from None
     found = document.site.vm(vm)
     if found is None:
         from difflib import get_close_matches

@@ -213,7 +213,7 @@ class Screen:
             self.out.write(lead + self.paint(part, cell.style) + "\n")
 
     def _wrapped(self, text: str, indent: int, hanging: int = 0) -> list[str]:
-        """The text in lines that fit after `indent` blanks, all but the first after `hanging` more."""
+        """The text in lines that fit after `indent` blanks, all but the first after `hanging`."""
         if self.width is None:
             return [text]
         return wrap(text, self.width - indent, self.width - indent - hanging)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from xsm.cli.command import command as site_command
-from xsm.cli.context import Context, has_errors, pass_context
+from xsm.cli.context import Context, as_shown, has_errors, pass_context
 from xsm.cli.failures import EXIT_DONE, EXIT_INVALID
 from xsm.cli.texts import count
 from xsm.site.problems import Invalid, Problem
@@ -40,16 +40,12 @@ def command(context: Context, path: str) -> int:
     shown = folder.shown if folder else str
     valid = not has_errors(problems)
     if context.json:
-        told = [_told(problem, shown(problem.path)) for problem in problems]
+        told = as_shown(problems, shown)
         context.show({"valid": valid, "vms": vms, "hosts": hosts, "problems": told})
     else:
         context.problems(problems, shown)
         _sum_up(context, path, problems, vms, hosts)
     return EXIT_DONE if valid else EXIT_INVALID
-
-
-def _told(problem: Problem, path: str) -> Problem:
-    return Problem(path, problem.line, problem.message, problem.hint, problem.severity)
 
 
 def _sum_up(

@@ -1,5 +1,4 @@
-"""A real HTTP server on a real unix socket, with canned answers: what the commands are run against.
-"""
+"""A real HTTP server on a real unix socket, with canned answers, for the commands to talk to."""
 
 from __future__ import annotations
 
