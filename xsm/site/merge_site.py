@@ -148,7 +148,8 @@ def _make_unique(attribute: str, vms: dict[str, VM], sides: Sides, clashes: list
             instead = None if before in taken else before
             if instead is not None:
                 taken.add(instead)
-            vms[name] = replace(vms[name], **{attribute: instead})
+            change: dict[str, Any] = {attribute: instead}
+            vms[name] = replace(vms[name], **change)
             clashes.append(Clash(name, attribute, text_of(instead), text_of(value)))
 
 
@@ -181,7 +182,8 @@ def _distinct_hosts(attribute: str, hosts: dict[str, Host], second: Mapping[str,
             continue
         is_name = attribute == "address" and value in hosts and value != name
         if is_name or taken.setdefault(value, name) != name:
-            hosts[name] = replace(hosts[name], **{attribute: None})
+            without: dict[str, Any] = {attribute: None}
+            hosts[name] = replace(hosts[name], **without)
 
 
 def _list_hosts(

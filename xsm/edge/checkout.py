@@ -1,0 +1,242 @@
+"""The working copy that people edit on a host: it follows main, and what they save in it becomes an edit.
+
+Decides which files of it may be replaced: only those that nobody touched. Whether a save is accepted, and when to
+look, is the daemon's. Must not know what the files mean.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xsm.edge.git import Git, GitFailed, RepositoryError
+from xsm.edge.repository import Repository
+from xsm.edge.trees import MAX_FILE_BYTES, MAX_FILES
+from xsm.edge.watch import Watch, is_temporary, watch
+from xsm.site.document import SITE_FILES, Files
+
+MAX_LOOK_BACK = 200
+"""Revisions in which a save is looked for, to see that it was taken."""
+_CONFIG_FILE = re.compile(r"configs/[^/]+\.(cfg|xml)")
+_UNFINISHED = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
+_CONFIG = {"core.autocrlf": "false", "pull.rebase": "true", "push.default": "simple"}
+
+
+class CheckoutError(RepositoryError):
+    """The working copy can't be used or followed; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What people changed relative to `base`, the revision that the working copy is on.
+
+    `files` may hold new content of known files, and new site files and configs. Others that git doesn't know yet
+    stay the person's own until they commit and push them.
+    """
+
+    base: str
+    files: Files
+    removed: tuple[str, ...] = field(default=())
+
+
+class Checkout:
+    """A working copy at `path` of `repository`'s main. Made by the first `follow` where it is missing."""
+
+    def __init__(self, path: Path, repository: Repository) -> None:
+        self.path = Path(path).absolute()
+        self._repository = repository
+        self._git = Git(self.path / ".git", work_tree=self.path)
+
+    # -- making ------------------------------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / ".git").exists()
+
+    def create(self) -> None:
+        """Clone, without any file yet: `follow` writes them. Raises `CheckoutError`."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise CheckoutError(f"{self.path} is there already and is no checkout of the site: move it away")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        source = str(self._repository.path)
+        clone = Git(self._repository.path)
+        try:
+            clone.run("clone", "-q", "--no-checkout", "--no-hardlinks", "--template=", "-b", "main", source, str(self.path))
+            for key, value in _CONFIG.items():
+                self._git.run("config", "--local", key, value)
+        except GitFailed as error:
+            raise CheckoutError(f"the checkout {self.path} can't be made: {error}") from error
+
+    # -- following ---------------------------------------------------------------------------------------------------
+
+    def follow(self, revision: str, taken: Edited | None = None) -> bool:
+        """Bring the working copy to `revision` (main); False when it was there already.
+
+        `taken`: a save that became part of `revision`, whose files therefore count as untouched. All or nothing.
+        Raises `CheckoutError` where that would overwrite somebody's work; then nothing was changed.
+        """
+        if not self.exists:
+            self.create()
+        self._ready()
+        head = self._head()
+        new = head is None or not (self.path / ".git" / "index").exists()
+        if head == revision and not new:
+            return False
+        here = {} if new or head is None else self._repository.files(head)
+        there = self._repository.files(revision)
+        changed = sorted(p for p in {*here, *there} if here.get(p) != there.get(p))
+        write = []
+        blocked = []
+        for path in changed:
+            now = self._now(path)
+            if now == there.get(path):
+                continue
+            if now is not None or here.get(path) is not None:
+                fine = now == here.get(path) or self._was_taken(path, now, taken, head, revision)
+                if not fine:
+                    blocked.append(path)
+                    continue
+            write.append(path)
+        if blocked:
+            raise CheckoutError(
+                f"{self.path} stays on {(head or 'nothing')[:10]}: {', '.join(blocked)} has edits that the site doesn't "
+                f"have, and {revision[:10]} changes it; save it right, or put it back with `git restore`"
+            )
+        for path in write:
+            self._write(path, there.get(path))
+        self._fetch(revision)
+        self._git.run("update-ref", "refs/remotes/origin/main", revision)
+        self._git.run("reset", "-q", "--mixed", revision, "--")
+        return True
+
+    def _ready(self) -> None:
+        """Raises `CheckoutError` while a person is in the middle of something in the working copy."""
+        git_dir = self.path / ".git"
+        unfinished = [name for name in _UNFINISHED if (git_dir / name).exists()]
+        if unfinished:
+            raise CheckoutError(f"{self.path} is in the middle of a git operation ({unfinished[0]}): finish it first")
+        branch = self._git.attempt("symbolic-ref", "-q", "HEAD")[1].decode("utf-8", "replace").strip()
+        if branch != "refs/heads/main":
+            raise CheckoutError(f"{self.path} is on {branch or 'no branch'}, not on main: `git switch main`")
+        head = self._head()
+        if head is not None and head not in self._repository:
+            raise CheckoutError(f"{self.path} has commits that are not pushed: `git pull`, then `git push`")
+
+    def _head(self) -> str | None:
+        code, out, error = self._git.attempt("rev-parse", "--verify", "-q", "HEAD^{commit}")
+        if code != 0 and error.strip():
+            raise CheckoutError(f"{self.path} can't be read: {error.strip()}")
+        return out.decode("ascii").strip() or None
+
+    def _fetch(self, revision: str) -> None:
+        """Get the objects of `revision`, straight from the repository's refs."""
+        source = str(self._repository.path)
+        try:
+            self._git.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", source, "+refs/heads/main:refs/remotes/origin/main")
+            if self._git.attempt("cat-file", "-e", revision)[0] != 0:
+                raise CheckoutError(f"{revision[:10]} is not what main shows")
+        except GitFailed as error:
+            raise CheckoutError(f"{self.path} can't be brought up to date: {error}") from error
+
+    def _was_taken(
+        self, path: str, now: bytes | None, taken: Edited | None, head: str | None, revision: str
+    ) -> bool:
+        """True when what stands in the working copy is in the site's history since `head`: nothing is lost."""
+        if taken is not None and (taken.files.get(path) == now if now is not None else path in taken.removed):
+            return True
+        for commit in self._repository.log(MAX_LOOK_BACK, revision):
+            if commit.id == head:
+                return False
+            if self._repository.files(commit.id).get(path) == now:
+                return True
+        return False
+
+    # -- saves -------------------------------------------------------------------------------------------------------
+
+    def edited(self) -> Edited | None:
+        """What people saved and the site doesn't have; None when nothing. Raises `CheckoutError`."""
+        if not self.exists:
+            return None
+        self._ready()
+        head = self._head()
+        if head is None:
+            return None
+        here = self._repository.files(head)
+        files: dict[str, bytes] = {}
+        removed = []
+        for path in sorted(here):
+            now = self._now(path)
+            if now is None:
+                removed.append(path)
+            elif now != here[path]:
+                files[path] = now
+        for path in self._untracked():
+            now = self._now(path)
+            if path not in here and now is not None:
+                files[path] = now
+        return Edited(head, files, tuple(removed)) if files or removed else None
+
+    def _untracked(self) -> list[str]:
+        out = self._git.run("ls-files", "-z", "--others", "--exclude-standard", "--", *SITE_FILES, "configs")
+        paths = [p for p in out.decode("utf-8", "replace").split("\0") if p and not is_temporary(p)]
+        found = sorted(p for p in paths if p in SITE_FILES or _CONFIG_FILE.fullmatch(p))
+        if len(found) > MAX_FILES:
+            raise CheckoutError(f"{len(found)} new files in {self.path}, more than {MAX_FILES}")
+        return found
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def _place(self, path: str) -> Path:
+        """Raises `CheckoutError` when a folder on the way is a link: nothing outside is read or written."""
+        place = self.path
+        for part in path.split("/")[:-1]:
+            place = place / part
+            if place.is_symlink():
+                raise CheckoutError(f"{place} is a symbolic link: XSM follows none; make it a folder")
+        return self.path / path
+
+    def _now(self, path: str) -> bytes | None:
+        """A file of the working copy; None when there is none. Raises `CheckoutError` for links, pipes, big ones."""
+        place = self._place(path)
+        try:
+            fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise CheckoutError(f"{place} can't be read: {error.strerror}") from error
+        with os.fdopen(fd, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckoutError(f"{place} is no plain file")
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise CheckoutError(f"{place} has more than {MAX_FILE_BYTES >> 20} MiB")
+        return content
+
+    def _write(self, path: str, content: bytes | None) -> None:
+        place = self._place(path)
+        if content is None:
+            place.unlink(missing_ok=True)
+            self._drop_empty(place.parent)
+            return
+        mode = 0o644
+        if place.exists():
+            mode = stat.S_IMODE(place.stat().st_mode)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fd, temporary = tempfile.mkstemp(dir=place.parent, prefix=".xsm-", suffix=".tmp")
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+        os.replace(temporary, place)
+
+    def _drop_empty(self, folder: Path) -> None:
+        while folder != self.path and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+
+
+__all__ = ["Checkout", "CheckoutError", "Edited", "Watch", "watch"]
