@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ruamel.yaml import YAML
 from ruamel.yaml import events as ev
@@ -148,7 +148,7 @@ class _Builder:
                 raise self.refused(event, "a list or a mapping as a key", "a key is one word")
             key = self.scalar(event)
             value_event = self.next()
-            self.check_colon(key)
+            colon = self.check_colon(key)
             shape = keys.get(key.value)
             if shape is None:
                 self.findings.error(
@@ -168,6 +168,9 @@ class _Builder:
                 continue
             seen[key.value] = key.line
             node = self.node(value_event, shape, f"{key.value}:", depth + 1)
+            if isinstance(node, Scalar) and not node.value and not node.quote:
+                # The parser has an empty value somewhere before the next token.
+                node = replace(node, start=colon, end=colon, line=key.line)
             if node is not None:
                 result.pairs.append((key, node))
         last = self.spans[-1][1] if self.spans else result.start
@@ -208,12 +211,14 @@ class _Builder:
         self.spans.append((start, end))
         return Scalar(event.value, event.style or "", start, end, line)
 
-    def check_colon(self, key: Scalar) -> None:
-        """Only `key: value`; the form `? key` would be in the way of edits."""
-        if not _COLON.match(self.text, key.end):
+    def check_colon(self, key: Scalar) -> int:
+        """The offset behind the key's colon. Only `key: value`: the form `? key` would be in the way of edits."""
+        found = _COLON.match(self.text, key.end)
+        if not found:
             raise self.findings.fatal(
                 key.line, "the form `? key` is not allowed", f"write {_short(key.value)}: ..."
             )
+        return found.end()
 
     def skip_from(self, event: ev.Event, depth: int) -> None:
         if isinstance(event, ev.ScalarEvent):
