@@ -32,7 +32,7 @@ def plan(wanted: Wanted, document: Document, view: View) -> Plan:
     r = Round(wanted, document, view, sort_domains(wanted, document, view, wanted.by_name))
     findings = [f for name in wanted.by_name for f in _of_vm(r, wanted.by_name[name])]
     findings += _of_others(r)
-    for host in sorted(view.reports.keys() | view.unreachable.keys()):
+    for host in sorted(document.state.members):
         findings += _of_host(r, host)
     return _made(r, findings)
 

@@ -92,5 +92,9 @@ def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:
 
 
 def hold(action: Action, why: str) -> Action:
-    """The same difference, but nothing is done about it until somebody mends `why`."""
-    return replace(action, consequence=Consequence.HELD, step=Step.NONE, value=0, held=why)
+    """The same difference, but nothing is done about it until somebody mends `why`.
+
+    It names no domain: the UUID may be that of a foreign one, which is the very reason.
+    """
+    held = Consequence.HELD
+    return replace(action, consequence=held, step=Step.NONE, value=0, uuid="", held=why)

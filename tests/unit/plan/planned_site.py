@@ -150,6 +150,11 @@ def only(found: Plan) -> Action:
     return found.actions[0]
 
 
+def told(found: Plan) -> dict[str, str]:
+    """Notices about domains (not about whole hosts), by the domain's name."""
+    return {n.vm: n.message for n in found.notices if n.vm}
+
+
 def with_live(domain: Domain, **live: str) -> Domain:
     assert domain.tag is not None
     return replace(domain, tag=replace(domain.tag, live={**domain.tag.live, **live}))
@@ -163,5 +168,5 @@ def retagged(domain: Domain, **values: Any) -> Domain:
 __all__ = [
     "APACHE", "APACHE_NEW_DISK", "KVM", "NOW", "OTHER_SITE", "PAUSED", "QEMU", "RUNNING", "SHUTOFF", "SITE_ID",
     "TEST", "XEN", "Conflict", "Handover", "Wanted", "document", "domain_of", "facts", "foreign", "made", "members",
-    "only", "plan_of", "report", "retagged", "short", "view", "vm", "wanted", "with_live",
+    "only", "plan_of", "report", "retagged", "short", "told", "view", "vm", "wanted", "with_live",
 ]  # fmt: skip
