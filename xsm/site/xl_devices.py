@@ -288,7 +288,8 @@ class Rendering:
 
     def _passed_through(self) -> None:
         options = self.options
-        permissive, seize = options.flag("pci_permissive"), options.flag("pci_seize")
+        permissive = options.flag("pci_permissive") if self.xen else None
+        seize = options.flag("pci_seize")
         for item in options.texts("pci"):
             pci = xl_vif.pci(item.text)
             managed = pci.seize if pci.seize is not None else seize
@@ -298,6 +299,8 @@ class Rendering:
             filtered = pci.permissive if pci.permissive is not None else permissive
             if filtered is not None and self.xen:
                 source.set("writeFiltering", "no" if filtered else "yes")
+            elif filtered:
+                options.warn(item.line, f"pci {item.text[:40]}: permissive is not carried over")
             self._sub(
                 source, "address", domain=f"0x{pci.domain:04x}", bus=f"0x{pci.bus:02x}",
                 slot=f"0x{pci.slot:02x}", function=f"0x{pci.function:x}",

@@ -199,9 +199,8 @@ class _Guest:
         if kernel:
             sub(os_element, "kernel", kernel)
         self._ramdisk_and_arguments(os_element, bool(kernel) or (xen and bootloader), renamed)
-        order = options.text("boot") if self.hvm or not kernel else None
         if self.hvm or (not xen and not kernel):
-            for letter in order or "cd":
+            for letter in options.text("boot") or "cd":
                 if letter in _BOOT_DEVICES:
                     sub(os_element, "boot", dev=_BOOT_DEVICES[letter])
                 else:
@@ -223,19 +222,17 @@ class _Guest:
         if self.hvm:
             return False
         said = options.text("bootloader")
-        arguments = " ".join(item.text for item in options.texts("bootloader_args"))
-        if not said:
-            if arguments:
-                options.warn_lost("bootloader_args", "there is no bootloader that could take them")
-            return False
-        if not self.xen:
+        if said and not self.xen:
             options.warn(
                 options.line("bootloader"),
                 f"bootloader {said} runs on a Xen host only; on {self.wanted.kind} the guest's disk"
                 " must boot by itself",
                 "or give kernel and ramdisk",
             )
+        if not said or not self.xen:
+            options.warn_lost("bootloader_args", "there is no bootloader that could take them")
             return False
+        arguments = " ".join(item.text for item in options.texts("bootloader_args"))
         sub(self.root, "bootloader", said)
         if arguments:
             sub(self.root, "bootloader_args", arguments)
