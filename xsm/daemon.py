@@ -68,7 +68,8 @@ class Daemon:
         entries = {vm: register.from_entry(entry) for vm, entry in votes.load().items()}
         self.peer = Peer(settings.name, entries, self.clock())
         self.events = EventLog(settings.events_path, settings.name)
-        self.client = PeerClient(ca.client_context(ca.peer_files(settings.tls_dir)))
+        tls = ca.client_context(ca.peer_files(settings.tls_dir))
+        self.client = PeerClient(tls, source=source_address(settings.listen_host))
         self.peers = Peers(self.client, self.revisions, self.members, self.feed)
         self.observer = Observer(
             settings.name, lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed), self.clock, time.time
@@ -249,6 +250,11 @@ class Daemon:
             await self.revisions.call(lambda _: checkout.follow(head.revision))
         except CheckoutError as error:
             self._tell("checkout", "", str(error))
+
+
+def source_address(listen_host: str) -> str:
+    """A host that listens on one address of several also speaks from it; "": on all, so the system chooses."""
+    return "" if listen_host in ("", "0.0.0.0", "::", "*") else listen_host
 
 
 def open_daemon(settings: Settings) -> Daemon:

@@ -42,7 +42,7 @@ from xsm.peer.messages import Hello, decode, encode
 from xsm.peer.register import Register, from_entry, to_entry
 from xsm.plan.observed import ACTIVE, HostReport
 from xsm.site import state_file
-from xsm.site.document import Files, load
+from xsm.site.document import Document, Files, load
 from xsm.site.problems import Invalid
 from xsm.site.state import Member, State
 
@@ -259,6 +259,12 @@ class SimHost:
             return Head(revision, heads, load(self.history.files(revision)))
         except Invalid as invalid:
             return Head(revision, heads, None, str(invalid))
+
+    @property
+    def document(self) -> Document:
+        assert self.peer is not None and self.peer.head is not None
+        assert self.peer.head.document is not None, self.peer.head.problem
+        return self.peer.head.document
 
     @property
     def head_files(self) -> Files:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from xsm.api import editing
-from xsm.api.control import Caller
+from xsm.api.control import Caller, Refused
 from xsm.api.editing import Ready, ready_document, refused
 from xsm.api.types import Applied, Command, Invitation, JoinAnswer, JoinRequest, Preview
 from xsm.edge import ca
@@ -35,6 +35,8 @@ from xsm.site.state import Member
 
 if TYPE_CHECKING:
     from xsm.daemon import Daemon
+
+Answer = TypeVar("Answer")
 
 ADOPTED_SET = "adopted"
 CLAIM_LIMIT_S = 15.0
@@ -150,8 +152,14 @@ class Enrolling:
             problems=intake.ready.edited.warnings,
         )
 
-    async def _ask[T](self, member: Member, path: str, command: Command, answer: type[T]) -> T:  # type: ignore
-        raise NotImplementedError
+    async def _ask(self, member: Member, path: str, command: Command, answer: type[Answer]) -> Answer:
+        """Let the member whose domains are meant do it; the caller is named as the author."""
+        try:
+            return await self._daemon.client.post(member, path, replace(command, host=""), answer)
+        except PeerRefused as error:
+            raise Refused(error.status, error.refusal) from error
+        except PeerUnreachable as error:
+            raise refused(503, "busy", str(error)) from error
 
     async def _intake(self, command: Command) -> Intake:
         """Describe the foreign domains that are meant. Raises `Refused`."""
@@ -223,7 +231,8 @@ class Enrolling:
         one of them, and none is ever marked as the site's while the site doesn't know it."""
         member = self._elsewhere(command)
         if member is not None:
-            return await self._ask(member, "/v1/command", command, Applied)
+            signed = replace(command, author=command.author or editing.author_of(caller))
+            return await self._ask(member, "/v1/command", signed, Applied)
         daemon = self._daemon
         intake = await self._intake(command)
         if command.expect and command.expect != intake.ready.head.revision:
@@ -270,5 +279,3 @@ class Enrolling:
                     503, "failed", f"{domain.name} could not be marked: {error.reason}", "`xsm adopt` again goes on"
                 ) from error
 
-
-__all__ = ["Enrolling", "PeerRefused", "PeerUnreachable"]

@@ -109,9 +109,12 @@ class PeerClient:
         tls: ssl.SSLContext,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         total_timeout_s: float = TOTAL_TIMEOUT_S,
+        source: str = "",
     ) -> None:
-        """`tls`: from `ca.client_context`. The session is opened by the first request."""
+        """`tls`: from `ca.client_context`. `source`: the address to connect from, "": the system chooses.
+        The session is opened by the first request."""
         self._tls = tls
+        self._source = source
         self._connect_timeout_s = connect_timeout_s
         self._total_timeout_s = total_timeout_s
         self._session: aiohttp.ClientSession | None = None
@@ -213,6 +216,7 @@ class PeerClient:
                 limit=0,
                 limit_per_host=PARALLEL_LIMIT,
                 keepalive_timeout=KEEP_OPEN_S,
+                local_addr=(self._source, 0) if self._source else None,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

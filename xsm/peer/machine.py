@@ -95,7 +95,8 @@ class Peer:
         self._observe_at = float("-inf")
         self._observing = False
         self._observed_at = float("-inf")
-        self._told: dict[str, str] = {}
+        self._told: dict[str, str] = {}  # VM -> why it is held, as last logged
+        self._doing: dict[str, str] = {}  # VM -> what the last round made of it
         self._dirty: set[str] = set()
         self._out: list[Effect] = []
 
@@ -176,7 +177,7 @@ class Peer:
         self._observed_at = event.started_at
         if event.report.facts is None:
             self.pending, self.held = (), (f"the hypervisor does not answer: {event.report.error}",)
-            self._tell("", "", f"hypervisor: {event.report.error}")
+            self._tell({"": f"the hypervisor does not answer: {event.report.error}"})
             return
         self._answer_evictions(now)
         self._act(now)
@@ -300,7 +301,7 @@ class Peer:
             return f"xsmd on {self.name} has just started and waits for its hypervisor to settle" if settling else ""
         want = self.wanted.by_name.get(vm) if self.wanted else None
         if want is not None and want.host == eviction.asker and not self.frozen:
-            return self._told.get(vm) or f"runs on {self.name}, about to move"
+            return self._doing.get(vm) or f"runs on {self.name}, about to move"
         where = f"it belongs on {want.host}" if want and want.host else "the site has no place for it"
         return f"it runs on {self.name}, where {where} by revision {self.head.revision[:10] if self.head else 'none'}"
 
@@ -418,19 +419,20 @@ class Peer:
         pending, held = [], []
         notes = [f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}" for n in plan.notices]
         told: dict[str, str] = {}
+        doing: dict[str, str] = {}
         for action in plan.actions:
             state, stuck = (action.held, action.consequence is Consequence.HELD) if action.held else self._go(action, now)
-            told[action.vm] = f"{action.consequence} on {self.name}: {state}" if state else str(action.consequence)
+            doing[action.vm] = f"{action.consequence}: {state}" if state else str(action.consequence)
             if action.consequence is Consequence.NEXT_BOOT:
                 notes.append(str(action))
             elif stuck:
                 held.append(str(replace(action, held=state)))
+                told[action.vm] = state
             else:
                 line = str(replace(action, held=""))
                 pending.append(f"{line} [{state}]" if state else line)
-        for vm, text in told.items():
-            self._tell(vm, self._told.get(vm, ""), text)
-        self._told = told
+        self._tell(told)
+        self._doing = doing
         self.pending, self.held, self.notes = tuple(pending), tuple(held), tuple(notes)
 
     def _act_due(self, now: float) -> float:
@@ -500,11 +502,13 @@ class Peer:
     def _domain(self, uuid: str) -> Domain | None:
         return next((d for d in self.report.domains if d.uuid == uuid), None) if self.report else None
 
-    def _tell(self, vm: str, old: str, new: str) -> None:
-        """Log a change of what is said about a VM; the same words again are no news."""
-        held = "waiting" in new or "HELD" in new or "failed" in new
-        if old.split(":")[0] != new.split(":")[0] or (held and old != new and "again in" not in new):
-            self._out.append(Log("drift", vm, new))
+    def _tell(self, held: dict[str, str]) -> None:
+        """Log what is held and why, when that is news."""
+        for vm, text in sorted(held.items()):
+            # The countdown of a retry changes all the time and is none.
+            if text.split("; again in")[0] != self._told.get(vm, "").split("; again in")[0]:
+                self._out.append(Log("held", vm, f"held: {text}"))
+        self._told = held
 
 
 def messages_for(effects: Iterable[Effect]) -> dict[str, list[Message]]:
