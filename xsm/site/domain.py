@@ -18,7 +18,7 @@ from xsm.site import config_file, template, xl_domain
 from xsm.site import tag as marks
 from xsm.site.config import Config
 from xsm.site.model import VM, HypervisorKind
-from xsm.site.problems import Problem
+from xsm.site.problems import Problem, Severity
 from xsm.site.tag import Tag
 from xsm.site.template import Template
 from xsm.site.wanted import Limits, Wanted
@@ -28,6 +28,9 @@ CACHED_CONFIGS = 256
 """Read configs that are kept; a site of thousands of VMs has a handful of configs."""
 
 _QEMU_FAMILY = frozenset({HypervisorKind.KVM, HypervisorKind.QEMU})
+
+MAX_SHARES = 10_000
+"""Largest <shares> that libvirt takes on a host with control groups v2."""
 
 LIVE_OPTIONS = frozenset({"name", "uuid", "memory", "maxmem", "vcpus", "maxvcpus", "cpu_weight"})
 """Options of an xl.cfg that the VM's parameters decide, that change live, or that `limits` covers.
@@ -90,6 +93,10 @@ def render(
         root, warnings = template.render(read, wanted)
     else:
         root, warnings = xl_domain.render(read, wanted)
+    if wanted.cpu_weight is not None and wanted.cpu_weight > MAX_SHARES and kind in _QEMU_FAMILY:
+        message = f"CPU weight {wanted.cpu_weight}: hosts with control groups v2 refuse it"
+        hint = f"1 to {MAX_SHARES} on {kind}"
+        warnings += (Problem(config.path, 0, message, hint, Severity.WARNING),)
     _mark(root, tag)
     etree.indent(root, space="  ")
     return Rendered(etree.tostring(root, encoding="unicode") + "\n", warnings)

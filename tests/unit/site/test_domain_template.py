@@ -109,7 +109,8 @@ def test_limits_are_taken_only_where_they_are_said() -> None:
     assert domain.limits(_vm(), _config(DUMPED)) == Limits(2048, 4)
     assert domain.limits(_vm(max_memory_mib=1024), _config(DUMPED)) == Limits(1024, 4)
     size = "838860"
-    same = f"<domain><memory>{size}</memory><currentMemory>{size}</currentMemory><vcpu>9</vcpu></domain>"
+    same = f"<domain><memory>{size}</memory><currentMemory>{size}</currentMemory>"
+    same += "<vcpu>9</vcpu></domain>"
     assert domain.limits(_vm(), _config(same)) == Limits(512, 2)
     assert domain.limits(_vm(), _config("<domain/>")) == Limits(512, 2)
     assert domain.cpu_weight(_vm(), _config(DUMPED)) == 900

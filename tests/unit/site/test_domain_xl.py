@@ -293,3 +293,9 @@ def test_xens_own_examples() -> None:
     for path in _installed():
         rendered = _render(path.read_text(), XEN)
         assert not any("unknown" in str(warning) for warning in rendered.warnings)
+
+
+def test_a_weight_that_kvm_hosts_may_refuse() -> None:
+    heavy = _vm(cpu_weight=20_000)
+    assert "CPU weight 20000" in _warned(_render("type='hvm'", KVM, heavy))
+    assert "CPU weight" not in _warned(_render("type='hvm'", XEN, heavy))
