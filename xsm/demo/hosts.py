@@ -1,10 +1,10 @@
-"""Stand-ins for hosts on this machine: each a libvirtd of its own that serves libvirt's test driver.
+"""Stand-ins for hosts on this machine: each its own libvirtd that serves libvirt's test driver.
 
-Decides how such a host is started, crashed and stopped, as root or as an ordinary user. Must not know XSM's
-daemons: a host lives on when its xsmd dies, and the other way round.
+Decides how such a host is started, crashed and stopped, as root or as an ordinary user. Must not know
+XSM's daemons: a host lives on when its xsmd dies, and the other way round.
 
-The test driver forgets all domains when its last connection closes. So each host has a second process, the
-keeper, that does nothing but stay connected.
+The test driver forgets all domains when its last connection closes. So each host has a second process,
+the keeper, that does nothing but stay connected.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class HostError(Exception):
 
 
 class PrivateLibvirtd:
-    """One stand-in host. All of it is in `directory`, so that another process can find and end it again.
+    """One stand-in host. All of it is in `directory`, so that another process can find and end it.
 
     `directory` must be short: libvirt's sockets are in it, and their paths may have 107 bytes.
     `linger`: the host stays when the process that started it ends; else it goes within a minute.
@@ -76,8 +76,8 @@ class PrivateLibvirtd:
         longest = len(os.fsencode(self.directory / "libvirt-admin-sock"))
         if longest > SOCKET_PATH_LIMIT:
             raise HostError(
-                f"{self.directory} is too long by {longest - SOCKET_PATH_LIMIT} bytes for libvirt's sockets; "
-                "use a short directory such as /tmp/xsm"
+                f"{self.directory} is {longest - SOCKET_PATH_LIMIT} bytes too long for libvirt's "
+                "sockets; use a short directory such as /tmp/xsm"
             )
         if set(str(self.directory)) & set('"\\?#&\n'):
             raise HostError(f"{self.directory}: a directory without quotes and ?, # or & is needed")
@@ -95,7 +95,7 @@ class PrivateLibvirtd:
         return self.directory / "libvirtd.log"
 
     def start(self) -> None:
-        """Boot the host: no domains yet. Returns when it answers; raises `HostError`, leaving nothing running."""
+        """Boot the host, without domains. Returns when it answers; on `HostError` nothing runs."""
         if self.running():
             raise HostError(f"a libvirtd runs in {self.directory} already")
         binary = _libvirtd()
@@ -131,7 +131,7 @@ class PrivateLibvirtd:
         return self._pid("libvirtd") is not None
 
     def kill(self) -> None:
-        """Crash the host: libvirtd gets SIGKILL, its domains are gone. `start` boots it again, empty."""
+        """Crash the host: libvirtd gets SIGKILL, its domains are gone. `start` boots it, empty."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -165,10 +165,10 @@ class PrivateLibvirtd:
             process.wait()
             raise HostError(f"{name} (pid {process.pid}) had to be killed") from None
 
-    # -- details -------------------------------------------------------------------------------------
+    # -- details -------------------------------------------------------------------------------
 
     def _spawn(self, command: list[str], stdin: int) -> subprocess.Popen[bytes]:
-        """Start a process of the host in a session of its own, so that ^C at the demo doesn't crash the host."""
+        """Start one of the host's processes, in its own session: ^C at the demo is no crash."""
         with (self.directory / "output.log").open("ab") as output:
             return subprocess.Popen(
                 command,
@@ -181,8 +181,10 @@ class PrivateLibvirtd:
             )
 
     def _environment(self) -> dict[str, str]:
-        """No drivers but the built-in ones: as root, libvirtd would otherwise take over the machine's real QEMU,
-        networks and storage, or fail where another libvirtd has them. And a home of its own, for ordinary users.
+        """No drivers but the built-in ones, and a home of its own (for ordinary users).
+
+        As root, libvirtd would otherwise take over the machine's real QEMU, networks and storage, or
+        fail where another libvirtd has them.
         """
         package = Path(__file__).resolve().parents[2]
         paths = [str(package), os.environ.get("PYTHONPATH", "")]
@@ -210,7 +212,7 @@ class PrivateLibvirtd:
             raise HostError(f"{name} ended with {process.returncode}: {self._tail()}")
 
     def _why_not_started(self) -> str:
-        return f"libvirtd doesn't listen at {self.socket} after {START_LIMIT_S:.0f} s: {self._tail()}"
+        return f"no libvirtd listens at {self.socket} after {START_LIMIT_S:.0f} s: {self._tail()}"
 
     def _why_no_keeper(self) -> str:
         return f"the keeper is not connected after {START_LIMIT_S:.0f} s: {self._tail()}"
@@ -226,7 +228,7 @@ class PrivateLibvirtd:
         return self.directory / f"{name}.pid"
 
     def _pid(self, name: str) -> int | None:
-        """The pid of the host's process, None when it doesn't run. A recycled pid is told by its command line."""
+        """The pid of the host's process while it runs; its command line tells a recycled pid."""
         try:
             pid = int(self._pid_file(name).read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -270,9 +272,14 @@ def _keep(uri: str, linger: bool) -> int:
         domain.undefine()
     Path("ready").touch()
     if not linger:
-        threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+        threading.Thread(target=_until_input_ends, args=(over,), daemon=True).start()
     over.wait()
     return 0
+
+
+def _until_input_ends(over: threading.Event) -> None:
+    sys.stdin.read()
+    over.set()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Carrying out one action of the plan: looked up again just before, done at most once.
 
-Decides whether the step still applies to what is there now. Must not know why it was planned, nor retry:
-the next round observes anew.
+Decides whether the step still applies to what is there now. Must not know why it was planned, nor
+retry: the next round observes anew.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def perform(
 ) -> str:
     """Carry out `action.step` unless it is done already; give "old => new" for the log.
 
-    `xml`: for the steps that define. `target_uri`: for MIGRATE. `tag`: what the mark of the domain is to be
-    afterwards, None: as it is or as `xml` says. Raises `HypervisorError`: the call failed, or the step
-    doesn't fit what is there (a foreign domain, a state that it isn't for); then nothing was changed.
+    `xml`: for the steps that define. `target_uri`: for MIGRATE. `tag`: what the domain's mark is to be
+    afterwards, None: as it is or as `xml` says. Raises `HypervisorError`: the call failed, or
+    the step doesn't fit what is there (a foreign domain, a wrong state); then nothing was changed.
     """
     step = STEPS.get(action.step)
     if step is None:
@@ -35,7 +35,7 @@ def perform(
 
 
 def adopt(hypervisor: Hypervisor, uuid: str, tag: Tag) -> str:
-    """Mark a foreign domain as the site's while it runs on undisturbed; its name must be the VM's."""
+    """Mark a foreign domain, whose name is the VM's, as the site's; it runs on undisturbed."""
     domain = next((d for d in hypervisor.find(uuid, "") if d.uuid == uuid), None)
     if domain is None:
         raise HypervisorError(f"no domain has the UUID {uuid}", absent=True)
@@ -56,7 +56,7 @@ def adopt(hypervisor: Hypervisor, uuid: str, tag: Tag) -> str:
 
 
 def _ours(hypervisor: Hypervisor, action: Action, xml: str) -> Domain | None:
-    """The VM's domain as it is now, None when there is none. Raises when another one is in its place."""
+    """The VM's domain as it is now, None: there is none. Raises when another is in its place."""
     wanted = tags.from_domain_xml(xml) if xml else None
     if action.step in DEFINING and (wanted is None or wanted.vm != action.vm):
         raise HypervisorError(f"the definition for {action.vm} doesn't carry its mark")
@@ -65,7 +65,8 @@ def _ours(hypervisor: Hypervisor, action: Action, xml: str) -> Domain | None:
         mark = domain.tag
         if mark is None or mark.vm != action.vm:
             raise HypervisorError(
-                f"foreign: the domain {domain.name} ({domain.uuid}) isn't XSM's; `xsm adopt` or remove it"
+                f"foreign: the domain {domain.name} ({domain.uuid}) isn't XSM's; "
+                "`xsm adopt` it or remove it"
             )
         if wanted is not None and mark.site_id != wanted.site_id:
             raise HypervisorError(
@@ -122,9 +123,7 @@ def _undefine(
     if domain is None:
         return "already absent"
     if domain.state in ACTIVE:
-        raise HypervisorError(
-            f"{action.vm} is {domain.state}; only a domain that is off is removed"
-        )
+        raise HypervisorError(f"{action.vm} is {domain.state}; it is removed only when off")
     hypervisor.undefine(action.uuid)
     return f"{domain.state} => undefined"
 
@@ -199,9 +198,7 @@ def _present(action: Action, domain: Domain | None) -> Domain:
 def _active(action: Action, domain: Domain | None) -> Domain:
     on = _present(action, domain)
     if on.state not in ACTIVE:
-        raise HypervisorError(
-            f"{action.vm} is {on.state}; {action.step} is for a domain that is on"
-        )
+        raise HypervisorError(f"{action.vm} is {on.state}; {action.step} needs one that is on")
     return on
 
 
@@ -210,7 +207,7 @@ def _state(domain: Domain | None) -> str:
 
 
 def _mark(hypervisor: Hypervisor, uuid: str, tag: Tag) -> None:
-    """A transient domain is gone with its power, and so is one that somebody undefined meanwhile: nothing to mark."""
+    """A domain that went with its power, or that somebody undefined, needs no mark."""
     try:
         hypervisor.set_tag(uuid, tag)
     except HypervisorError as error:

@@ -1,6 +1,7 @@
 """What a libvirt domain XML says about the domain: size, first MAC, weight, XSM's mark.
 
-Decides how the elements are read; a text that can't be read raises. Must not know where the text is from.
+Decides how the elements are read; a text that can't be read raises. Must not know where the
+text is from.
 """
 
 from __future__ import annotations

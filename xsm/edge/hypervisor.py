@@ -1,7 +1,8 @@
 """What XSM asks of a host's hypervisor, and how its answers fail.
 
-Decides the words and the promises only: `libvirt_hypervisor` keeps them with libvirt, the simulation in
-memory, and one contract suite (tests/contract) holds both to them. Must not know why a call is made.
+Decides the words and the promises only: `libvirt_hypervisor` keeps them with libvirt, the
+simulation in memory, and one contract suite (tests/contract) holds both to them.
+Must not know why a call is made.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class HypervisorError(Exception):
 
 
 class Hypervisor(Protocol):
-    """One host's hypervisor. All calls block, may be made from several threads, and raise `HypervisorError`.
+    """One host's hypervisor. Calls block, may come from several threads, raise `HypervisorError`.
 
     A call that names a UUID nobody has raises with `absent`.
     """
@@ -52,7 +53,7 @@ class Hypervisor(Protocol):
         ...
 
     def define(self, xml: str) -> None:
-        """Make the definition persistent, or replace the one of the same name and UUID; autostart off.
+        """Make it persistent, or replace the definition of the same name and UUID; autostart off.
 
         A domain that is active goes on as it is; the definition counts from its next boot.
         """
@@ -71,7 +72,7 @@ class Hypervisor(Protocol):
         ...
 
     def undefine(self, uuid: str) -> None:
-        """Remove the definition; disks, NVRAM and TPM state stay. An active domain goes on as a transient one.
+        """Remove the definition; disks, NVRAM, TPM state stay. An active domain becomes transient.
 
         Refused when it would lose a managed save image or what libvirt knows of snapshots.
         """
@@ -82,7 +83,10 @@ class Hypervisor(Protocol):
     def resume(self, uuid: str) -> None: ...
 
     def set_memory(self, uuid: str, mib: int) -> None:
-        """Current memory: at once when active, and for the next boot when persistent. Refused above the maximum."""
+        """Current memory: at once when active, and for the next boot when persistent.
+
+        Refused above the maximum.
+        """
         ...
 
     def set_vcpus(self, uuid: str, n: int) -> None:
@@ -98,11 +102,11 @@ class Hypervisor(Protocol):
         ...
 
     def migrate(self, uuid: str, target_uri: str) -> None:
-        """Move the running domain live, peer to peer; defined there and no longer here when it returns."""
+        """Move the domain live, peer to peer: afterwards it is defined there and no longer here."""
         ...
 
     def alive(self) -> bool:
-        """Whether the connection answers. May take as long as the keepalive limit when libvirtd hangs."""
+        """Whether the connection answers; takes up to the keepalive limit when libvirtd hangs."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""libvirt's errors: which of them mean "not here", "not on this driver", "gone", and how to say them.
+"""libvirt's errors: which mean "not here", "not on this driver", "gone", and how to say them.
 
 Must not know what was being done.
 """
@@ -32,7 +32,7 @@ AUTH_ERRORS = frozenset(
 ADVICE = {
     errno.ENOENT: "there is no such socket: is libvirtd installed and started?",
     errno.ECONNREFUSED: "nothing listens there: is libvirtd running?",
-    errno.EACCES: "xsmd's user may not use it: run xsmd as root, or add its user to the group libvirt",
+    errno.EACCES: "xsmd's user may not use it: run it as root or in the group libvirt",
 }
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def optional(call: Callable[[], T]) -> T | None:
 
 
 def said(call: Callable[[], T]) -> T | None:
-    """The answer of a call that only adds to what is known; None when libvirt can't say, whatever the reason."""
+    """The answer of a call that only adds to what is known; None when libvirt can't say."""
     try:
         return call()
     except libvirt.libvirtError as error:

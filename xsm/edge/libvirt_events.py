@@ -1,6 +1,7 @@
 """libvirt's event loop: one thread a process, without which neither events nor keepalive work.
 
-Decides when it starts and that it ends before the interpreter does. Must not know what the events mean.
+Decides when it starts and that it ends before the interpreter does. Must not know what the
+events mean.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import libvirt
 
 STOP_LIMIT_S = 2.0
-"""How long the end of the process waits for the thread; it is a daemon thread, so that it can't block the exit."""
+"""How long the end of the process waits for the thread (a daemon thread: it can't block that)."""
 
 _lock = threading.Lock()
 _loop: _EventLoop | None = None
@@ -38,9 +39,9 @@ class _EventLoop:
 
 
 def start() -> None:
-    """Run the loop from now on. Must be called before a connection is opened; more calls do nothing.
+    """Run the loop from now on. Call it before a connection is opened; more calls do nothing.
 
-    From here on libvirt prints nothing to stderr: every error is raised, and told by who catches it.
+    From here on libvirt prints nothing to stderr: errors are raised, and told by who catches them.
     """
     global _loop  # noqa: PLW0603 - libvirt has one loop a process
     with _lock:

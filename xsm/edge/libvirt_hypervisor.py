@@ -1,7 +1,7 @@
 """A host's hypervisor through libvirt: Xen (libxl), KVM and QEMU, and libvirt's test driver.
 
-Decides which libvirt calls keep the promises of `hypervisor.Hypervisor` on which driver, and what libvirt's
-errors mean in plain words. Must not know the site, nor when a call is right.
+Decides which libvirt calls keep the promises of `hypervisor.Hypervisor` on which driver. Must not
+know the site, nor when a call is right.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from xsm.site.tag import Tag
 
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 3
-"""A libvirtd that is silent for interval x (count + 1) seconds counts as gone; calls to it then end."""
+"""A libvirtd that is silent for interval x (count + 1) counts as gone; calls to it then end."""
 
 STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: DomainState.RUNNING,  # Xen: a domain that is just being scheduled
@@ -70,6 +70,7 @@ MIGRATE_FLAGS = (
     | libvirt.VIR_MIGRATE_PERSIST_DEST
     | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
 )
+KEEP_STATE = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
 ARRIVING = frozenset({libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP})
 """Why a domain is paused that a live migration is bringing (or, for MIGRATION, taking away)."""
 
@@ -83,7 +84,7 @@ T = TypeVar("T")
 
 
 class LibvirtHypervisor:
-    """`Hypervisor` over one libvirt connection, opened by the constructor; after a loss make a new one.
+    """`Hypervisor` over one libvirt connection, which the constructor opens; after a loss make another.
 
     Raises `HypervisorError` (lost) that says why there is no connection and what to do.
     `migrate_uri`: how other hosts reach this hypervisor, passed on in the facts.
@@ -115,7 +116,7 @@ class LibvirtHypervisor:
             self.close()
             raise
 
-    # -- the connection ----------------------------------------------------------------------------
+    # -- the connection ------------------------------------------------------------------------
 
     def _listen(self) -> None:
         conn = self._conn
@@ -166,7 +167,7 @@ class LibvirtHypervisor:
         tidy(self._conn.unregisterCloseCallback)
         tidy(self._conn.close)
 
-    # -- looking ----------------------------------------------------------------------------------------
+    # -- looking -------------------------------------------------------------------------------
 
     def facts(self) -> HypervisorFacts:
         return self._call(self._facts)
@@ -194,7 +195,7 @@ class LibvirtHypervisor:
 
     def _domains(self, conn: libvirt.virConnect) -> tuple[Domain, ...]:
         listed = conn.listAllDomains(0)
-        # After the list: a domain that changes in between then shows as it is by now, and an event follows.
+        # After the list: what changes in between then shows as it is by now, and an event follows.
         persistent = _uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
         autostart = _uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
         found: list[Domain] = []
@@ -258,9 +259,7 @@ class LibvirtHypervisor:
         try:
             facts = domain_facts.read(xml)
         except ValueError as error:
-            raise HypervisorError(
-                f"libvirt's XML of domain {uuid} can't be read: {error}"
-            ) from error
+            raise HypervisorError(f"libvirt's XML of {uuid} can't be read: {error}") from error
         with self._lock:
             self._read[uuid] = (xml, facts)
         return facts
@@ -278,7 +277,7 @@ class LibvirtHypervisor:
     def domain_xml(self, uuid: str) -> str:
         return self._on(uuid, lambda dom: str(dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
 
-    # -- acting -----------------------------------------------------------------------------------------
+    # -- acting --------------------------------------------------------------------------------
 
     def define(self, xml: str) -> None:
         def call(conn: libvirt.virConnect) -> None:
@@ -292,7 +291,7 @@ class LibvirtHypervisor:
         def call(dom: libvirt.virDomain) -> None:
             if not dom.isActive() and optional(lambda: dom.hasManagedSaveImage(0)):
                 raise HypervisorError(
-                    f"{dom.name()} has a managed save image, and nobody knows whether its disks have changed since; "
+                    f"{dom.name()} has a managed save image, and its disks may have changed since; "
                     "`virsh start` resumes it, `virsh managedsave-remove` drops it"
                 )
             dom.create()
@@ -341,7 +340,7 @@ class LibvirtHypervisor:
     def set_vcpus(self, uuid: str, n: int) -> None:
         def change(dom: libvirt.virDomain, flags: int) -> None:
             if flags == LIVE and self._fixed.kind in EMULATED and n < int(dom.info()[3]):
-                # Unplugging a vCPU that the guest still uses crashed QEMU 7.2, three times out of three.
+                # Unplugging a vCPU that the guest uses crashed QEMU 7.2 three times out of three.
                 raise HypervisorError(
                     f"QEMU can't take vCPUs away from {dom.name()} while it runs; restart it"
                 )
@@ -398,7 +397,7 @@ class LibvirtHypervisor:
 
         self._on(uuid, call)
 
-    # -- errors -----------------------------------------------------------------------------------------
+    # -- errors --------------------------------------------------------------------------------
 
     def _call(self, what: Callable[[libvirt.virConnect], T]) -> T:
         if self._gone:
@@ -417,7 +416,7 @@ class LibvirtHypervisor:
         return HypervisorError(message(error), absent=is_absent(error))
 
     def _is_lost(self, error: libvirt.libvirtError) -> bool:
-        """libvirtd passes on errors of *its* connections too (a migration's target), so ask whether ours lives."""
+        """libvirtd passes on errors of its own connections (migrations): does ours live?"""
         if error.get_error_code() == libvirt.VIR_ERR_INVALID_CONN:
             return True
         remote = error.get_error_domain() in CONNECTION_ERRORS
