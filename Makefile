@@ -27,7 +27,7 @@ lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host
 	$(BIN)/mypy xsm
 	$(BIN)/python tools/check_no_registry_hosts.py
 	$(BIN)/python tools/make_docs.py --check
-	@if [[ -f tools/make_schemas.py ]]; then set -x; $(BIN)/python tools/make_schemas.py --check; fi
+	$(BIN)/python tools/make_schemas.py --check
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tools/*.sh; fi
 
 format: setup ## let ruff put the layout right
@@ -37,9 +37,10 @@ format: setup ## let ruff put the layout right
 install: setup ## install on this host for systemd: /opt/xsm, xsm and xsmd in /usr/local/bin (root)
 	@tools/install.sh
 
-docs: setup ## write the docs' tables and the schemas anew from xsm/site/fields.py
+docs: setup ## make what is made from the code: the docs' tables, docs/cli.md, the schemas
 	$(BIN)/python tools/make_docs.py
-	@if [[ -f tools/make_schemas.py ]]; then set -x; $(BIN)/python tools/make_schemas.py; fi
+	$(BIN)/python -m xsm.cli.reference > docs/cli.md
+	$(BIN)/python tools/make_schemas.py
 
 lock: setup ## make requirements.lock anew from pyproject.toml (keeps the pins that still fit)
 	@tools/lock.sh
