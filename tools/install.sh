@@ -13,7 +13,7 @@ if ((EUID != 0)); then
     echo "install: needs root (sudo make install)" >&2
     exit 1
 fi
-install -d "$PREFIX/share/doc" /usr/local/bin /etc/systemd/system
+install -d "$PREFIX/share/doc" "$PREFIX/share/schemas" /usr/local/bin /etc/systemd/system
 "$(find_python)" -m venv "$PREFIX/venv"
 pip=("$PREFIX/venv/bin/python" -m pip --disable-pip-version-check --no-input --quiet)
 "${pip[@]}" install --require-hashes --use-pep517 -r requirements.lock
@@ -22,6 +22,7 @@ for program in xsm xsmd; do
     ln -sfn "$PREFIX/venv/bin/$program" "/usr/local/bin/$program"
 done
 install -m 644 docs/*.md "$PREFIX/share/doc/"
+install -m 644 schemas/* "$PREFIX/share/schemas/"
 install -m 644 tools/xsmd.service /etc/systemd/system/xsmd.service
 if [[ -d /run/systemd/system ]]; then
     systemctl daemon-reload
