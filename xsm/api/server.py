@@ -1,0 +1,383 @@
+"""xsmd's two doors: a unix socket for this host's users, HTTPS with mutual TLS for everybody else.
+
+Decides who the caller is, whether it may (by `access.py`), when it must wait, and how a failure is
+answered. Must not know what the routes do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from xsm.api import git_http
+from xsm.api.access import GATE_LIMITS, GATE_WAIT_S, RULES, Caller, Gate, Role, Rule, allowed
+from xsm.api.access import git_least as least_of
+from xsm.api.asking import Ask, Limits, json_answer, refused
+from xsm.api.control import Control, Refused
+from xsm.api.routes import ROUTES
+from xsm.api.types import API_VERSION, Refusal
+from xsm.api.unix_socket import Listening, StartRefused, listen, user_of
+from xsm.edge import ca
+from xsm.edge.settings import Settings
+from xsm.site.problems import Invalid
+
+__all__ = ["ApiServer", "Limits", "StartRefused"]
+
+VERSION_HEADER = "X-XSM-Version"
+MAX_FIELD_BYTES = 16 * 1024
+"""Of a request's line and of each header: 256 heads fit."""
+MAX_HEADERS = 64
+LINGER_S = 2.0
+"""How long what is left of a refused body is read, so that the client gets to see the refusal."""
+BACKLOG = 128
+ABORT_S = 2.0
+
+STARTED = "xsm answer started"
+
+log = logging.getLogger(__name__)
+
+
+def admit_all(_caller: Caller) -> bool:
+    return True
+
+
+class ApiServer:
+    """Serves `control` while it is entered: `async with ApiServer(settings, control): ...`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        control: Control,
+        *,
+        admits: Callable[[Caller], bool] = admit_all,
+        limits: Limits | None = None,
+    ) -> None:
+        """`admits`: asked about every caller with a certificate; a host that the site forgot
+        still has one."""
+        if {rule.key for rule in RULES} != set(ROUTES):
+            raise AssertionError("the tables of rules and routes differ")
+        self._settings = settings
+        self._control = control
+        self._admits = admits
+        self._limits = limits or Limits()
+        self._gates = {gate: asyncio.Semaphore(n) for gate, n in GATE_LIMITS.items()}
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._runners: list[web.AppRunner] = []
+        self._listeners: list[asyncio.Server] = []
+        self._local: Listening | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def __aenter__(self) -> ApiServer:
+        """Raises `StartRefused`."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.stop()
+
+    def reload_certificate(self) -> None:
+        """Take up a renewed certificate for new connections. Raises `ca.CertificateRefused`."""
+        assert self._tls is not None
+        ca.reload(self._tls, ca.peer_files(self._settings.tls_dir))
+
+    async def _start(self) -> None:
+        settings = self._settings
+        try:
+            self._tls = ca.server_context(ca.peer_files(settings.tls_dir))
+        except ca.CertificateRefused as error:
+            raise StartRefused(str(error)) from error
+        if settings.repository_dir.is_dir():
+            try:
+                git_http.install_hooks(settings)
+            except OSError as error:
+                raise StartRefused(f"git's hooks can't be written: {error}") from error
+        # The socket first: it is what keeps a second daemon out.
+        self._local = listen(settings.socket)
+        loop = asyncio.get_running_loop()
+        factory = await self._connections(local=True)
+        self._listeners.append(
+            await loop.create_unix_server(factory, sock=self._local.socket, backlog=BACKLOG)
+        )
+        factory = await self._connections(local=False)
+        try:
+            listener = await loop.create_server(
+                factory,
+                settings.listen_host or None,
+                settings.listen_port,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._limits.handshake_s,
+                ssl_shutdown_timeout=ABORT_S,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            raise StartRefused(_why_not(error, settings.listen)) from error
+        self._listeners.append(listener)
+
+    async def stop(self) -> None:
+        """Take no more requests, let those under way end for a while, then cut them off."""
+        self._stopping.set()
+        for listener in self._listeners:
+            listener.close()
+        pending = {task for task in self._tasks if not task.done()}
+        if pending:
+            await asyncio.wait(pending, timeout=self._limits.stop_s)
+        for runner in self._runners:
+            await runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._local is not None:
+            self._local.close()
+            self._local = None
+        self._listeners.clear()
+        self._runners.clear()
+
+    async def _connections(self, local: bool) -> Callable[[], asyncio.BaseProtocol]:
+        """What makes a protocol for each new connection of one listener."""
+        application = web.Application(middlewares=[_unknown_route])
+        application.on_response_prepare.append(_stamp)
+        for rule in RULES:
+            application.router.add_route(
+                rule.method, rule.path, partial(self._serve, rule, ROUTES[rule.key], local)
+            )
+        runner = web.AppRunner(
+            application,
+            handle_signals=False,
+            access_log=None,
+            handler_cancellation=True,
+            # aiohttp's keep-alive time also limits how long a request's header may take.
+            keepalive_timeout=self._limits.idle_s,
+            lingering_time=LINGER_S,
+            shutdown_timeout=self._limits.stop_s,
+            max_line_size=MAX_FIELD_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        server = runner.server
+        assert server is not None
+
+        def connection() -> asyncio.BaseProtocol:
+            if len(server.connections) >= self._limits.connections:
+                return _Full()
+            return server()
+
+        return connection
+
+    # -- one request
+    # --------------------------------------------------------------------------------
+
+    async def _serve(
+        self,
+        rule: Rule,
+        route: Callable[[Ask], Awaitable[web.StreamResponse]],
+        local: bool,
+        request: web.Request,
+    ) -> web.StreamResponse:
+        try:
+            caller = self._caller(request, local)
+            self._check(caller, rule, request.query.get("service", ""))
+            ask = Ask(
+                request=request,
+                rule=rule,
+                caller=caller,
+                control=self._control,
+                settings=self._settings,
+                limits=self._limits,
+                stopping=self._stopping,
+                background=self._background,
+            )
+            if rule.finish:
+                return await self._finish(ask, route)
+            return await self._timed(ask, route)
+        except Exception as error:
+            return self._failure(error, rule, request)
+
+    def _failure(self, error: Exception, rule: Rule, request: web.Request) -> web.StreamResponse:
+        route = f"{rule.method} {rule.path}"
+        if request.transport is None or request.transport.is_closing():
+            log.debug("a client went away: %r", error, extra={"route": route})
+            return web.Response(status=499)
+        if request.get(STARTED):
+            # Half an answer is out: breaking off is the only way left to say that it isn't whole.
+            log.warning("an answer was broken off: %r", error, extra={"route": route})
+            request.transport.abort()
+            return web.Response(status=500)
+        if isinstance(error, Refused):
+            return _refusal(error, request)
+        if isinstance(error, Invalid):
+            refusal = Refusal("invalid", "the site can't be like that", problems=error.problems)
+            return json_answer(refusal, 422)
+        log.error("a request failed", exc_info=error, extra={"route": route})
+        refusal = Refusal("failed", "xsmd failed at this request", "its log says more")
+        return json_answer(refusal, 500)
+
+    async def _timed(
+        self, ask: Ask, route: Callable[[Ask], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        await self._enter(ask.rule.gate)
+        try:
+            if not ask.rule.time_s:
+                return await route(ask)
+            async with asyncio.timeout(ask.rule.time_s):
+                return await route(ask)
+        except TimeoutError:
+            raise refused(503, "busy", "no answer in time", "try again") from None
+        finally:
+            self._gates[ask.rule.gate].release()
+
+    async def _finish(
+        self, ask: Ask, route: Callable[[Ask], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Runs to its end even when nobody waits any more: half a change is worse than an unseen
+        one."""
+
+        async def work() -> web.StreamResponse:
+            await self._enter(ask.rule.gate)
+            try:
+                return await route(ask)
+            finally:
+                self._gates[ask.rule.gate].release()
+
+        task = self._keep(asyncio.ensure_future(work()))
+        done, _ = await asyncio.wait({task}, timeout=ask.rule.time_s)
+        if not done:
+            raise refused(503, "busy", "it takes longer, and goes on", "`xsm status` shows how")
+        return task.result()
+
+    async def _enter(self, gate: Gate) -> None:
+        try:
+            async with asyncio.timeout(GATE_WAIT_S):
+                await self._gates[gate].acquire()
+        except TimeoutError:
+            raise refused(503, "busy", "too many requests at once", "try again later") from None
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._keep(asyncio.ensure_future(work))
+
+    def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # Retrieved here too, for nobody may be waiting; `_serve` logs what it gets.
+        if not task.cancelled() and task.exception() is not None:
+            log.debug("a request ended with %r", task.exception())
+
+    # -- callers
+    # ------------------------------------------------------------------------------------
+
+    def _caller(self, request: web.Request, local: bool) -> Caller | None:
+        transport = request.transport
+        if transport is None:
+            raise refused(400, "bad-request", "the connection is gone")
+        if local:
+            user = user_of(transport.get_extra_info("socket"))
+            return Caller(user, Role.ADMIN, self._settings.name, local=True)
+        certificate = transport.get_extra_info("peercert")
+        if not certificate:
+            return None
+        return caller_of(certificate, str(request.remote or ""), time.time())
+
+    def _check(self, caller: Caller | None, rule: Rule, service: str) -> None:
+        least = least_of(rule, service)
+        if not allowed(caller, least):
+            if caller is None:
+                raise refused(
+                    403,
+                    "forbidden",
+                    "this needs a certificate of this site",
+                    "use the unix socket on a host, or `xsm` with a client certificate",
+                )
+            who = f"{caller.name} is {caller.role}"
+            raise refused(403, "forbidden", f"{who}; this is for: {least}")
+        if caller is not None and not caller.local and not self._admits(caller):
+            raise refused(403, "forbidden", f"{caller.name} is not of this site any more")
+
+
+def caller_of(certificate: dict[str, Any], host: str, now: float) -> Caller:
+    """Whom a verified certificate (as `ssl` shows it) speaks for. Raises `Refused` (403)."""
+    names = [value for rdn in certificate["subject"] for key, value in rdn if key == "commonName"]
+    roles = [
+        value
+        for rdn in certificate["subject"]
+        for key, value in rdn
+        if key == "organizationalUnitName"
+    ]
+    if len(names) != 1 or len(roles) != 1 or roles[0] not in list(Role):
+        raise refused(403, "forbidden", "the certificate names no role of XSM's")
+    # A connection can live longer than the certificate that opened it.
+    if ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
+        raise refused(403, "forbidden", f"the certificate of {names[0]} has expired")
+    return Caller(names[0], Role(roles[0]), host, local=False)
+
+
+class _Full(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+def _refusal(error: Refused, request: web.Request) -> web.Response:
+    response = json_answer(error.refusal, error.status)
+    if error.status == 503:
+        response.headers["Retry-After"] = "2"
+    if not request.content.is_eof():
+        # The rest of the body is not worth reading.
+        response.force_close()
+    return response
+
+
+async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
+    request[STARTED] = True
+    response.headers[VERSION_HEADER] = str(API_VERSION)
+    response.headers["Server"] = "xsmd"
+
+
+@web.middleware
+async def _unknown_route(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """aiohttp's own refusals in our form."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        path = request.path[:200]
+        if error.status == 404:
+            refusal = Refusal("unknown", f"there is no {path} here", "docs/ lists the routes")
+        elif error.status == 405:
+            refusal = Refusal("bad-request", f"{path} can't be asked with {request.method}")
+        else:
+            refusal = Refusal("bad-request", error.reason or f"HTTP status {error.status}")
+        return json_answer(refusal, error.status)
+    except (aiohttp.ClientError, ValueError) as error:
+        return json_answer(Refusal("bad-request", f"a malformed request: {error}"), 400)
+
+
+def _why_not(error: OSError, listen_text: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"something else listens at {listen_text} already"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"this host has no address as in listen = {listen_text!r}"
+    return f"can't listen at {listen_text}: {error.strerror or error}"
