@@ -35,9 +35,17 @@ def away(r: Round, w: WantedVM, s: Sighting, home: str) -> Iterator[Finding]:
 
 def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     move = Action(
-        w.name, s.host, Consequence.MIGRATE_LIVE, Step.MIGRATE, "host", s.host, home,
-        BY_FILE if w.pinned else BY_SITE, uuid=s.domain.uuid, target=home,
-    )  # fmt: skip
+        w.name,
+        s.host,
+        Consequence.MIGRATE_LIVE,
+        Step.MIGRATE,
+        "host",
+        s.host,
+        home,
+        BY_FILE if w.pinned else BY_SITE,
+        uuid=s.domain.uuid,
+        target=home,
+    )
     kind, cold_only, claimed = _receiver(r, w, home)
     obstacle = r.obstacle(w, home, kind)
     if obstacle:
@@ -45,7 +53,8 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     if w.vm.migration is Migration.NEVER:
         return hold(
             move,
-            "its migration policy is 'never'; stop it first (`xsm stop`), or allow MIGRATION=live or cold",
+            "its migration policy is 'never'; "
+            "stop it first (`xsm stop`), or allow MIGRATION=live or cold",
         )
     if s.domain.incoming or s.domain.state is DomainState.SHUTDOWN:
         return replace(

@@ -126,7 +126,7 @@ def place(
     """
     floor = _Floor(document, reports, unreachable)
     floating: dict[str, VM] = {}
-    for vm in document.site.vms():
+    for vm in sorted(document.site.vms(), key=lambda each: each.name):
         if vm.host is None:
             floating[vm.name] = vm
         else:
@@ -146,7 +146,12 @@ def place(
     left: dict[str, str] = {}  # VM -> why it can't stay
     _keep(floor, floating, placements, left)
     unplaced = _find(
-        floor, floating, placements, left, reasons, _where_active(document, reports, now)
+        floor,
+        floating,
+        placements,
+        left=left,
+        reasons=reasons,
+        active=_where_active(document, reports, now),
     )
     return Placement(
         dict(sorted(placements.items())),
@@ -159,7 +164,7 @@ def place(
 def _keep(
     floor: _Floor, floating: Mapping[str, VM], placements: dict[str, str], left: dict[str, str]
 ) -> None:
-    """What has a place keeps it as long as that is possible, even while its host does not answer."""
+    """What has a place keeps it as long as it can, even while its host does not answer."""
     for name in sorted(floating.keys() - placements.keys()):
         host = floor.document.state.placement.get(name)
         if host is None:
@@ -176,6 +181,7 @@ def _find(
     floor: _Floor,
     floating: Mapping[str, VM],
     placements: dict[str, str],
+    *,
     left: Mapping[str, str],
     reasons: dict[str, str],
     active: Mapping[str, str],

@@ -124,10 +124,17 @@ def _conflicted(w: WantedVM, running: list[Sighting]) -> Iterator[Finding]:
     )
     first = w.conflicts[0]
     yield Action(
-        w.name, owner, Consequence.HELD, Step.NONE, "conflict", first.other, first.shown,
-        "two edits at once disagree", uuid=running[0].domain.uuid if running else "",
+        w.name,
+        owner,
+        Consequence.HELD,
+        Step.NONE,
+        "conflict",
+        first.other,
+        first.shown,
+        "two edits at once disagree",
+        uuid=running[0].domain.uuid if running else "",
         held=f"{told}; `xsm resolve {w.name}` keeps what is shown, or edit it",
-    )  # fmt: skip
+    )
 
 
 def _twice(w: WantedVM, running: list[Sighting]) -> Iterator[Finding]:
@@ -139,9 +146,17 @@ def _twice(w: WantedVM, running: list[Sighting]) -> Iterator[Finding]:
     )
     for s in running:
         yield Action(
-            w.name, s.host, Consequence.HELD, Step.NONE, "host", ", ".join(hosts), w.host or "one host",
-            "runs twice", uuid=s.domain.uuid, held=held,
-        )  # fmt: skip
+            w.name,
+            s.host,
+            Consequence.HELD,
+            Step.NONE,
+            "host",
+            ", ".join(hosts),
+            w.host or "one host",
+            "runs twice",
+            uuid=s.domain.uuid,
+            held=held,
+        )
 
 
 def _running(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
@@ -163,9 +178,17 @@ def _running(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
             else "no other host could be found for it"
         )
         yield Action(
-            w.name, home, Consequence.HELD, Step.NONE, "host", home, "another host", "the host is drained",
-            uuid=s.domain.uuid, held=f"{home} is drained, but {whose}, or `xsm host resume {home}`",
-        )  # fmt: skip
+            w.name,
+            home,
+            Consequence.HELD,
+            Step.NONE,
+            "host",
+            home,
+            "another host",
+            "the host is drained",
+            uuid=s.domain.uuid,
+            held=f"{home} is drained, but {whose}, or `xsm host resume {home}`",
+        )
         return
     findings = list(power.while_active(r, w, s))
     yield from findings
@@ -176,9 +199,17 @@ def _running(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
 
 def _unplaced(w: WantedVM, owner: str, old: str, uuid: str = "") -> Action:
     return Action(
-        w.name, owner, Consequence.HELD, Step.NONE, "host", owner or old, "some host", BY_SITE, uuid=uuid,
+        w.name,
+        owner,
+        Consequence.HELD,
+        Step.NONE,
+        "host",
+        owner or old,
+        "some host",
+        BY_SITE,
+        uuid=uuid,
         held="no host was found for it so far; the site looks again at the next edit",
-    )  # fmt: skip
+    )
 
 
 def _off(r: Round, w: WantedVM, seen: Seen) -> Iterator[Finding]:
@@ -196,9 +227,16 @@ def _off(r: Round, w: WantedVM, seen: Seen) -> Iterator[Finding]:
         # libvirt can't change either of a defined domain.
         old, new = (s.domain.uuid, w.uuid) if renewed == "uuid" else (s.domain.name, w.name)
         yield Action(
-            w.name, home, Consequence.RECREATE, Step.UNDEFINE, renewed, old, new,
-            f"{BY_FILE}; its disks stay", uuid=s.domain.uuid,
-        )  # fmt: skip
+            w.name,
+            home,
+            Consequence.RECREATE,
+            Step.UNDEFINE,
+            renewed,
+            old,
+            new,
+            f"{BY_FILE}; its disks stay",
+            uuid=s.domain.uuid,
+        )
     elif w.is_on:
         yield from power.start(r, w, s)
     else:
@@ -211,14 +249,29 @@ def _create(r: Round, w: WantedVM, seen: Seen, home: str) -> Action:
     came_from = next((s.host for s in seen.own), "")
     reason = BY_FILE if w.pinned else BY_SITE
     action = Action(
-        w.name, home, Consequence.CREATE, Step.CREATE if w.is_on else Step.DEFINE, "domain", "absent",
-        f"{w.vm.power}, {size}", reason, uuid=w.uuid,
-    )  # fmt: skip
+        w.name,
+        home,
+        Consequence.CREATE,
+        Step.CREATE if w.is_on else Step.DEFINE,
+        "domain",
+        "absent",
+        f"{w.vm.power}, {size}",
+        reason,
+        uuid=w.uuid,
+    )
     if came_from:
         action = Action(
-            w.name, home, Consequence.MIGRATE_COLD, action.step, "host", came_from, home,
-            f"{reason}; it is off on {came_from}", uuid=w.uuid, target=home,
-        )  # fmt: skip
+            w.name,
+            home,
+            Consequence.MIGRATE_COLD,
+            action.step,
+            "host",
+            came_from,
+            home,
+            f"{reason}; it is off on {came_from}",
+            uuid=w.uuid,
+            target=home,
+        )
     obstacle = r.obstacle(w, home, r.kind(home))
     return hold(action, obstacle) if obstacle else action
 
@@ -236,9 +289,17 @@ def _leftovers(r: Round, w: WantedVM, seen: Seen, here: str | None) -> Iterator[
             )
         elif here is not None and here == w.host and not r.target_trouble(here):
             yield Action(
-                w.name, s.host, Consequence.MIGRATE_COLD, Step.UNDEFINE, "host", s.host, here,
-                f"it belongs on {here} and is off on {s.host}; its disks stay", uuid=s.domain.uuid, target=here,
-            )  # fmt: skip
+                w.name,
+                s.host,
+                Consequence.MIGRATE_COLD,
+                Step.UNDEFINE,
+                "host",
+                s.host,
+                here,
+                f"it belongs on {here} and is off on {s.host}; its disks stay",
+                uuid=s.domain.uuid,
+                target=here,
+            )
 
 
 def _of_others(r: Round) -> Iterator[Finding]:
@@ -248,14 +309,19 @@ def _of_others(r: Round) -> Iterator[Finding]:
             continue
         vm = s.domain.tag.vm if s.domain.tag else s.domain.name
         if s.active:
-            yield turn_off(
-                r.view, s, vm, Consequence.REMOVE, f"{vm} is no longer in the site file", "removed"
-            )
+            yield turn_off(r.view, s, vm, Consequence.REMOVE, f"{vm} is no longer in the site file")
         else:
             yield Action(
-                vm, s.host, Consequence.REMOVE, Step.UNDEFINE, "domain", str(s.domain.state), "removed",
-                f"{vm} is no longer in the site file; its disks stay", uuid=s.domain.uuid,
-            )  # fmt: skip
+                vm,
+                s.host,
+                Consequence.REMOVE,
+                Step.UNDEFINE,
+                "domain",
+                str(s.domain.state),
+                "removed",
+                f"{vm} is no longer in the site file; its disks stay",
+                uuid=s.domain.uuid,
+            )
     for s in r.found.copies:
         of = s.domain.tag.vm if s.domain.tag else "another VM"
         message = f"bears XSM's mark of {of}, but is another domain (a copy of it?); left alone"

@@ -35,10 +35,11 @@ def off_step(view: View, s: Sighting) -> tuple[Step, str]:
     return Step.DESTROY, f"; it did not heed the shutdown request within {SHUTDOWN_LIMIT_S:.0f} s"
 
 
-def turn_off(
-    view: View, s: Sighting, vm: str, consequence: Consequence, reason: str, new: str = "stopped"
-) -> Action:
+def turn_off(view: View, s: Sighting, vm: str, consequence: Consequence, reason: str) -> Action:
     step, told = off_step(view, s)
+    new = {Consequence.RESTART: "restarted", Consequence.REMOVE: "removed"}.get(
+        consequence, "stopped"
+    )
     return Action(
         vm,
         s.host,
@@ -87,15 +88,20 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
             yield reported(w, s, "it was started by hand")
         return
     if restart_is_due(w, domain):
-        yield turn_off(
-            r.view, s, w.name, Consequence.RESTART, "a restart was asked for", "restarted"
-        )
+        yield turn_off(r.view, s, w.name, Consequence.RESTART, "a restart was asked for")
         return
     if domain.state is DomainState.SHUTDOWN:
         yield Action(
-            w.name, s.host, Consequence.START, Step.NONE, "power", str(domain.state), str(w.vm.power),
-            "its guest is shutting down; started again once it is off", uuid=domain.uuid,
-        )  # fmt: skip
+            w.name,
+            s.host,
+            Consequence.START,
+            Step.NONE,
+            "power",
+            str(domain.state),
+            str(w.vm.power),
+            "its guest is shutting down; started again once it is off",
+            uuid=domain.uuid,
+        )
         return
     paused = domain.state is DomainState.PAUSED
     if domain.state is DomainState.SUSPENDED or paused == (w.vm.power is Power.PAUSED):
@@ -132,9 +138,16 @@ def start(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     by_hand = "it crashed" if crashed else "shut down or destroyed by hand or by its guest"
     last = applied(domain, "power")
     action = Action(
-        w.name, s.host, Consequence.START, Step.START, "power", str(domain.state), str(w.vm.power),
-        f"drift: {by_hand}" if last in (Power.RUNNING, Power.PAUSED) else BY_FILE, uuid=domain.uuid,
-    )  # fmt: skip
+        w.name,
+        s.host,
+        Consequence.START,
+        Step.START,
+        "power",
+        str(domain.state),
+        str(w.vm.power),
+        f"drift: {by_hand}" if last in (Power.RUNNING, Power.PAUSED) else BY_FILE,
+        uuid=domain.uuid,
+    )
     # The tag says whether XSM had it running; without that word the policy decides for leaving it
     # alone.
     if w.vm.drift is Drift.REPORT and last != Power.STOPPED and not restart_is_due(w, domain):

@@ -83,7 +83,10 @@ def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:
             else f"named {domain.name}"
         )
         if domain.tag is not None and domain.tag.site_id == site_id:
-            return f"a domain {alike} is still on {rival.host}, made for {domain.tag.vm}: it has to go first"
+            whose = domain.tag.vm
+            return (
+                f"a domain {alike} is still on {rival.host}, made for {whose}: it has to go first"
+            )
         return (
             f"a domain {alike} that XSM did not create is on {rival.host}; "
             "`xsm adopt` takes it in, or rename one of them"

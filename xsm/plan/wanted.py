@@ -63,7 +63,7 @@ class WantedVM:
 
 @dataclass(frozen=True)
 class Wanted:
-    """All VMs of one revision. Invariant: the indexes hold the same VMs as `by_name`, names sorted."""
+    """All VMs of one revision. Invariant: the indexes hold the VMs of `by_name`, names sorted."""
 
     site_id: str
     by_name: Mapping[str, WantedVM]

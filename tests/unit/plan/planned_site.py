@@ -10,7 +10,7 @@ from xsm.plan.actions import Action, Consequence, Plan, Step
 from xsm.plan.observed import Domain, DomainState, HostReport, HypervisorFacts
 from xsm.plan.planner import Handover, View, plan
 from xsm.plan.tags import fresh
-from xsm.plan.wanted import Wanted, WantedVM, wanted
+from xsm.plan.wanted import WantedVM, wanted
 from xsm.site.config import Config
 from xsm.site.document import Document
 from xsm.site.model import VM, Host, HypervisorKind, Power, Site, VMSet
@@ -163,10 +163,3 @@ def with_live(domain: Domain, **live: str) -> Domain:
 def retagged(domain: Domain, **values: Any) -> Domain:
     assert isinstance(domain.tag, Tag)
     return replace(domain, tag=replace(domain.tag, **values))
-
-
-__all__ = [
-    "APACHE", "APACHE_NEW_DISK", "KVM", "NOW", "OTHER_SITE", "PAUSED", "QEMU", "RUNNING", "SHUTOFF", "SITE_ID",
-    "TEST", "XEN", "Conflict", "Handover", "Wanted", "document", "domain_of", "facts", "foreign", "made", "members",
-    "only", "plan_of", "report", "retagged", "short", "told", "view", "vm", "wanted", "with_live",
-]  # fmt: skip

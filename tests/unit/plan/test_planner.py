@@ -1,4 +1,5 @@
-"""What the planner does about one VM: a table of situations, then the rules that need more than a row."""
+"""What the planner does about one VM: a table of situations, then the rules that need more than a
+row."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def test_a_clock_of_a_vm_that_shall_run_is_out_of_date() -> None:
     assert going_off(plan_of(doc, view(report("dmz01", *made(doc).values())))) == frozenset()
 
 
-# -- reconfigure -------------------------------------------------------------------------------------------------------
+# -- reconfigure -----------------------------------------------------------------------------------
 
 # The VM's new values, the domain's, the kind, and what comes next with the value that it sets.
 RECONFIGURE = [
@@ -170,7 +171,7 @@ def test_memory_beyond_the_host_is_held_with_figures() -> None:
     assert "704 MiB more needed, 304 MiB left of 900 MiB" in action.held
 
 
-# -- drift -------------------------------------------------------------------------------------------------------------
+# -- drift -----------------------------------------------------------------------------------------
 
 # What somebody did by hand to the running domain of vm1.
 BY_HAND = [
@@ -203,7 +204,8 @@ def test_drift_is_only_reported_where_the_policy_says_so(change: dict) -> None:
     assert len(found.actions) == off  # a VM that is off against the file is more than a remark
 
 
-# The policy is `report`: what was edited in the file (since the tag was written) is done nevertheless.
+# The policy is `report`: what was edited in the file since the tag was written is done all the
+# same.
 EDITED = [
     ({"memory_mib": 64}, RUNNING, S.SET_MEMORY),
     ({"vcpus": 2}, RUNNING, S.SET_VCPUS),
@@ -244,7 +246,7 @@ def test_restart_starts_what_a_reporting_vm_left_off() -> None:
     assert only(plan_of(doc, view(report("dmz01", there)))).step is S.START
 
 
-# -- removal and foreign domains ---------------------------------------------------------------------------------------
+# -- removal and foreign domains -------------------------------------------------------------------
 
 
 def test_a_removed_vm_is_shut_down_then_powered_off_then_undefined() -> None:
@@ -319,7 +321,7 @@ def test_a_renamed_vm_that_keeps_its_uuid_waits_for_its_old_domain_to_go() -> No
     assert "made for old" in found.actions[1].held
 
 
-# -- held --------------------------------------------------------------------------------------------------------------
+# -- held ------------------------------------------------------------------------------------------
 
 
 def test_a_conflict_holds_the_vm_entirely() -> None:
@@ -410,7 +412,7 @@ def test_a_floating_vm_without_a_place_is_held() -> None:
     assert (action.host, action.consequence) == ("", C.HELD)
 
 
-# -- moves -------------------------------------------------------------------------------------------------------------
+# -- moves -----------------------------------------------------------------------------------------
 
 # policy, source kind, target kind, why the target can't receive live; what the source does next.
 MOVES = [
@@ -425,9 +427,10 @@ MOVES = [
 ]
 
 
-@pytest.mark.parametrize(("policy", "source", "target", "cold_only", "expected"), MOVES)
+@pytest.mark.parametrize("move", MOVES)
 @pytest.mark.parametrize("acting", [False, True])
-def test_move(policy, source, target, cold_only: str, expected: tuple, acting: bool) -> None:
+def test_move(move: tuple, acting: bool) -> None:
+    policy, source, target, cold_only, expected = move
     there = made(document(vm("vm1", "dmz01")), kind=source)["vm1"]
     doc = document(vm("vm1", "dmz02", migration=policy))
     at_source = report("dmz01", there, of=facts(source))

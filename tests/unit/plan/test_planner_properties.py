@@ -21,7 +21,7 @@ from planned_site import (
 )
 from toy_hosts import ToyHosts
 
-from xsm.plan.actions import STARTS, Consequence, Plan
+from xsm.plan.actions import STARTS, Consequence, Plan, Step
 from xsm.plan.observed import ACTIVE, DomainState, HostReport
 from xsm.plan.planner import Handover, View, plan, plan_host
 from xsm.plan.wanted import wanted
@@ -32,6 +32,7 @@ from xsm.site.state import Conflict
 HOSTS = ("dmz01", "dmz02", "dmz03")
 VMS = ("vm1", "vm2", "vm3", "vm4")
 EXAMPLES = 80
+LETS_GO = {Step.MIGRATE, Step.SHUTDOWN, Step.DESTROY}
 
 kinds = st.sampled_from(HypervisorKind)
 
@@ -65,8 +66,8 @@ def sites(draw: Any, calm: bool = False) -> Document:
         conflicts = [Conflict(vms[0].name, "vcpus", str(vms[0].vcpus), "9", ("a", "b"))]
     drained = [] if calm else draw(st.lists(st.sampled_from(HOSTS), max_size=1))
     return document(
-        *vms, hosts=HOSTS, placement=placement, restarts=restarts, conflicts=conflicts, drained=drained,
-        configs=[APACHE, XEN_ONLY],
+        *vms, hosts=HOSTS, placement=placement, restarts=restarts, conflicts=conflicts,
+        drained=drained, configs=[APACHE, XEN_ONLY],
     )  # fmt: skip
 
 
@@ -184,11 +185,10 @@ def check_safety(doc: Document, v: View, found: Plan) -> None:
             assert action.host == w.by_name[action.vm].host
         if action.consequence is Consequence.HELD:
             assert action.held and action.step.value == "none", str(action)
-        if v.handovers is not None and action.target and not action.held:
-            if action.host != action.target and (action.host, action.uuid) in ours:
-                runs = action.uuid in active and action.step.value not in ("undefine", "none")
-                claim = v.handovers.get(action.vm)
-                assert not runs or (claim and claim.target == action.target), str(action)
+        leaves = action.target not in ("", action.host) and action.step in LETS_GO
+        if v.handovers is not None and leaves and not action.held:
+            claim = v.handovers.get(action.vm)
+            assert claim and claim.target == action.target, str(action)
     keys = [(a.vm, a.host, a.what, a.step, a.uuid) for a in found.actions]
     assert len(keys) == len(set(keys))
 

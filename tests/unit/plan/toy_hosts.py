@@ -1,4 +1,4 @@
-"""Hosts as simple as can be: they do what a step says, so that a test can see where the plan leads."""
+"""Hosts as simple as can be: they do what a step says; so a test can see where a plan leads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from xsm.site.document import Document
 from xsm.site.model import HypervisorKind
 
 ROUND_S = 25.0
-"""Time that goes by between two rounds: a guest that ignores its shutdown request is powered off in the third."""
+"""Time that goes by between two rounds: a guest that ignores its shutdown request is powered off in
+the third."""
 
 
 class ToyHosts:
