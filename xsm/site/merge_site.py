@@ -8,11 +8,12 @@ Total: the result never breaks a rule of the site file that both sides keep (one
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
+from xsm.site.checks import address_key
 from xsm.site.fields import NAME_PATTERN, contradictions
 from xsm.site.model import VM, Host, Site, VMSet
 
@@ -25,7 +26,12 @@ VM_FIELDS = tuple(f.name for f in fields(VM) if f.name not in ("name", "line"))
 HOST_FIELDS = tuple(f.name for f in fields(Host) if f.name not in ("name", "line"))
 _LIMITED = {"max_vcpus": "vcpus", "max_memory_mib": "memory_mib"}
 """Field -> the field that must not exceed it: edits of the two contradict one another."""
-_UNIQUE = ("mac", "uuid")
+_UNIQUE: Mapping[str, Callable[[VM], str | None]] = {
+    "mac": lambda vm: vm.mac,
+    "uuid": lambda vm: vm.uuid,
+    "ip": lambda vm: None if vm.ip in (None, "dhcp") else str(vm.ip).partition("/")[0],
+}
+"""Fields that two VMs must not share, and what of them counts (`checks.py` has the same rules)."""
 _NAME = re.compile(NAME_PATTERN)
 
 
@@ -81,6 +87,7 @@ def merge_sites(
         _make_unique(attribute, vms, sides, clashes)
     hosts = _merge_hosts(base, first, second)
     _list_hosts(hosts, vms, (first, second), members, clashes)
+    _make_room(hosts, vms, first, second, sides, clashes)
     owners, stay = _owners(base, first, second)
     return _assemble(owners, stay, vms, hosts), tuple(clashes)
 
@@ -129,10 +136,11 @@ def _without_contradiction(vm: VM, first: VM, second: VM, clashes: list[Clash]) 
 
 
 def _make_unique(attribute: str, vms: dict[str, VM], sides: Sides, clashes: list[Clash]) -> None:
-    """Two VMs got one MAC address (or UUID): the one that second gave it to keeps it; both are in conflict."""
+    """Two VMs got one MAC address (or UUID, or IP): the one that second gave it to keeps it; both are in conflict."""
+    key = _UNIQUE[attribute]
     holders: dict[str, list[str]] = {}
     for name in sorted(vms):
-        value = getattr(vms[name], attribute)
+        value = key(vms[name])
         if value is not None:
             holders.setdefault(value, []).append(name)
     taken = set(holders)
@@ -140,17 +148,17 @@ def _make_unique(attribute: str, vms: dict[str, VM], sides: Sides, clashes: list
         names = holders[value]
         if len(names) < 2:
             continue
-        keeper = min(names, key=lambda n: (getattr(sides.second.get(n), attribute, None) != value, n))
+        second = {n: sides.second[n] for n in names if n in sides.second}
+        keeper = min(names, key=lambda n: (n not in second or key(second[n]) != value, n))
         others = [n for n in names if n != keeper]
-        clashes.append(Clash(keeper, attribute, text_of(value), f"{value} of {', '.join(others)}"))
+        clashes.append(Clash(keeper, attribute, value, f"{value} of {', '.join(others)}"))
         for name in others:
-            before = getattr(sides.second.get(name), attribute, None)
-            instead = None if before in taken else before
-            if instead is not None:
-                taken.add(instead)
-            change: dict[str, Any] = {attribute: instead}
-            vms[name] = replace(vms[name], **change)
-            clashes.append(Clash(name, attribute, text_of(instead), text_of(value)))
+            before = second.get(name)
+            free = before is not None and key(before) not in taken
+            instead: dict[str, Any] = {attribute: getattr(before, attribute) if free else None}
+            clashes.append(Clash(name, attribute, text_of(instead[attribute]), text_of(getattr(vms[name], attribute))))
+            vms[name] = replace(vms[name], **instead)
+            taken |= {own for own in [key(vms[name])] if own is not None}
 
 
 def _merge_hosts(base: Site, first: Site, second: Site) -> dict[str, Host]:
@@ -168,22 +176,26 @@ def _merge_hosts(base: Site, first: Site, second: Site) -> dict[str, Host]:
             for attribute in HOST_FIELDS
         }
         hosts[name] = replace(b, **values)
-    for attribute in ("address", "mac"):
-        _distinct_hosts(attribute, hosts, two)
+    _distinct_hosts(hosts, two)
     return hosts
 
 
-def _distinct_hosts(attribute: str, hosts: dict[str, Host], second: Mapping[str, Host]) -> None:
-    """Two hosts got one address: the one that second gave it to keeps it. An address must not be another's name."""
+def _distinct_hosts(hosts: dict[str, Host], second: Mapping[str, Host]) -> None:
+    """Names and addresses of hosts share one namespace (`checks.py`); where two hosts meet, second's stays."""
+    order = sorted(hosts, key=lambda n: (n not in second, n))
     taken: dict[str, str] = {}
-    for name in sorted(hosts, key=lambda n: (getattr(second.get(n), attribute, None) is None, n)):
-        value = getattr(hosts[name], attribute)
-        if value is None:
-            continue
-        is_name = attribute == "address" and value in hosts and value != name
-        if is_name or taken.setdefault(value, name) != name:
-            without: dict[str, Any] = {attribute: None}
-            hosts[name] = replace(hosts[name], **without)
+    for name in order:
+        if taken.setdefault(address_key(name), name) != name:
+            del hosts[name]  # one host under a name that differs in case only
+    macs: dict[str, str] = {}
+    for name in (n for n in order if n in hosts):
+        host = hosts[name]
+        without: dict[str, Any] = {}
+        if host.address is not None and taken.setdefault(address_key(host.address), name) != name:
+            without["address"] = None
+        if host.mac is not None and macs.setdefault(host.mac, name) != name:
+            without["mac"] = None
+        hosts[name] = replace(host, **without)
 
 
 def _list_hosts(
@@ -196,21 +208,52 @@ def _list_hosts(
     """One side removed (or never had) the entry of a host that the other gave a VM to: the entry is kept, or made."""
     if not hosts:
         return
-    known = {*members, *hosts, *(h.address for h in hosts.values() if h.address)}
+    words = [*members, *hosts, *(h.address for h in hosts.values() if h.address)]
+    known = {address_key(word) for word in words}
     entries: dict[str, Host] = {}
     for site in sites:  # second's last: it wins
         for host in site.hosts:
-            entries.update({written: host for written in (host.address, host.name) if written})
+            entries.update({address_key(word): host for word in (host.address, host.name) if word})
     for name in sorted(vms):
         written = vms[name].host
-        if written is None or written in known:
+        if written is None or address_key(written) in known:
             continue
-        entry = entries.get(written) or _entry_for(written)
-        if entry.name in hosts:
-            continue
+        entry = entries.get(address_key(written)) or _entry_for(written)
+        if address_key(entry.name) in known or (entry.address and address_key(entry.address) in known):
+            entry = _entry_for(written)
         hosts[entry.name] = entry
-        known |= {written, entry.name, *([entry.address] if entry.address else [])}
+        known |= {address_key(word) for word in (written, entry.name, entry.address) if word}
         clashes.append(Clash(name, "host", text_of(written), f"{text_of(written)} is no host of the site"))
+
+
+def _make_room(
+    hosts: dict[str, Host],
+    vms: dict[str, VM],
+    first: Site,
+    second: Site,
+    sides: Sides,
+    clashes: list[Clash],
+) -> None:
+    """One side made a VM bigger (or moved it), the other its host smaller: the host stays as big as one side has it,
+    and if that is not enough the VM is as second has it.
+    """
+    by_word = {address_key(word): h.name for h in hosts.values() for word in (h.address, h.name) if word}
+    for name in sorted(vms):
+        vm = vms[name]
+        entry = hosts.get(by_word.get(address_key(vm.host), "")) if vm.host is not None else None
+        if entry is None or entry.memory_mib is None or vm.memory_mib <= entry.memory_mib:
+            continue
+        sizes = [h.memory_mib for site in (first, second) for h in site.hosts if h.name == entry.name]
+        most = None if None in sizes else max((size for size in sizes if size is not None), default=None)
+        hosts[entry.name] = replace(entry, memory_mib=most)
+        mine = sides.second.get(name)
+        other = text_of(vm.memory_mib)
+        if most is not None and vm.memory_mib > most and mine is not None:
+            same = {f: getattr(mine, f) for f in ("host", "memory_mib", "max_memory_mib")}
+            vms[name] = replace(vm, **same)
+        else:
+            other = f"{entry.memory_mib} MiB of host {entry.name}"
+        clashes.append(Clash(name, "memory_mib", text_of(vms[name].memory_mib), other))
 
 
 def _entry_for(written: str) -> Host:
