@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,7 +16,7 @@ from xsm.cli.failures import InputFailure
 
 MAX_INPUT_BYTES = 16 << 20
 FORMATS = {".xml": "xml", ".yaml": "yaml", ".yml": "yaml"}
-OTHER = {"xml": "yaml", "yaml": "xml"}
+OTHER: dict[str, Literal["xml", "yaml"]] = {"xml": "yaml", "yaml": "xml"}
 
 
 @site_command(
@@ -32,7 +33,9 @@ OTHER = {"xml": "yaml", "yaml": "xml"}
 @click.option("--output", type=click.Path(), metavar="FILE", help="Where to [standard output].")
 @click.option("--force", is_flag=True, help="Replace an output file that is there.")
 @pass_context
-def command(context: Context, path: str, to: str | None, output: str | None, force: bool) -> None:
+def command(
+    context: Context, path: str, to: Literal["xml", "yaml"] | None, output: str | None, force: bool
+) -> None:
     """Turn a site file from XML to YAML or back, comments included. FILE may be - for standard
     input.
     """

@@ -1,0 +1,129 @@
+"""What `xsm init` and `xsm join` share: options that become a host's settings, and what comes next.
+
+Decides the defaults that the options have. What makes a good setting is `edge.settings`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xsm.cli.context import Context
+from xsm.cli.failures import Failure, InputFailure, Refused
+from xsm.cli.texts import listed, short
+from xsm.site.problems import Invalid
+
+if TYPE_CHECKING:
+    from xsm.edge.enrol import Enrolled
+    from xsm.edge.settings import Settings
+
+OPTIONS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "name": (("--name",), "NAME", "This host's name in the site."),
+    "address": (("--address",), "ADDRESS", "Its IP address or DNS name; what DOM0 may say for it."),
+    "listen": (("--listen",), "ADDRESS:PORT", "Where the other hosts reach it [0.0.0.0:8701]."),
+    "url": (("--url",), "URL", "What the other hosts are told [https://ADDRESS:PORT]."),
+    "libvirt_uri": (("--uri", "--libvirt"), "URI", "Its hypervisor [qemu:///system]."),
+    "data_dir": (("--data",), "DIR", "Where xsmd keeps its data."),
+    "checkout_dir": (("--checkout",), "DIR", "Where the site is checked out for editing."),
+    "socket": (("--control-socket",), "PATH", "Where xsmd listens for `xsm`."),
+}
+"""Setting -> its options, their value, help."""
+
+REQUIRED = ("name", "address")
+PATHS = ("data_dir", "checkout_dir", "socket")
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """The options as given, by setting."""
+
+    given: tuple[tuple[str, str], ...]
+
+
+def host_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a host's settings; the function gets them as one `host`."""
+
+    @functools.wraps(function)
+    def with_host(*args: Any, **options: Any) -> object:
+        given = tuple((key, options.pop(key)) for key in OPTIONS)
+        host = HostOptions(tuple((key, value) for key, value in given if value is not None))
+        return function(*args, host=host, **options)
+
+    wrapped: Callable[..., Any] = with_host
+    for key, (names, metavar, text) in reversed(OPTIONS.items()):
+        wrapped = click.option(*names, key, metavar=metavar, required=key in REQUIRED, help=text)(
+            wrapped
+        )
+    return wrapped
+
+
+def settings_of(context: Context, host: HostOptions) -> tuple[Settings, Path]:
+    """The settings that the options come to, and the file they go to. Raises `Invalid`."""
+    from xsm.edge.settings import parse_settings, places, settings_path
+
+    lines = [
+        f"{key} = {json.dumps(os.path.abspath(value) if key in PATHS else value)}"
+        for key, value in host.given
+    ]
+    uid = os.geteuid()
+    try:
+        settings = parse_settings("\n".join(lines).encode(), "option", places(os.environ, uid))
+    except Invalid as invalid:
+        raise Invalid(replace(problem, line=0) for problem in invalid.problems) from None
+    path = settings_path(context.config or None, os.environ, uid)
+    return settings, Path(os.path.abspath(path))
+
+
+@contextmanager
+def told_as_failures() -> Iterator[None]:
+    """What the edge raises, as sentences for the user."""
+    from xsm.edge.ca import CertificateRefused
+    from xsm.edge.enrol import EnrolRefused
+    from xsm.edge.invitations import TokenRefused
+    from xsm.edge.repository import RepositoryError
+    from xsm.edge.transport import PeerRefused, PeerUnreachable
+
+    try:
+        yield
+    except EnrolRefused as error:
+        raise InputFailure(str(error), error.hint) from None
+    except TokenRefused as error:
+        raise InputFailure(str(error)) from None
+    except PeerRefused as error:
+        raise Refused(replace(error.refusal, message=str(error), hint="")) from None
+    except PeerUnreachable as error:
+        hint = "once it answers, the same command may be given again"
+        raise Failure(str(error), hint) from None
+    except (CertificateRefused, RepositoryError) as error:
+        raise Failure(str(error)) from None
+
+
+def show_enrolled(context: Context, enrolled: Enrolled, headline: str) -> None:
+    """What there is now, and what to do next."""
+    if context.json:
+        context.show(enrolled)
+        return
+    screen = context.screen
+    context.problems(enrolled.warnings)
+    screen.line(headline, "good")
+    screen.pairs(
+        [
+            ("site", enrolled.site_id),
+            ("revision", short(enrolled.revision)),
+            ("members", listed(enrolled.members)),
+            ("settings", enrolled.settings_path),
+            ("checkout", f"{enrolled.checkout} (saving its site file applies it)"),
+        ],
+        indent=2,
+    )
+    screen.line("Next:")
+    for step in ("systemctl enable --now xsmd", "xsm status"):
+        screen.line(step, indent=2)

@@ -1,0 +1,40 @@
+"""`xsm join TOKEN`: this host becomes a further host of a site."""
+
+from __future__ import annotations
+
+import click
+
+from xsm.cli.command import command as site_command
+from xsm.cli.context import Context, pass_context
+from xsm.cli.enrolling import (
+    HostOptions,
+    host_options,
+    settings_of,
+    show_enrolled,
+    told_as_failures,
+)
+
+
+@site_command(
+    "join",
+    short_help="Join this host to a site.",
+    examples=("xsm join TOKEN --name dmz02 --address 192.168.5.102 --uri xen:///system",),
+)
+@click.argument("token", metavar="TOKEN")
+@host_options
+@pass_context
+def command(context: Context, token: str, host: HostOptions) -> None:
+    """Join this host to the site whose host gave TOKEN (`xsm invite` there).
+
+    Fetches a certificate and the site's whole history. The token names the site's CA by its
+    fingerprint: nothing is told to a host that can't prove to be of that site.
+    """
+    import asyncio
+    import time
+
+    from xsm.edge.enrol import join_site
+
+    settings, settings_path = settings_of(context, host)
+    with told_as_failures():
+        enrolled = asyncio.run(join_site(settings, settings_path, token, time.time()))
+    show_enrolled(context, enrolled, f"{settings.name} is a member of the site.")
