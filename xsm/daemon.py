@@ -14,12 +14,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
+from xsm.api.access import Caller, Role
 from xsm.api.answers import Answers
 from xsm.api.server import ApiServer, StartRefused
 from xsm.edge import ca, log
-from xsm.edge.checkout import Checkout, CheckoutError, watch
+from xsm.edge.checkout import Checkout, CheckoutError, Edited
 from xsm.edge.event_log import EventLog
 from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
 from xsm.edge.notify import Notify
@@ -30,6 +32,7 @@ from xsm.edge.repository import Repository, RepositoryError
 from xsm.edge.revisions import Moved, Revisions
 from xsm.edge.settings import Settings, load_settings
 from xsm.edge.transport import PeerClient
+from xsm.edge.watch import Watch
 from xsm.peer import register
 from xsm.peer.events import (
     Deliver,
@@ -72,7 +75,10 @@ class Daemon:
         self.client = PeerClient(tls, source=source_address(settings.listen_host))
         self.peers = Peers(self.client, self.revisions, self.members, self.feed)
         self.observer = Observer(
-            settings.name, lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed), self.clock, time.time
+            settings.name,
+            lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed),
+            self.clock,
+            time.time,
         )
         self.checkout_problems: tuple[Problem, ...] = ()
         self._log = logging.getLogger("xsmd")
@@ -97,10 +103,14 @@ class Daemon:
         except asyncio.QueueFull:
             raise Fatal(f"{EVENTS_LIMIT} events wait for the machine") from None
 
-    def took_head(self, head: Head, local: bool) -> None:
-        """The repository shows a new head."""
+    def took_head(self, head: Head, local: bool, taken: Edited | None = None) -> None:
+        """The repository shows a new head. `taken`: the save in the checkout that became part of it."""
         self.feed(HeadChanged(head, local))
-        self._start(self._follow())
+        self._start(self._follow(taken))
+
+    def _admits(self, caller: Caller) -> bool:
+        """A host that the site forgot still has its certificate, and is heard no longer."""
+        return caller.role is not Role.PEER or caller.name in self.members()
 
     async def stepped(self) -> None:
         """Wait until the machine has taken another event."""
@@ -124,10 +134,16 @@ class Daemon:
             stack.push_async_callback(self.peers.close)
             stack.push_async_callback(self._end_tasks)
             head = await self.revisions.start()
-            await stack.enter_async_context(ApiServer(self.settings, self._answers))
+            await stack.enter_async_context(
+                ApiServer(self.settings, self._answers, admits=self._admits)
+            )
             self.took_head(head, local=False)
             machine = self._start(self._step_forever())
-            others = [machine, self._start(self.observer.run(self._looked)), self._start(self._tick(notifier))]
+            others = [
+                machine,
+                self._start(self.observer.run(self._looked)),
+                self._start(self._tick(notifier)),
+            ]
             others.append(self._start(self._watch_checkout()))
             notifier.ready(f"revision {head.revision[:10]}")
             self._tell("daemon", "", f"started on revision {head.revision[:10]}")
@@ -146,8 +162,8 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, work: object) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -204,8 +220,12 @@ class Daemon:
             notifier.watchdog()
             await asyncio.sleep(TICK_S)
 
-    def _tell(self, kind: str, vm: str, message: str, fields: Mapping[str, str] | None = None) -> None:
-        more = "".join(f" ({key}: {value})" for key, value in sorted((fields or {}).items()) if value)
+    def _tell(
+        self, kind: str, vm: str, message: str, fields: Mapping[str, str] | None = None
+    ) -> None:
+        more = "".join(
+            f" ({key}: {value})" for key, value in sorted((fields or {}).items()) if value
+        )
         self.events.add(kind, vm, message + more, time.time())
         self._log.info("%s", message, extra={"kind": kind, "vm": vm, **(fields or {})})
 
@@ -215,9 +235,15 @@ class Daemon:
         """Apply what people save in the checkout; an invalid save changes nothing and shows in `xsm status`."""
         saved = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._checkout = await self.revisions.call(lambda r: Checkout(self.settings.checkout_dir, r))
+        self._checkout = await self.revisions.call(
+            lambda r: Checkout(self.settings.checkout_dir, r)
+        )
         await self._follow()
-        observer = watch(self.settings.checkout_dir, lambda: loop.call_soon_threadsafe(saved.set))
+
+        def on_save() -> None:
+            loop.call_soon_threadsafe(saved.set)
+
+        watching = Watch(self.settings.checkout_dir, on_save)
         try:
             saved.set()
             while True:
@@ -225,7 +251,7 @@ class Daemon:
                 saved.clear()
                 await self._apply_save()
         finally:
-            observer.stop()
+            watching.stop()
 
     async def _apply_save(self) -> None:
         checkout = self._checkout
@@ -241,13 +267,13 @@ class Daemon:
         for problem in self.checkout_problems:
             self._tell("checkout", "", f"a save was not applied: {problem}")
 
-    async def _follow(self) -> None:
+    async def _follow(self, taken: Edited | None = None) -> None:
         """Bring the checkout to the head, where nobody is editing it."""
         checkout, head = self._checkout, self.revisions.head
         if checkout is None or head is None:
             return
         try:
-            await self.revisions.call(lambda _: checkout.follow(head.revision))
+            await self.revisions.call(lambda _: checkout.follow(head.revision, taken))
         except CheckoutError as error:
             self._tell("checkout", "", str(error))
 
@@ -260,11 +286,18 @@ def source_address(listen_host: str) -> str:
 def open_daemon(settings: Settings) -> Daemon:
     """Open what the daemon needs on this host. Raises `Fatal` with a sentence for people."""
     try:
-        repository = Repository.open(settings.repository_dir)
+        repository = Repository.open(settings.repository_dir, settings.socket)
         votes = RegisterFile(settings.votes_path)
         ca.verify(ca.peer_files(settings.tls_dir), time.time())
         return Daemon(settings, repository, votes)
-    except (RepositoryError, RegisterDamaged, RegisterInUse, ca.CertificateRefused, ValueError, OSError) as error:
+    except (
+        RepositoryError,
+        RegisterDamaged,
+        RegisterInUse,
+        ca.CertificateRefused,
+        ValueError,
+        OSError,
+    ) as error:
         raise Fatal(str(error)) from error
 
 
@@ -274,8 +307,12 @@ async def _serve(settings: Settings) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `xsmd`. Exit code 0: stopped as asked; 1: could not go on; 2: wrong settings or usage."""
-    parser = argparse.ArgumentParser(prog="xsmd", description="XSM's daemon; runs on every host of a site.")
-    parser.add_argument("--config", help="settings file (default: $XSM_CONFIG, else /etc/xsm/xsmd.toml)")
+    parser = argparse.ArgumentParser(
+        prog="xsmd", description="XSM's daemon; runs on every host of a site."
+    )
+    parser.add_argument(
+        "--config", help="settings file (default: $XSM_CONFIG, else /etc/xsm/xsmd.toml)"
+    )
     options = parser.parse_args(argv)
     try:
         settings = load_settings(options.config)

@@ -65,7 +65,9 @@ class Script:
     def run(self, line: str) -> list[str]:
         """Carry out one command; gives the lines that it prints."""
         name, *args = shlex.split(line)
-        method: Callable[..., Iterable[str] | None] | None = getattr(self, f"do_{name.replace('-', '_')}", None)
+        method: Callable[..., Iterable[str] | None] | None = getattr(
+            self, f"do_{name.replace('-', '_')}", None
+        )
         if method is None:
             raise ScriptError(f"no command {name!r}")
         try:
@@ -82,7 +84,11 @@ class Script:
         if self.world is None:
             return []
         news, self.told = self.world.story[self.told :], len(self.world.story)
-        return [f"{host}: {vm + ': ' if vm else ''}{text}" for _, host, kind, vm, text in news if kind in TOLD]
+        return [
+            f"{host}: {vm + ': ' if vm else ''}{text}"
+            for _, host, kind, vm, text in news
+            if kind in TOLD
+        ]
 
     def _readable(self, text: str) -> str:
         """Revisions as r1, r2, ... in the order in which they are first met."""
@@ -91,7 +97,9 @@ class Script:
             self.revisions.setdefault(commit_id, f"r{len(self.revisions) + 1}")
         return re.sub(
             r"\b[0-9a-f]{8,40}\b",
-            lambda match: next((r for c, r in self.revisions.items() if c.startswith(match[0])), match[0]),
+            lambda match: next(
+                (r for c, r in self.revisions.items() if c.startswith(match[0])), match[0]
+            ),
             text,
         )
 
@@ -110,7 +118,9 @@ class Script:
 
     def do_site(self, folder: str, *options: str) -> Iterable[str]:
         """site FOLDER [hosts=N] [live] [kind=qemu] [memory=MIB] [told]: hosts dmz01.. with the sample site of that name."""
-        given = dict(option.split("=", 1) if "=" in option else (option, "yes") for option in options)
+        given = dict(
+            option.split("=", 1) if "=" in option else (option, "yes") for option in options
+        )
         root = SITES / folder
         files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
         names = [f"dmz{i:02}" for i in range(1, int(given.get("hosts", "4")) + 1)]
@@ -154,7 +164,10 @@ class Script:
         """add HOST VM ELEMENT VALUE...: `xsm apply` of a file with one VM more (apache_svr, 1 VCPU, 64 MiB)."""
         host = self._host(on)
         document = host.document
-        values = {VM_FIELDS[t].attribute: _value(t, text) for t, text in zip(words[::2], words[1::2], strict=True)}
+        values = {
+            VM_FIELDS[t].attribute: _value(t, text)
+            for t, text in zip(words[::2], words[1::2], strict=True)
+        }
         new = replace(VM(vm, "apache_svr", document.site.sets[0].name, 1, 64), **values)
         return self._apply(host, xml_file.edit(host.head_files[document.site_path], [AddVM(new)]))
 
@@ -194,7 +207,9 @@ class Script:
         """edit-from NAME HOST VM ELEMENT VALUE: apply an edit that was made from remembered files."""
         host, base = self._host(on), self.bases[name]
         path = host.document.site_path
-        new = xml_file.edit(base[path], [SetVM(vm, VM_FIELDS[tag].attribute, "", _value(tag, text))])
+        new = xml_file.edit(
+            base[path], [SetVM(vm, VM_FIELDS[tag].attribute, "", _value(tag, text))]
+        )
         return self._propose(host, {path: new}, base)
 
     def _apply(self, host: SimHost, site: bytes) -> Iterable[str]:
@@ -236,7 +251,9 @@ class Script:
             around = host.surroundings()
             alive = args[0] not in around.unreachable
             sure = "it-is-off" in args
-            return commands.forget(files, document, args[0], around.reports.get(args[0]), alive, sure, host.name)
+            return commands.forget(
+                files, document, args[0], around.reports.get(args[0]), alive, sure, host.name
+            )
         raise ScriptError(f"no verb {verb!r}")
 
     # -- what befalls hosts and guests -------------------------------------------------------------------------------------
@@ -252,7 +269,9 @@ class Script:
         elif what == "deaf":
             hypervisor.deaf.add(vm)
         else:
-            getattr(hypervisor, f"by_hand_{what.replace('-', '_')}")(vm, *(int(arg) for arg in args))
+            getattr(hypervisor, f"by_hand_{what.replace('-', '_')}")(
+                vm, *(int(arg) for arg in args)
+            )
         self._world.check()
 
     def do_fail(self, on: str, call: str, reason: str, times: str = "1") -> None:

@@ -62,12 +62,21 @@ class Archive:
         self.commits: dict[str, tuple[Commit, Files]] = {}
 
     def put(
-        self, files: Files, parents: tuple[str, ...], author: str, date: int, message: str, merge: bool = False
+        self,
+        files: Files,
+        parents: tuple[str, ...],
+        author: str,
+        date: int,
+        message: str,
+        merge: bool = False,
     ) -> str:
         tree = {path: hashlib.sha1(content).hexdigest() for path, content in sorted(files.items())}
         text = json.dumps([tree, parents, author, date, message])
         commit_id = hashlib.sha1(text.encode()).hexdigest()
-        self.commits[commit_id] = (Commit(commit_id, parents, date, author, message, merge), dict(files))
+        self.commits[commit_id] = (
+            Commit(commit_id, parents, date, author, message, merge),
+            dict(files),
+        )
         return commit_id
 
     def past(self, heads: Iterable[str]) -> set[str]:
@@ -122,7 +131,9 @@ class SimHost:
         self.disk = Disk()
         self.hypervisor = SimHypervisor(name, switch=world.switch, on_change=self._changed)
         self.peer: Peer | None = None
-        self.life = 0  # counts the daemon's starts: what an earlier one began does not reach a later one
+        self.life = (
+            0  # counts the daemon's starts: what an earlier one began does not reach a later one
+        )
         self.clock_skew_s = 0.0
         self._observing = False
         self._observe_again = False
@@ -169,7 +180,9 @@ class SimHost:
         for effect in effects:
             match effect:
                 case Persist(registers):
-                    self.disk.votes.update({vm: json.dumps(to_entry(r)) for vm, r in registers.items()})
+                    self.disk.votes.update(
+                        {vm: json.dumps(to_entry(r)) for vm, r in registers.items()}
+                    )
                 case Deliver(members):
                     for member in members:
                         self.world.deliver(self, member)
@@ -221,7 +234,11 @@ class SimHost:
             try:
                 outcome, error = (
                     perform(
-                        self.hypervisor, effect.action, xml=effect.xml, target_uri=effect.target_uri, tag=effect.tag
+                        self.hypervisor,
+                        effect.action,
+                        xml=effect.xml,
+                        target_uri=effect.target_uri,
+                        tag=effect.tag,
                     ),
                     "",
                 )
@@ -246,7 +263,12 @@ class SimHost:
         revision = heads[0]
         if len(heads) > 1:
             revision = self.world.archive.put(
-                derived.files, derived.parents, derived.author, derived.date, derived.message, merge=True
+                derived.files,
+                derived.parents,
+                derived.author,
+                derived.date,
+                derived.message,
+                merge=True,
             )
             self.history.have.add(revision)
         changed = heads != self.disk.heads or self.peer is None or self.peer.head is None
@@ -294,7 +316,9 @@ class SimHost:
 class World:
     """The site, its network and its clock."""
 
-    def __init__(self, names: Iterable[str], site: Files, seed: int = 0, live: bool = False) -> None:
+    def __init__(
+        self, names: Iterable[str], site: Files, seed: int = 0, live: bool = False
+    ) -> None:
         self.random = random.Random(seed)
         self.now = 0.0
         self.archive = Archive()
@@ -308,7 +332,10 @@ class World:
         self.hosts = {
             name: SimHost(self, name, f"192.168.5.{101 + i}") for i, name in enumerate(names)
         }
-        members = {h.name: Member(h.name, h.address, f"https://{h.address}:8701") for h in self.hosts.values()}
+        members = {
+            h.name: Member(h.name, h.address, f"https://{h.address}:8701")
+            for h in self.hosts.values()
+        }
         state = State(site_id=SITE_ID, members=members)
         files = {**site, **state_file.write(state)}
         root = self.archive.put(files, (), "root <root@domain.com>", EPOCH - 60, "Start the site")
@@ -359,7 +386,10 @@ class World:
         where = {name: i for i, group in enumerate(groups) for name in group}
         names = list(self.hosts)
         self.cut = {
-            frozenset({a, b}) for a in names for b in names if a != b and where.get(a, -1) != where.get(b, -2)
+            frozenset({a, b})
+            for a in names
+            for b in names
+            if a != b and where.get(a, -1) != where.get(b, -2)
         }
 
     def heal(self) -> None:
@@ -404,20 +434,32 @@ class World:
         def arrive(owner: SimHost) -> None:
             heads = owner.disk.heads
             self.after(
-                LATENCY_S, lambda: asker.take_heads(heads, local=False) if asker.life == life else None
+                LATENCY_S,
+                lambda: asker.take_heads(heads, local=False) if asker.life == life else None,
             )
 
         self._request(asker, member, arrive)
 
     # -- the site ------------------------------------------------------------------------------------------------------
 
-    def propose(self, on: str, files: Files, message: str, base: Files | None = None, remove: tuple[str, ...] = ()) -> str:
+    def propose(
+        self,
+        on: str,
+        files: Files,
+        message: str,
+        base: Files | None = None,
+        remove: tuple[str, ...] = (),
+    ) -> str:
         """`xsm apply` on one host: raises `Invalid` or `Overtaken` as it would refuse."""
         host = self.hosts[on]
         head = host.head_files
         tree = edits.overlay(base if base is not None else head, files, remove)
         edited = edits.edit(
-            head, "head", base if base is not None else head, "base" if base is not None else "head", tree,
+            head,
+            "head",
+            base if base is not None else head,
+            "base" if base is not None else "head",
+            tree,
             host.surroundings(),
         )
         return host.commit(edited.files, message)
@@ -426,7 +468,12 @@ class World:
         """A command (`peer.commands.Intent`) given on one host."""
         host = self.hosts[on]
         edited = edits.edit(
-            host.head_files, "head", host.head_files, "head", intent.files, host.surroundings(intent.moving),
+            host.head_files,
+            "head",
+            host.head_files,
+            "head",
+            intent.files,
+            host.surroundings(intent.moving),
             intent.state,
         )
         return host.commit(edited.files, intent.message)
@@ -440,7 +487,10 @@ class World:
         revisions = {h.peer.head.revision for h in hosts if h.peer.head}
         reports = [h.peer.own_report() for h in hosts]
         return len(revisions) == 1 and all(
-            r is not None and not r.pending and r.revision in revisions and r.at >= EPOCH + self.now - 5 + h.clock_skew_s
+            r is not None
+            and not r.pending
+            and r.revision in revisions
+            and r.at >= EPOCH + self.now - 5 + h.clock_skew_s
             for r, h in zip(reports, hosts, strict=True)
         )
 
@@ -477,4 +527,13 @@ def registers(world: World, name: str) -> dict[str, Register]:
     return {vm: from_entry(json.loads(text)) for vm, text in world.hosts[name].disk.votes.items()}
 
 
-__all__ = ["EPOCH", "SITE_ID", "SimHost", "Violation", "World", "never_twice", "registers", "replace"]
+__all__ = [
+    "EPOCH",
+    "SITE_ID",
+    "SimHost",
+    "Violation",
+    "World",
+    "never_twice",
+    "registers",
+    "replace",
+]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import getpass
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import xsm
 from xsm.api import editing, views
 from xsm.api.control import Caller, Refused
-from xsm.api.editing import Ready, ready_document, refused
+from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
 from xsm.api.types import (
     Applied,
@@ -33,21 +34,22 @@ from xsm.api.types import (
     Why,
 )
 from xsm.edge import story
+from xsm.edge.checkout import Edited
 from xsm.edge.repository import PackRefused
 from xsm.edge.revisions import Moved
 from xsm.edge.transport import PeerRefused, PeerUnreachable
 from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
-from xsm.peer.edit import Surroundings
-from xsm.peer.events import Head, HeadChanged, Received
+from xsm.peer.edit import Surroundings, edit, overlay
+from xsm.peer.events import Head, Received
 from xsm.peer.messages import Hello, Malformed, decode
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
 from xsm.plan.wanted import wanted
-from xsm.site.document import Document, Files
+from xsm.site.document import Document
 from xsm.site.merge import active_conflicts
-from xsm.site.problems import Invalid
+from xsm.site.problems import Invalid, Problem
 
 if TYPE_CHECKING:
     from xsm.daemon import Daemon
@@ -79,7 +81,9 @@ class Answers:
         """All members' reports, asked for at once; and why some are missing."""
         own = self._daemon.peer.own_report()
         reports = {self._daemon.peer.name: own} if own else {}
-        unreachable: dict[str, str] = {} if own else {self._daemon.peer.name: "has not looked at its hypervisor yet"}
+        unreachable: dict[str, str] = (
+            {} if own else {self._daemon.peer.name: "has not looked at its hypervisor yet"}
+        )
         others = sorted(m for m in self._daemon.members() if m != self._daemon.peer.name)
         results = await asyncio.gather(*(self._report(m) for m in others), return_exceptions=True)
         for member, result in zip(others, results, strict=True):
@@ -111,7 +115,9 @@ class Answers:
         """This host's own word, for the other members."""
         own = self._daemon.peer.own_report()
         if own is None:
-            raise refused(503, "busy", "the hypervisor was not looked at yet", "ask again in a second")
+            raise refused(
+                503, "busy", "the hypervisor was not looked at yet", "ask again in a second"
+            )
         return own
 
     async def reports(self, fresh: bool) -> Mapping[str, HostReport]:
@@ -126,10 +132,18 @@ class Answers:
         document = head.document if head else None
         reports, _ = await self._gather()
         now = daemon.clock()
-        alive = [r for m, r in sorted(reports.items()) if peer.contacts.reach(m, len(peer.members), now) is Reach.ALIVE]
+        alive = [
+            r
+            for m, r in sorted(reports.items())
+            if peer.contacts.reach(m, len(peer.members), now) is Reach.ALIVE
+        ]
         pending = tuple(line for r in alive for line in r.pending)
         held = tuple(line for r in alive for line in r.held)
-        commit = await daemon.revisions.call(lambda repository: repository.commit(head.revision)) if head else None
+        commit = (
+            await daemon.revisions.call(lambda repository: repository.commit(head.revision))
+            if head
+            else None
+        )
         return Status(
             host=peer.name,
             site_id=document.state.site_id if document else "",
@@ -145,7 +159,10 @@ class Answers:
             frozen=peer.frozen,
             checkout=str(daemon.settings.checkout_dir),
             checkout_problems=daemon.checkout_problems,
-            converged=bool(alive) and not pending and not held and all(
+            converged=bool(alive)
+            and not pending
+            and not held
+            and all(
                 head is not None and r.revision == head.revision and not r.frozen for r in alive
             ),
             pending=pending,
@@ -157,7 +174,9 @@ class Answers:
         head, document = self._head()
         reports, unreachable = await self._gather()
         view = View(reports, unreachable, time.time(), shutdowns={}, handovers=None)
-        return PlanAnswer(head.revision, plan(wanted(document), document, view), reports, unreachable)
+        return PlanAnswer(
+            head.revision, plan(wanted(document), document, view), reports, unreachable
+        )
 
     async def vms(self) -> tuple[VmStatus, ...]:
         _, document = self._head()
@@ -168,7 +187,9 @@ class Answers:
         _, document = self._head()
         answer = await self.plan()
         want = wanted(document).by_name.get(vm)
-        commits = await self._daemon.revisions.call(lambda repository: story.touching(repository, vm, limit=20))
+        commits = await self._daemon.revisions.call(
+            lambda repository: story.touching(repository, vm, limit=20)
+        )
         events = tuple(e for e in self._daemon.events.since(0) if e.vm == vm)[-30:]
         if want is None and not commits and not events:
             names = ", ".join(sorted(v.name for v in document.site.vms())[:20])
@@ -177,7 +198,9 @@ class Answers:
         found = views.domains_of(want, document.state.site_id, answer.reports) if want else {}
         return Why(
             vm=vm,
-            wanted=views.wanted_story(want, document) if want else ("not in the site file any more",),
+            wanted=views.wanted_story(want, document)
+            if want
+            else ("not in the site file any more",),
             commits=tuple(commits),
             claims=views.claim_story(vm, register, self._daemon.peer.name) if register else (),
             observed=views.observed_story(found, answer.reports, time.time()),
@@ -187,13 +210,17 @@ class Answers:
 
     async def history(self, limit: int, vm: str | None) -> tuple[RevisionInfo, ...]:
         if vm:
-            touching = await self._daemon.revisions.call(lambda r: story.touching(r, vm, limit=limit))
+            touching = await self._daemon.revisions.call(
+                lambda r: story.touching(r, vm, limit=limit)
+            )
             return tuple(touching)
         return tuple(await self._daemon.revisions.call(lambda r: story.log(r, limit=limit)))
 
     async def revision(self, revision: str) -> RevisionInfo:
         full = await self._resolve(revision)
-        return await self._daemon.revisions.call(lambda repository: story.revision_info(repository, full))
+        return await self._daemon.revisions.call(
+            lambda repository: story.revision_info(repository, full)
+        )
 
     async def files(self, revision: str) -> Mapping[str, str]:
         full = await self._resolve(revision) if revision else self._head()[0].revision
@@ -204,7 +231,9 @@ class Answers:
         """The full id of a revision that a person named. Raises `Refused` (404)."""
         full = await self._daemon.revisions.call(lambda repository: repository.resolve(revision))
         if full is None:
-            raise refused(404, "unknown", f"no revision {revision!r} here", "`xsm history` lists them")
+            raise refused(
+                404, "unknown", f"no revision {revision!r} here", "`xsm history` lists them"
+            )
         return full
 
     def events(self, since: int, follow: bool) -> AsyncIterator[Event]:
@@ -212,16 +241,47 @@ class Answers:
 
     # -- edits -----------------------------------------------------------------------------------------------------------
 
-    async def _ready_proposal(self, proposal: Proposal) -> tuple[Ready, Surroundings]:
+    async def _origin(self, base: str) -> Origin:
+        """The head, and the files of the revision that an edit was made from ("": the head)."""
         head, _ = self._head()
         files = await self._daemon.revisions.files(head.revision)
-        base_files: Files | None = None
-        if proposal.base and proposal.base != head.revision:
-            base = await self._daemon.revisions.call(lambda repository: repository.resolve(proposal.base))
-            base_files = await self._daemon.revisions.files(base) if base else None
-        around = await self._around()
-        token = f"{int(time.time())}-{head.revision[:8]}"
-        return editing.ready_proposal(proposal, head, files, base_files, around, token), around
+        full = (
+            await self._daemon.revisions.call(lambda repository: repository.resolve(base))
+            if base
+            else None
+        )
+        if full is None or full == head.revision:
+            return Origin(head, files, head.revision, files)
+        return Origin(head, files, full, await self._daemon.revisions.files(full))
+
+    async def _ready_proposal(self, proposal: Proposal) -> tuple[Ready, Surroundings]:
+        origin, around = await self._origin(proposal.base), await self._around()
+        return editing.ready_proposal(proposal, origin, around, self._token(origin.head)), around
+
+    def _token(self, head: Head) -> str:
+        """Names one request for a restart: no earlier one had it."""
+        return f"{int(time.time())}-{head.revision[:8]}"
+
+    async def apply_save(self, edited: Edited) -> tuple[Problem, ...]:
+        """Apply what somebody saved in the checkout; gives the problems that forbid it, and then nothing was changed."""
+        async with self._editing:
+            origin, around = await self._origin(edited.base), await self._around()
+            try:
+                ready = editing.ready_edit(origin, edited.files, edited.removed, around, "")
+                author = f"{getpass.getuser()} <{getpass.getuser()}@{self._daemon.peer.name}>"
+                await self._commit(ready, "", author, taken=edited)
+            except Invalid as error:
+                return error.problems
+            except Refused as error:
+                return (
+                    Problem(
+                        self._daemon.settings.checkout_dir.name,
+                        0,
+                        error.refusal.message,
+                        error.refusal.hint,
+                    ),
+                )
+        return ()
 
     async def preview(self, proposal: Proposal, caller: Caller) -> Preview:
         try:
@@ -235,13 +295,23 @@ class Answers:
             try:
                 ready, _ = await self._ready_proposal(proposal)
             except Invalid as error:
-                raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
-            return await self._commit(ready, proposal.expect, proposal.author or editing.author_of(caller))
+                raise refused(
+                    422, "invalid", "the site can't be like that", problems=error.problems
+                ) from error
+            return await self._commit(
+                ready, proposal.expect, proposal.author or editing.author_of(caller)
+            )
 
-    async def _commit(self, ready: Ready, expect: str, author: str) -> Applied:
+    async def _commit(
+        self, ready: Ready, expect: str, author: str, taken: Edited | None = None
+    ) -> Applied:
         head = ready.head
         if expect and expect != head.revision:
-            raise refused(409, "moved", f"the site has moved on to {head.revision[:10]} since the plan was made")
+            raise refused(
+                409,
+                "moved",
+                f"the site has moved on to {head.revision[:10]} since the plan was made",
+            )
         if not ready.edited.changes:
             return editing.applied(ready, head.revision)
         try:
@@ -250,7 +320,7 @@ class Answers:
             )
         except Moved as error:
             raise refused(409, "moved", str(error)) from error
-        self._daemon.took_head(new, local=True)
+        self._daemon.took_head(new, local=True, taken=taken)
         return editing.applied(ready, new.revision)
 
     async def _ready_command(self, command: Command) -> tuple[Ready, Surroundings]:
@@ -262,11 +332,13 @@ class Answers:
             old = await daemon.revisions.files(await self._resolve(command.to))
         around = await self._around()
         now = daemon.clock()
-        reaches = {m: daemon.peer.contacts.reach(m, len(document.state.members), now) for m in document.state.members}
-        token = f"{int(time.time())}-{head.revision[:8]}"
+        reaches = {
+            m: daemon.peer.contacts.reach(m, len(document.state.members), now)
+            for m in document.state.members
+        }
         try:
             intent = editing.intent_of(
-                command, files, document, old, around, reaches, daemon.peer.name, token
+                command, files, document, old, around, reaches, daemon.peer.name, self._token(head)
             )
         except CommandRefused as error:
             raise refused(409, "conflict", str(error), error.hint) from error
@@ -288,12 +360,18 @@ class Answers:
             try:
                 ready, _ = await self._ready_command(command)
             except Invalid as error:
-                raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
-            return await self._commit(ready, command.expect, command.author or editing.author_of(caller))
+                raise refused(
+                    422, "invalid", "the site can't be like that", problems=error.problems
+                ) from error
+            return await self._commit(
+                ready, command.expect, command.author or editing.author_of(caller)
+            )
 
     # -- git push ----------------------------------------------------------------------------------------------------
 
-    async def hook_pre_receive(self, old: str, new: str, ref: str, environ: Mapping[str, str]) -> None:
+    async def hook_pre_receive(
+        self, old: str, new: str, ref: str, environ: Mapping[str, str]
+    ) -> None:
         """Check what somebody pushes, with the same rules as an apply. Raises `Refused`."""
         if ref != "refs/heads/main":
             raise refused(409, "conflict", f"{ref} can't be pushed", "the site is the branch main")
@@ -302,14 +380,14 @@ class Answers:
             raise refused(409, "moved", "the site has moved on", "`git pull`, then push again")
         pushed = await self._daemon.revisions.call(lambda r: r.read_quarantined(new, environ))
         files = await self._daemon.revisions.files(head.revision)
-        from xsm.peer.edit import edit, overlay
-
         try:
             gone = tuple(sorted(set(files) - set(pushed)))
             tree = overlay(files, pushed, tuple(p for p in gone if not p.startswith("state/")))
             edit(files, head.revision, files, head.revision, tree, await self._around())
         except Invalid as error:
-            raise refused(422, "invalid", "the site can't be like that", problems=error.problems) from error
+            raise refused(
+                422, "invalid", "the site can't be like that", problems=error.problems
+            ) from error
 
     async def hook_post_receive(self, old: str, new: str, ref: str) -> None:
         """A push was stored: it is a revision now. Floating VMs that it brings get their place in a commit that follows."""
@@ -320,13 +398,15 @@ class Answers:
         if head.document is None:
             return
         files = await self._daemon.revisions.files(head.revision)
-        from xsm.peer.edit import edit
-
         edited = edit(files, head.revision, files, head.revision, files, await self._around())
         if edited.changes:
             commit = await self._daemon.revisions.call(lambda r: r.commit(new))
             placed = await self._daemon.revisions.commit(
-                edited.files, head.revision, commit.author, "; ".join(edited.changes), int(time.time())
+                edited.files,
+                head.revision,
+                commit.author,
+                "; ".join(edited.changes),
+                int(time.time()),
             )
             self._daemon.took_head(placed, local=True)
 
@@ -341,7 +421,9 @@ class Answers:
         missing = await self._daemon.revisions.missing(heads) if heads else ()
         self._daemon.feed(Received(sender, messages, missing))
 
-    async def receive_pack(self, sender: str, heads: tuple[str, ...], pack: bytes) -> tuple[str, ...]:
+    async def receive_pack(
+        self, sender: str, heads: tuple[str, ...], pack: bytes
+    ) -> tuple[str, ...]:
         try:
             head = await self._daemon.revisions.store(pack, heads)
         except PackRefused as error:
@@ -368,6 +450,3 @@ class Answers:
     async def join(self, request: JoinRequest) -> JoinAnswer:
         async with self._editing:
             return await self._enrolling.join(request)
-
-
-__all__ = ["Answers", "HeadChanged", "Refused"]

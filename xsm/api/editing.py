@@ -25,6 +25,7 @@ from xsm.plan.view import View
 from xsm.plan.wanted import wanted
 from xsm.site.document import Document, Files
 from xsm.site.problems import Invalid
+from xsm.site.state import State
 
 MESSAGE_LIMIT = 10_000
 PATHS_LIMIT = 10_000
@@ -68,34 +69,57 @@ def ready_document(head: Head | None) -> Document:
     return head.document
 
 
-def ready_proposal(
-    proposal: Proposal, head: Head, head_files: Files, base_files: Files | None, around: Surroundings, token: str
-) -> Ready:
-    """Check an `xsm apply`. `base_files`: the files of `proposal.base`, None when it is the head.
+@dataclass(frozen=True)
+class Origin:
+    """What an edit was made from, and what it now has to go on top of."""
 
-    Raises `Invalid`, `Refused`.
-    """
-    document = ready_document(head)
-    base_id = proposal.base if base_files is not None else head.revision
-    base = base_files if base_files is not None else head_files
-    tree = overlay(base, decode_files(proposal.files), proposal.remove)
-    state = None
-    if proposal.restart:
-        try:
-            state = commands.restart(head_files, document, proposal.restart, token).state
-        except CommandRefused as error:
-            raise refused(409, "conflict", str(error), error.hint) from error
+    head: Head
+    head_files: Files
+    base: str
+    base_files: Files
+
+
+def ready_edit(
+    origin: Origin,
+    put: Files,
+    remove: tuple[str, ...],
+    around: Surroundings,
+    message: str,
+    state: State | None = None,
+) -> Ready:
+    """Check an edit of files. `state`: state tables that go with it. Raises `Invalid`, `Refused`."""
+    tree = overlay(origin.base_files, put, remove)
     try:
-        edited = edit(head_files, head.revision, base, base_id, tree, around, state)
+        edited = edit(
+            origin.head_files,
+            origin.head.revision,
+            origin.base_files,
+            origin.base,
+            tree,
+            around,
+            state,
+        )
     except Overtaken as error:
         raise refused(
             409,
             "conflict",
-            f"your edit was made from {proposal.base[:10]} and disagrees with what came since: {error}",
+            f"this edit was made from {origin.base[:10]} and disagrees with what came since: {error}",
             "`git pull` in the checkout (or `xsm diff`), settle it, and apply again",
         ) from error
-    message = proposal.message.strip()[:MESSAGE_LIMIT] or _subject(edited)
-    return Ready(head, edited, message)
+    return Ready(origin.head, edited, message.strip()[:MESSAGE_LIMIT] or _subject(edited))
+
+
+def ready_proposal(proposal: Proposal, origin: Origin, around: Surroundings, token: str) -> Ready:
+    """Check an `xsm apply`. `token`: for the restarts that it allows. Raises `Invalid`, `Refused`."""
+    state = None
+    if proposal.restart:
+        try:
+            document = ready_document(origin.head)
+            state = commands.restart(origin.head_files, document, proposal.restart, token).state
+        except CommandRefused as error:
+            raise refused(409, "conflict", str(error), error.hint) from error
+    put = decode_files(proposal.files)
+    return ready_edit(origin, put, proposal.remove, around, proposal.message, state)
 
 
 def _subject(edited: Edited) -> str:
@@ -106,8 +130,14 @@ def _subject(edited: Edited) -> str:
 
 
 def intent_of(
-    command: Command, files: Files, document: Document, old: Files | None, around: Surroundings,
-    reaches: Mapping[str, Reach], me: str, token: str,
+    command: Command,
+    files: Files,
+    document: Document,
+    old: Files | None,
+    around: Surroundings,
+    reaches: Mapping[str, Reach],
+    me: str,
+    token: str,
 ) -> Intent:
     """What a command changes. `old`: the files of the revision that a rollback names. Raises `CommandRefused`."""
     verb = command.verb
@@ -131,10 +161,14 @@ def intent_of(
     raise CommandRefused(f"{verb} is not a command of this kind")
 
 
-def ready_command(command: Command, intent: Intent, head: Head, head_files: Files, around: Surroundings) -> Ready:
+def ready_command(
+    command: Command, intent: Intent, head: Head, head_files: Files, around: Surroundings
+) -> Ready:
     """Check a command's edit. Raises `Invalid`."""
     around = Surroundings(around.reports, around.unreachable, around.now, intent.moving)
-    edited = edit(head_files, head.revision, head_files, head.revision, intent.files, around, intent.state)
+    edited = edit(
+        head_files, head.revision, head_files, head.revision, intent.files, around, intent.state
+    )
     return Ready(head, edited, command.message.strip()[:MESSAGE_LIMIT] or intent.message)
 
 

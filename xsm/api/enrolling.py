@@ -6,9 +6,9 @@ majority of the present members: two joins on the two sides of a cut could other
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from xsm.api import editing
@@ -67,7 +67,9 @@ class Enrolling:
         """A one-shot token for a new host. Raises `Refused`."""
         daemon = self._daemon
         if name in daemon.members():
-            raise refused(409, "conflict", f"{name} is a member already", f"`xsm host forget {name}` first")
+            raise refused(
+                409, "conflict", f"{name} is a member already", f"`xsm host forget {name}` first"
+            )
         try:
             authority = ca.load_ca(daemon.settings.tls_dir)
             return self._invitations(authority).create(name, daemon.settings.url, time.time())
@@ -81,7 +83,12 @@ class Enrolling:
         document = ready_document(head)
         assert head is not None
         if not daemon.peer.contacts.majority(daemon.peer.members, daemon.clock()):
-            raise refused(503, "busy", "no majority of the site's hosts answers now", "join when the site is whole")
+            raise refused(
+                503,
+                "busy",
+                "no majority of the site's hosts answers now",
+                "join when the site is whole",
+            )
         others = [m for m in document.state.members.values() if m.name != request.name]
         taken = [m.name for m in others if m.address == request.address or m.url == request.url]
         if taken:
@@ -92,7 +99,9 @@ class Enrolling:
             certificate = authority.issue_peer(request.csr_pem, request.name, request.address, now)
             name = self._invitations(authority).check(request.token, now)
         except (ca.CertificateRefused, TokenRefused) as error:
-            raise refused(403, "forbidden", str(error), "`xsm invite NAME` makes a new token") from error
+            raise refused(
+                403, "forbidden", str(error), "`xsm invite NAME` makes a new token"
+            ) from error
         if name != request.name:
             raise refused(403, "forbidden", f"the token is for {name}, not for {request.name}")
         member = Member(request.name, request.address, request.url)
@@ -104,11 +113,16 @@ class Enrolling:
             # Last of all that can be refused, for the token is good only once.
             self._invitations(authority).redeem(request.token, now)
             new = await daemon.revisions.commit(
-                edited.files, head.revision, f"{daemon.peer.name} <xsmd@{daemon.peer.name}>",
-                f"{request.name} joins the site", int(now),
+                edited.files,
+                head.revision,
+                f"{daemon.peer.name} <xsmd@{daemon.peer.name}>",
+                f"{request.name} joins the site",
+                int(now),
             )
         except Invalid as error:
-            raise refused(422, "invalid", "the site can't take it in", problems=error.problems) from error
+            raise refused(
+                422, "invalid", "the site can't take it in", problems=error.problems
+            ) from error
         except TokenRefused as error:
             raise refused(403, "forbidden", str(error)) from error
         except Moved as error:
@@ -122,7 +136,9 @@ class Enrolling:
         )
 
     def _invitations(self, authority: ca.Authority) -> Invitations:
-        return Invitations(self._daemon.settings.invitations_dir, authority.fingerprint, self._daemon.peer.name)
+        return Invitations(
+            self._daemon.settings.invitations_dir, authority.fingerprint, self._daemon.peer.name
+        )
 
     # -- domains -------------------------------------------------------------------------------------------------------
 
@@ -152,7 +168,9 @@ class Enrolling:
             problems=intake.ready.edited.warnings,
         )
 
-    async def _ask(self, member: Member, path: str, command: Command, answer: type[Answer]) -> Answer:
+    async def _ask(
+        self, member: Member, path: str, command: Command, answer: type[Answer]
+    ) -> Answer:
         """Let the member whose domains are meant do it; the caller is named as the author."""
         try:
             return await self._daemon.client.post(member, path, replace(command, host=""), answer)
@@ -170,7 +188,11 @@ class Enrolling:
         site_id = document.state.site_id
         try:
             found = await daemon.observer.call(
-                lambda h: [(d, h.domain_xml(d.uuid)) for d in h.domains() if not d.tag or d.tag.site_id != site_id]
+                lambda h: [
+                    (d, h.domain_xml(d.uuid))
+                    for d in h.domains()
+                    if not d.tag or d.tag.site_id != site_id
+                ]
             )
         except HypervisorError as error:
             raise refused(503, "busy", f"the hypervisor does not answer: {error.reason}") from error
@@ -178,7 +200,9 @@ class Enrolling:
         unknown = sorted(set(command.vms) - names)
         if unknown:
             raise refused(
-                404, "unknown", f"no foreign domain {unknown[0]!r} on {daemon.peer.name}",
+                404,
+                "unknown",
+                f"no foreign domain {unknown[0]!r} on {daemon.peer.name}",
                 f"there are: {', '.join(sorted(names))}" if names else "there is none",
             )
         chosen = [(d, xml) for d, xml in found if not command.vms or d.name in command.vms]
@@ -189,18 +213,29 @@ class Enrolling:
         head = daemon.revisions.head
         assert head is not None
         member = document.state.members[daemon.peer.name]
-        by_address = any(vm.host == m.address for vm in document.site.vms() for m in document.state.members.values())
+        by_address = any(
+            vm.host == m.address
+            for vm in document.site.vms()
+            for m in document.state.members.values()
+        )
         changes: list[Change] = []
         files = dict(await daemon.revisions.files(head.revision))
         known = {vm.name: vm for vm in document.site.vms()}
-        if ADOPTED_SET not in {s.name for s in document.site.sets} and any(d.name not in known for d, _ in chosen):
+        if ADOPTED_SET not in {s.name for s in document.site.sets} and any(
+            d.name not in known for d, _ in chosen
+        ):
             changes.append(AddSet(ADOPTED_SET, ""))
         for domain, xml in chosen:
             if domain.name in known:
                 # An adoption that was cut short: the file has it, only the mark is missing.
                 continue
             if domain.state not in POWER_OF_STATE:
-                raise refused(409, "conflict", f"{domain.name} is {domain.state}", "wait until it is running or off")
+                raise refused(
+                    409,
+                    "conflict",
+                    f"{domain.name} is {domain.state}",
+                    "wait until it is running or off",
+                )
             try:
                 adopted = adoption.adopt(
                     xml,
@@ -213,7 +248,9 @@ class Enrolling:
             except adoption.CannotAdopt as error:
                 raise refused(409, "conflict", f"{domain.name}: {error}") from error
             if adopted.config_path in files:
-                raise refused(409, "conflict", f"{adopted.config_path} is there already", "rename it first")
+                raise refused(
+                    409, "conflict", f"{adopted.config_path} is there already", "rename it first"
+                )
             files[adopted.config_path] = adopted.config
             changes.append(AddVM(adopted.vm))
         try:
@@ -222,7 +259,9 @@ class Enrolling:
             around = Surroundings({}, {}, time.time())
             edited = edit(before, head.revision, before, head.revision, tree, around)
         except Invalid as error:
-            raise refused(422, "invalid", "they can't be taken in as they are", problems=error.problems) from error
+            raise refused(
+                422, "invalid", "they can't be taken in as they are", problems=error.problems
+            ) from error
         message = f"Adopt {', '.join(d.name for d, _ in chosen)} on {daemon.peer.name}"
         return Intake(Ready(head, edited, message), tuple(d for d, _ in chosen))
 
@@ -242,8 +281,11 @@ class Enrolling:
         if intake.ready.edited.changes:
             try:
                 head = await daemon.revisions.commit(
-                    intake.ready.edited.files, head.revision, command.author or editing.author_of(caller),
-                    command.message or intake.ready.message, int(time.time()),
+                    intake.ready.edited.files,
+                    head.revision,
+                    command.author or editing.author_of(caller),
+                    command.message or intake.ready.message,
+                    int(time.time()),
                 )
             except Moved as error:
                 raise refused(409, "moved", str(error)) from error
@@ -261,7 +303,11 @@ class Enrolling:
                 missing = [name for name in names if not peer.holds(name)]
                 for name in missing:
                     peer.unclaim(name)
-                raise refused(503, "busy", f"no majority agreed within {CLAIM_LIMIT_S:.0f} s to {', '.join(missing)}")
+                raise refused(
+                    503,
+                    "busy",
+                    f"no majority agreed within {CLAIM_LIMIT_S:.0f} s to {', '.join(missing)}",
+                )
             await self._daemon.stepped()
 
     async def _mark(self, intake: Intake, document: Document) -> None:
@@ -273,9 +319,11 @@ class Enrolling:
             want = by_name[domain.name]
             tag = tags.fresh(document.state.site_id, want, kind, want.vm.power)
             try:
-                await self._daemon.observer.call(lambda h, d=domain, t=tag: mark(h, d.uuid, t))
+                await self._daemon.observer.call(partial(mark, uuid=domain.uuid, tag=tag))
             except HypervisorError as error:
                 raise refused(
-                    503, "failed", f"{domain.name} could not be marked: {error.reason}", "`xsm adopt` again goes on"
+                    503,
+                    "failed",
+                    f"{domain.name} could not be marked: {error.reason}",
+                    "`xsm adopt` again goes on",
                 ) from error
-

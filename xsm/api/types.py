@@ -39,7 +39,9 @@ class Status:
     site_id: str
     version: str
     revision: str  # the commit that main shows
-    heads: tuple[str, ...]  # user commits that are not yet in one another; more than one: edits were merged
+    heads: tuple[
+        str, ...
+    ]  # user commits that are not yet in one another; more than one: edits were merged
     subject: str  # first line of the revision's message
     author: str
     date: float
@@ -52,7 +54,9 @@ class Status:
     converged: bool  # every member that answers is on this revision and has nothing left to do
     pending: tuple[str, ...]  # all hosts' pending and held actions, one readable line each
     held: tuple[str, ...]
-    notes: tuple[str, ...] = ()  # restart needed, reported drift, foreign domains: for a person to act on
+    notes: tuple[
+        str, ...
+    ] = ()  # restart needed, reported drift, foreign domains: for a person to act on
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,14 @@ class Proposal:
 
     files: Mapping[str, str]
     base: str = ""
-    remove: tuple[str, ...] = ()  # paths to delete (old site file after a change of format, unused configs)
+    remove: tuple[
+        str, ...
+    ] = ()  # paths to delete (old site file after a change of format, unused configs)
     message: str = ""
     author: str = ""  # "Name <mail>"; "" lets xsmd derive it from the caller
-    expect: str = ""  # head that the previewed plan was computed from; apply answers 409 when it has moved
+    expect: str = (
+        ""  # head that the previewed plan was computed from; apply answers 409 when it has moved
+    )
     restart: tuple[str, ...] = ()  # VMs that may be restarted where a change needs it
 
 
@@ -102,7 +110,9 @@ class Command:
     message: str = ""
     author: str = ""
     expect: str = ""
-    sure: bool = False  # forget: the operator's word that the host is off; nobody can take that back
+    sure: bool = (
+        False  # forget: the operator's word that the host is off; nobody can take that back
+    )
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,9 @@ class Preview:
     changes: tuple[str, ...]  # one readable line each
     plan: Plan
     problems: tuple[Problem, ...] = ()
-    unreachable: Mapping[str, str] = field(default_factory=dict)  # host -> why its report is missing or old
+    unreachable: Mapping[str, str] = field(
+        default_factory=dict
+    )  # host -> why its report is missing or old
 
 
 @dataclass(frozen=True)
@@ -180,7 +192,9 @@ class RevisionInfo:
     date: float
     message: str
     merge: bool  # made by XSM from concurrent edits
-    changes: tuple[str, ...]  # against the first parent (a merge: against the common past), one line each
+    changes: tuple[
+        str, ...
+    ]  # against the first parent (a merge: against the common past), one line each
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ def members(peer: Peer, document: Document, now: float) -> tuple[MemberStatus, .
     return tuple(shown)
 
 
-def domains_of(want: WantedVM, site_id: str, reports: Mapping[str, HostReport]) -> dict[str, Domain]:
+def domains_of(
+    want: WantedVM, site_id: str, reports: Mapping[str, HostReport]
+) -> dict[str, Domain]:
     """Host -> the domain there that is the VM: it carries the site's tag and the VM's UUID or name."""
     found = {}
     for host, report in sorted(reports.items()):
@@ -69,7 +71,10 @@ def vms(
 
 
 def _vm(
-    want: WantedVM, found: Mapping[str, Domain], unreachable: Mapping[str, str], pending: tuple[str, ...]
+    want: WantedVM,
+    found: Mapping[str, Domain],
+    unreachable: Mapping[str, str],
+    pending: tuple[str, ...],
 ) -> VmStatus:
     running = tuple(h for h, d in found.items() if d.state in ACTIVE)
     shown = next((found[h] for h in (*running, *found)), None)
@@ -147,7 +152,9 @@ def claim_story(vm: str, register: Register, me: str) -> tuple[str, ...]:
         return (f"{me} has never voted for a claim of it",)
     lines = [f"epoch {register.voted}: {me} voted for {register.claimant}"]
     if register.held:
-        lines.append(f"{me} holds epoch {register.held}: a majority voted for it and every earlier claimant let go")
+        lines.append(
+            f"{me} holds epoch {register.held}: a majority voted for it and every earlier claimant let go"
+        )
     if register.bar:
         lines.append(f"{me} will not start it under an epoch below {register.bar}")
     others = sorted(register.claimants - {register.claimant})
@@ -156,7 +163,9 @@ def claim_story(vm: str, register: Register, me: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def observed_story(found: Mapping[str, Domain], reports: Mapping[str, HostReport], now: float) -> tuple[str, ...]:
+def observed_story(
+    found: Mapping[str, Domain], reports: Mapping[str, HostReport], now: float
+) -> tuple[str, ...]:
     """Where the VM's domains are. `now`: wall clock."""
     if not found:
         return (f"no domain of it on {', '.join(sorted(reports)) or 'any host that answers'}",)

@@ -9,7 +9,9 @@ import click
 
 
 @click.command("demo", short_help="Run a site of four hosts on this machine.")
-@click.option("--keep", is_flag=True, help="Leave the site running at the end, and say how to look at it.")
+@click.option(
+    "--keep", is_flag=True, help="Leave the site running at the end, and say how to look at it."
+)
 def command(keep: bool) -> int:
     """Run a site of four hosts on this machine, and show what XSM does with it.
 

@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 START_LIMIT_S = 5.0
 CHUNK_BYTES = 64 * 1024
@@ -68,11 +69,11 @@ class Relays:
 
     async def _listen(self) -> None:
         for place in self._places.values():
-            await asyncio.start_server(
-                lambda r, w, place=place: self._accept(place, r, w), place.ip, place.relay_port
-            )
+            await asyncio.start_server(partial(self._accept, place), place.ip, place.relay_port)
 
-    async def _accept(self, place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(
+        self, place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         source = self._by_ip.get(writer.get_extra_info("peername")[0], "")
         pair = frozenset({source, place.name})
         task = asyncio.current_task()

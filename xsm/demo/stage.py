@@ -41,7 +41,9 @@ class DemoHost:
     place: Place
     folder: Path
     libvirtd: PrivateLibvirtd
-    keeper: libvirt.virConnect | None = None  # the test driver's domains live while a connection is open
+    keeper: libvirt.virConnect | None = (
+        None  # the test driver's domains live while a connection is open
+    )
     xsmd: subprocess.Popen[bytes] | None = None
     logs: list[Path] = field(default_factory=list)
 
@@ -123,7 +125,10 @@ class Stage:
             assert host.xsmd is not None
             if host.xsmd.poll() is not None:
                 raise DemoFailed(f"xsmd on {name} ended: {log.read_text()[-2000:]}")
-            return socket_path.exists() and self.run(name, "status", "-o", "json", check=False).returncode == 0
+            return (
+                socket_path.exists()
+                and self.run(name, "status", "-o", "json", check=False).returncode == 0
+            )
 
         wait_for(f"xsmd on {name} answers", up)
 

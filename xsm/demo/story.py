@@ -55,13 +55,19 @@ class Story:
     def xsm(self, host: str, *args: str, code: int = 0, show: bool = True) -> str:
         """Run and show `xsm ARGS` on a host; it has to end with `code`."""
         if show:
-            self.console.print(f"[cyan]{host}$[/cyan] xsm {' '.join(args)}", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"[cyan]{host}$[/cyan] xsm {' '.join(args)}", highlight=False, soft_wrap=True
+            )
         result = self.stage.run(host, *args, check=False)
         text = (result.stdout + result.stderr).rstrip()
         if show and text:
-            self.console.print("\n".join(f"   {line}" for line in text.splitlines()), markup=False, highlight=False)
+            self.console.print(
+                "\n".join(f"   {line}" for line in text.splitlines()), markup=False, highlight=False
+            )
         if result.returncode != code:
-            raise DemoFailed(f"`xsm {' '.join(args)}` on {host} ended with {result.returncode}, not {code}:\n{text}")
+            raise DemoFailed(
+                f"`xsm {' '.join(args)}` on {host} ended with {result.returncode}, not {code}:\n{text}"
+            )
         return result.stdout
 
     def proven(self, text: str) -> None:
@@ -91,8 +97,13 @@ class Story:
 
     def git(self, *args: str) -> None:
         result = subprocess.run(
-            ["git", *args], cwd=self.work if self.work.exists() else self.stage.folder, capture_output=True,
-            text=True, check=False, timeout=30, stdin=subprocess.DEVNULL,
+            ["git", *args],
+            cwd=self.work if self.work.exists() else self.stage.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            stdin=subprocess.DEVNULL,
         )
         if result.returncode != 0:
             raise DemoFailed(f"`git {' '.join(args)}` failed: {result.stderr}")
@@ -125,9 +136,13 @@ class Story:
             token = json.loads(stage.run(first, "invite", name, "-o", "json").stdout)["token"]
             self.xsm(name, "join", token, *self._own_options(name), show=False)
             stage.start_xsmd(name)
-        wait_for("every host sees all four alive", lambda: all(self._all_alive(n) for n in stage.hosts))
+        wait_for(
+            "every host sees all four alive", lambda: all(self._all_alive(n) for n in stage.hosts)
+        )
         self.xsm(first, "hosts")
-        self.git("clone", "-q", str(stage.hosts[first].folder / "data" / "site.git"), str(self.work))
+        self.git(
+            "clone", "-q", str(stage.hosts[first].folder / "data" / "site.git"), str(self.work)
+        )
 
     def _init(self, name: str) -> None:
         empty = self.stage.folder / "empty"
@@ -160,7 +175,10 @@ class Story:
         for vm, host in FIGURE_3.items():
             self.expect_on(vm, host)
         self.expect("libvirt: vm1 has 96 MiB and 4 VCPUs", self._size("dmz01", "vm1") == (96, 4))
-        self.expect("libvirt's own domain `test` is still there, untouched", "test" in self.stage.domains("dmz01"))
+        self.expect(
+            "libvirt's own domain `test` is still there, untouched",
+            "test" in self.stage.domains("dmz01"),
+        )
 
     def _size(self, host: str, vm: str) -> tuple[int, int]:
         return self.stage.memory_mib(host, vm), self.stage.vcpus(host, vm)
@@ -177,18 +195,28 @@ class Story:
         self.edit_vm("vm1", "MEM", "128")
         self.xsm("dmz04", "plan", str(self.work))
         self.apply("dmz04", "vm1 needs more memory")
-        self.expect("libvirt: vm1 has 128 MiB", self._size("dmz01", "vm1") == (128, 4), self._size("dmz01", "vm1"))
-        self.expect("libvirt: it is the same run of vm1", self.stage.domains("dmz01")["vm1"].ID() == before)
+        self.expect(
+            "libvirt: vm1 has 128 MiB",
+            self._size("dmz01", "vm1") == (128, 4),
+            self._size("dmz01", "vm1"),
+        )
+        self.expect(
+            "libvirt: it is the same run of vm1", self.stage.domains("dmz01")["vm1"].ID() == before
+        )
 
     def move(self) -> None:
-        self.title("vm2 moves to dmz03. libvirt's test driver can't migrate live, so vm2 must allow a cold move")
+        self.title(
+            "vm2 moves to dmz03. libvirt's test driver can't migrate live, so vm2 must allow a cold move"
+        )
         self.pull()
         self.edit_vm("vm2", "DOM0", "192.168.5.103")
         self.xsm("dmz02", "plan", str(self.work))
         self.edit(r'(<VM name="vm2".*?)(\n *)(</VM>)', r"\1\2  <MIGRATION>cold</MIGRATION>\2\3")
         self.apply("dmz02", "vm2 moves to dmz03")
         self.expect_on("vm2", "dmz03")
-        self.expect("libvirt: nothing of vm2 is left on dmz02", "vm2" not in self.stage.domains("dmz02"))
+        self.expect(
+            "libvirt: nothing of vm2 is left on dmz02", "vm2" not in self.stage.domains("dmz02")
+        )
 
     def floating(self) -> None:
         self.title("vm5 has no DOM0: the site finds a host for it, in the same commit")
@@ -204,7 +232,9 @@ class Story:
         )
         self.apply("dmz01", "A fifth server, wherever there is room")
         where = self.stage.running_on("vm5")
-        self.expect(f"libvirt: vm5 runs on exactly one host ({', '.join(where)})", len(where) == 1, where)
+        self.expect(
+            f"libvirt: vm5 runs on exactly one host ({', '.join(where)})", len(where) == 1, where
+        )
         self.xsm("dmz02", "why", "vm5")
 
     def removal(self) -> None:
@@ -231,10 +261,14 @@ class Story:
         self.console.print("[cyan]dmz03$[/cyan] virsh destroy vm3", highlight=False)
         self.stage.domains("dmz03")["vm3"].destroy()
         took_s = wait_for("vm3 runs again", lambda: self.stage.running_on("vm3") == ["dmz03"])
-        self.expect(f"libvirt: vm3 runs again, after {took_s:.1f} s", took_s < DRIFT_LIMIT_S * 2, took_s)
+        self.expect(
+            f"libvirt: vm3 runs again, after {took_s:.1f} s", took_s < DRIFT_LIMIT_S * 2, took_s
+        )
         self.console.print("[cyan]dmz01$[/cyan] virsh setmem vm1 64M", highlight=False)
         self.stage.domains("dmz01")["vm1"].setMemory(64 * 1024)
-        took_s = wait_for("vm1 has 128 MiB again", lambda: self.stage.memory_mib("dmz01", "vm1") == 128)
+        took_s = wait_for(
+            "vm1 has 128 MiB again", lambda: self.stage.memory_mib("dmz01", "vm1") == 128
+        )
         self.proven(f"libvirt: vm1 has 128 MiB again, after {took_s:.1f} s")
 
     def lost_xsmd(self) -> None:
@@ -254,21 +288,37 @@ class Story:
         )
 
     def lost_host(self) -> None:
-        self.title("The host dmz01 loses power. The site is edited meanwhile; it comes back and catches up")
+        self.title(
+            "The host dmz01 loses power. The site is edited meanwhile; it comes back and catches up"
+        )
         self.stage.power_off("dmz01")
         self.pull()
         self.edit_vm("vm1", "MEM", "160")
         self.edit_vm("vm3", "MEM", "112")
-        self.xsm("dmz02", "apply", str(self.work), "--yes", "--no-wait", "-m", "Edited while dmz01 is off")
+        self.xsm(
+            "dmz02",
+            "apply",
+            str(self.work),
+            "--yes",
+            "--no-wait",
+            "-m",
+            "Edited while dmz01 is off",
+        )
         wait_for("vm3 has 112 MiB", lambda: self.stage.memory_mib("dmz03", "vm3") == 112)
         self.proven("libvirt: vm3 has 112 MiB; the site is managed from any host that is there")
-        self.expect("libvirt: vm1 runs nowhere: nobody knows that dmz01 is dead", self.stage.running_on("vm1") == [])
+        self.expect(
+            "libvirt: vm1 runs nowhere: nobody knows that dmz01 is dead",
+            self.stage.running_on("vm1") == [],
+        )
         self.stage.power_on("dmz01")
         self.stage.start_xsmd("dmz01")
-        took_s = wait_for("vm1 runs again on dmz01", lambda: self.stage.running_on("vm1") == ["dmz01"])
+        took_s = wait_for(
+            "vm1 runs again on dmz01", lambda: self.stage.running_on("vm1") == ["dmz01"]
+        )
         self.expect(
             f"libvirt: dmz01 is back; {took_s:.1f} s later vm1 runs there with the new 160 MiB",
-            self._size("dmz01", "vm1") == (160, 4), self._size("dmz01", "vm1"),
+            self._size("dmz01", "vm1") == (160, 4),
+            self._size("dmz01", "vm1"),
         )
         wait_for("all hosts are alive", lambda: self._all_alive("dmz02"))
 
@@ -286,10 +336,14 @@ class Story:
         self.stage.relays.cut(("dmz01", "dmz02"), ("dmz03", "dmz04"))
         self.pull()
         self.edit_vm("vm1", "MEM", "144")
-        self.xsm("dmz02", "apply", str(self.work), "--yes", "--no-wait", "-m", "One side: vm1's memory")
+        self.xsm(
+            "dmz02", "apply", str(self.work), "--yes", "--no-wait", "-m", "One side: vm1's memory"
+        )
         self.git("checkout", "-q", "--", ".")
         self.edit_vm("vm3", "VCPUS", "2")
-        self.xsm("dmz04", "apply", str(self.work), "--yes", "--no-wait", "-m", "Other side: vm3's VCPUS")
+        self.xsm(
+            "dmz04", "apply", str(self.work), "--yes", "--no-wait", "-m", "Other side: vm3's VCPUS"
+        )
         one, other = self.status("dmz01")["revision"], self.status("dmz03")["revision"]
         self.expect("the two sides show different revisions", one != other)
         wait_for("vm1 has 144 MiB", lambda: self.stage.memory_mib("dmz01", "vm1") == 144)
@@ -318,4 +372,6 @@ def run(stage: Stage, sample: Path, console: Console) -> None:
     story = Story(stage, sample, console)
     for step in story.steps():
         step()
-    console.print(f"\n[bold green]All of it is so by libvirt's own word[/bold green] ({time.monotonic() - started:.0f} s)")
+    console.print(
+        f"\n[bold green]All of it is so by libvirt's own word[/bold green] ({time.monotonic() - started:.0f} s)"
+    )

@@ -7,10 +7,12 @@ that doesn't answer costs only itself time. What to send is the peer's decision.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
 
-from xsm.edge.revisions import Busy, Revisions
 from xsm.edge.repository import PackRefused
+from xsm.edge.revisions import Busy, Revisions
 from xsm.edge.transport import PeerClient, PeerRefused, PeerUnreachable
 from xsm.peer.events import Contact, Event, HeadChanged
 from xsm.peer.messages import Message, encode
@@ -26,7 +28,11 @@ class Peers:
     """Outgoing traffic. `feed` gets what the peer learns from it."""
 
     def __init__(
-        self, client: PeerClient, revisions: Revisions, members: Callable[[], Mapping[str, Member]], feed: Feed
+        self,
+        client: PeerClient,
+        revisions: Revisions,
+        members: Callable[[], Mapping[str, Member]],
+        feed: Feed,
     ) -> None:
         self._client = client
         self._revisions = revisions
@@ -65,8 +71,8 @@ class Peers:
 
     # -- tasks -------------------------------------------------------------------------------------------------------
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -87,8 +93,9 @@ class Peers:
         try:
             while self._waiting.get(to):
                 messages, self._waiting[to] = self._waiting[to], []
-                body = encode(messages)
-                if not await self._try(to, lambda member, body=body: self._client.post_messages(member, body)):
+                if not await self._try(
+                    to, partial(self._client.post_messages, messages=encode(messages))
+                ):
                     self._waiting[to] = []  # all of them are asked again while they matter
         finally:
             self._posting.discard(to)

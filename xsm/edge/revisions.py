@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from xsm.edge.repository import Repository
-from xsm.peer.derive import commit_date, derive
+from xsm.edge.git import RepositoryError
+from xsm.edge.repository import MainMoved, Repository
+from xsm.peer.derive import Views, commit_date, derive
 from xsm.peer.events import Head
-from xsm.peer.history import maximal
 from xsm.site.document import Files, load
 from xsm.site.problems import Invalid
 
@@ -22,6 +22,10 @@ Result = TypeVar("Result")
 
 QUEUE_LIMIT = 256
 """Repository jobs that may wait at once; more are refused, so that a flood can't pile up."""
+
+
+MAIN_MOVED_TRIES = 5
+"""Times that the heads are derived anew because somebody pushed meanwhile."""
 
 
 class Busy(Exception):
@@ -37,6 +41,7 @@ class Revisions:
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
+        self._views = Views(repository)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="repository")
         self._waiting = 0
         self.head: Head | None = None
@@ -47,7 +52,9 @@ class Revisions:
             raise Busy(f"{QUEUE_LIMIT} repository jobs are waiting")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, what, self.repository)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, what, self.repository
+            )
         finally:
             self._waiting -= 1
 
@@ -57,7 +64,7 @@ class Revisions:
 
     async def start(self) -> Head:
         """What main shows when the daemon starts, derived anew from the heads: a crash may have come between them."""
-        head = await self.call(lambda repository: _derive(repository, ()))
+        head = await self.call(lambda repository: self._derive(repository, ()))
         self.head = head
         return head
 
@@ -69,8 +76,12 @@ class Revisions:
             before = self.head
             if before is not None and set(new) <= set(before.heads):
                 return None
-            head = _derive(repository, new)
-            if before is not None and head.revision == before.revision and head.heads == before.heads:
+            head = self._derive(repository, new)
+            if (
+                before is not None
+                and head.revision == before.revision
+                and head.heads == before.heads
+            ):
                 return None
             self.head = head
             return head
@@ -89,10 +100,12 @@ class Revisions:
 
         def job(repository: Repository) -> Head:
             if self.head is None or self.head.revision != parent:
-                raise Moved(f"the site has moved on to {self.head.revision[:10] if self.head else 'nothing'}")
+                raise Moved(
+                    f"the site has moved on to {self.head.revision[:10] if self.head else 'nothing'}"
+                )
             date = commit_date(now, (repository.commit(parent),))
             commit = repository.write_commit(files, (parent,), author, date, message)
-            self.head = _derive(repository, (commit.id,))
+            self.head = self._derive(repository, (commit.id,))
             return self.head
 
         return await self.call(job)
@@ -115,12 +128,26 @@ class Revisions:
 
         return await self.call(job)
 
+    def _derive(self, repository: Repository, new: tuple[str, ...]) -> Head:
+        """The one revision that all heads together make, written down as main. Raises `RepositoryError`."""
+        for _ in range(MAIN_MOVED_TRIES):
+            heads = repository.ancestry.maximal({*repository.heads(), *new})
+            if not heads:
+                raise RepositoryError(
+                    f"{repository.path} has no revision yet; `xsm init` or `xsm join` gets one"
+                )
+            revision = heads[0]
+            if len(heads) > 1:
+                revision = repository.write_derived(derive(heads, repository, self._views))
+            try:
+                repository.set_heads(heads, revision)
+            except MainMoved:
+                continue
+            return _head(repository, revision, heads)
+        raise RepositoryError("main is pushed to faster than its heads can be derived")
 
-def _derive(repository: Repository, new: tuple[str, ...]) -> Head:
-    """The one revision that all heads together make, written down as main."""
-    heads = maximal({*repository.heads(), *new}, repository)
-    revision = heads[0] if len(heads) == 1 else repository.write_derived(derive(heads, repository))
-    repository.set_heads(heads, revision)
+
+def _head(repository: Repository, revision: str, heads: tuple[str, ...]) -> Head:
     try:
         return Head(revision, heads, load(repository.files(revision)))
     except Invalid as invalid:

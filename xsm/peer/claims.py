@@ -40,7 +40,9 @@ def open_attempt(vm: str, register: Register, me: str, least: int = 0) -> Attemp
     return Attempt(vm, next_epoch(register, me, least), least=least)
 
 
-def to_evict(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> frozenset[str]:
+def to_evict(
+    attempt: Attempt, register: Register, me: str, members: frozenset[str]
+) -> frozenset[str]:
     """Earlier claimants who still have to let go. One who is no longer a member counts as gone: `xsm host forget`
     is the operator's word for that."""
     if register.held == attempt.epoch:
@@ -51,7 +53,13 @@ def to_evict(attempt: Attempt, register: Register, me: str, members: frozenset[s
 def won(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> bool:
     forgotten = attempt.earlier - members
     return may_start(
-        register, attempt.epoch, me, attempt.voters, members, attempt.evicted | forgotten, attempt.earlier
+        register,
+        attempt.epoch,
+        me,
+        attempt.voters,
+        members,
+        attempt.evicted | forgotten,
+        attempt.earlier,
     )
 
 
@@ -60,7 +68,11 @@ def has_majority(attempt: Attempt, members: frozenset[str]) -> bool:
 
 
 def stuck(
-    attempt: Attempt, register: Register, me: str, members: frozenset[str], silent: Callable[[str], bool]
+    attempt: Attempt,
+    register: Register,
+    me: str,
+    members: frozenset[str],
+    silent: Callable[[str], bool],
 ) -> bool:
     """Whether the claim waits for somebody who does not answer: a person may have to say or do something."""
     if has_majority(attempt, members):
@@ -70,7 +82,12 @@ def stuck(
 
 
 def questions(
-    attempt: Attempt, register: Register, me: str, members: frozenset[str], facts: HypervisorFacts | None, now: float
+    attempt: Attempt,
+    register: Register,
+    me: str,
+    members: frozenset[str],
+    facts: HypervisorFacts | None,
+    now: float,
 ) -> tuple[Attempt, list[tuple[str, Message]]]:
     """What to ask now, and whom; nothing before `ASK_AGAIN_S` has gone by since the last time."""
     if now < max(attempt.asked_at + ASK_AGAIN_S, attempt.pause_until):
@@ -89,13 +106,17 @@ def questions(
     return asked, [(m, evict) for m in sorted(to_evict(attempt, register, me, members))]
 
 
-def hear_vote(attempt: Attempt, sender: str, answer: ClaimAnswer, register: Register, me: str, now: float) -> Attempt:
+def hear_vote(
+    attempt: Attempt, sender: str, answer: ClaimAnswer, register: Register, me: str, now: float
+) -> Attempt:
     """Count a voter's answer. A refusal opens a higher epoch after a pause; earlier claimants stay known."""
     if answer.epoch != attempt.epoch:
         return attempt
     if answer.granted:
         before = attempt.voters
-        heard = replace(attempt, voters=before | {sender}, earlier=attempt.earlier | frozenset(answer.earlier))
+        heard = replace(
+            attempt, voters=before | {sender}, earlier=attempt.earlier | frozenset(answer.earlier)
+        )
         # The next question (evictions) must not wait for the resend timer of this one.
         return replace(heard, asked_at=float("-inf"))
     least = max(attempt.least, answer.highest + (answer.claimant != me))
@@ -119,13 +140,19 @@ def hear_eviction(attempt: Attempt, sender: str, answer: EvictAnswer) -> Attempt
 
 
 def waiting_for(
-    attempt: Attempt, register: Register, me: str, members: frozenset[str], silent: Callable[[str], bool]
+    attempt: Attempt,
+    register: Register,
+    me: str,
+    members: frozenset[str],
+    silent: Callable[[str], bool],
 ) -> str:
     """Why the VM can't start yet, for people."""
     if not has_majority(attempt, members):
         missing = [m for m in sorted(members - attempt.voters - {me}) if silent(m)]
         refused = sorted(f"{voter} voted for {other}" for voter, other in attempt.refused.items())
-        why = "; ".join(refused) or (f"no answer from {', '.join(missing)}" if missing else "asking")
+        why = "; ".join(refused) or (
+            f"no answer from {', '.join(missing)}" if missing else "asking"
+        )
         return f"no majority for its claim yet ({len(attempt.voters & members)} of {len(members)} hosts; {why})"
     waits = []
     for claimant in sorted(to_evict(attempt, register, me, members)):

@@ -45,7 +45,9 @@ def find_vm(document: Document, name: str) -> VM:
     vm = document.site.vm(name)
     if vm is None:
         names = ", ".join(sorted(v.name for v in document.site.vms())[:20])
-        raise CommandRefused(f"the site has no VM {name!r}", f"it has: {names}" if names else "it has none yet")
+        raise CommandRefused(
+            f"the site has no VM {name!r}", f"it has: {names}" if names else "it has none yet"
+        )
     return vm
 
 
@@ -53,7 +55,9 @@ def find_member(document: Document, written: str) -> str:
     name = document.host_name(written)
     if name not in document.state.members:
         names = ", ".join(sorted(document.state.members))
-        raise CommandRefused(f"{written!r} is not a member of the site", f"its members are: {names}")
+        raise CommandRefused(
+            f"{written!r} is not a member of the site", f"its members are: {names}"
+        )
     return name
 
 
@@ -63,12 +67,14 @@ def migrate(files: Files, document: Document, vm_name: str, to: str) -> Intent:
     if here == target:
         raise CommandRefused(f"{vm_name} belongs on {target} already")
     if target in document.state.drained:
-        raise CommandRefused(f"{target} is drained", f"`xsm host resume {target}` takes it back into use")
+        raise CommandRefused(
+            f"{target} is drained", f"`xsm host resume {target}` takes it back into use"
+        )
     message = f"Migrate {vm_name} from {here or 'nowhere'} to {target}"
     if vm.host is None:
         return Intent(files, document.state, message, {vm_name: target})
     # The file keeps speaking of hosts in its own way: by address if it did so.
-    by_address = vm.host == document.state.members[here].address if here in document.state.members else False
+    by_address = any(vm.host == member.address for member in document.state.members.values())
     written = document.state.members[target].address if by_address else target
     change = SetVM(vm_name, "host", vm.host, written)
     return Intent(edit_site(files, document, [change]), document.state, message)
@@ -88,9 +94,13 @@ def restart(files: Files, document: Document, vm_names: Sequence[str], token: st
     vms = [find_vm(document, name) for name in vm_names]
     stopped = [vm.name for vm in vms if vm.power is Power.STOPPED]
     if stopped:
-        raise CommandRefused(f"{', '.join(stopped)} is to be stopped", f"`xsm start {stopped[0]}` starts it")
+        raise CommandRefused(
+            f"{', '.join(stopped)} is to be stopped", f"`xsm start {stopped[0]}` starts it"
+        )
     restarts = {**document.state.restarts, **{vm.name: token for vm in vms}}
-    return Intent(files, replace(document.state, restarts=restarts), f"Restart {', '.join(vm_names)}")
+    return Intent(
+        files, replace(document.state, restarts=restarts), f"Restart {', '.join(vm_names)}"
+    )
 
 
 def drain(files: Files, document: Document, host: str) -> Intent:
@@ -106,7 +116,13 @@ def undrain(files: Files, document: Document, host: str) -> Intent:
 
 
 def forget(
-    files: Files, document: Document, host: str, report: HostReport | None, alive: bool, sure: bool, me: str
+    files: Files,
+    document: Document,
+    host: str,
+    report: HostReport | None,
+    alive: bool,
+    sure: bool,
+    me: str,
 ) -> Intent:
     """Make a host no longer a member. For a host that answers: only when it runs none of the site's VMs. For one
     that doesn't: only with the operator's word that it is off, for its VMs may then be started elsewhere."""
@@ -117,10 +133,16 @@ def forget(
         raise CommandRefused(f"{name} can't forget itself", "run this on another host")
     if alive:
         domains = report.domains if report else ()
-        running = [d.name for d in domains if d.state in ACTIVE and d.tag and d.tag.site_id == document.state.site_id]
+        running = [
+            d.name
+            for d in domains
+            if d.state in ACTIVE and d.tag and d.tag.site_id == document.state.site_id
+        ]
         if report is None or report.facts is None or running:
             what = f"runs {', '.join(running)}" if running else "does not say what it runs"
-            raise CommandRefused(f"{name} is alive and {what}", f"`xsm host drain {name}` first, or power it off")
+            raise CommandRefused(
+                f"{name} is alive and {what}", f"`xsm host drain {name}` first, or power it off"
+            )
     elif not sure:
         raise CommandRefused(
             f"{name} does not answer, so XSM can't know that it runs no VMs",
@@ -129,7 +151,10 @@ def forget(
     members = {m: v for m, v in document.state.members.items() if m != name}
     placement = {vm: h for vm, h in document.state.placement.items() if h != name}
     state = replace(
-        document.state, members=members, placement=placement, drained=document.state.drained - {name}
+        document.state,
+        members=members,
+        placement=placement,
+        drained=document.state.drained - {name},
     )
     return Intent(files, state, f"Forget host {name}")
 
@@ -140,7 +165,11 @@ def resolve(files: Files, document: Document, vm_name: str) -> Intent:
     if not any(c.vm == vm_name for c in conflicts):
         raise CommandRefused(f"{vm_name} has no conflict", "`xsm status` lists them")
     kept = tuple(c for c in conflicts if c.vm != vm_name)
-    return Intent(files, replace(document.state, conflicts=kept), f"Settle the conflict over {vm_name} as shown")
+    return Intent(
+        files,
+        replace(document.state, conflicts=kept),
+        f"Settle the conflict over {vm_name} as shown",
+    )
 
 
 def rollback(files: Files, document: Document, old: Files, revision: str) -> Intent:
@@ -158,4 +187,7 @@ POWER_COMMANDS: Mapping[str, Power] = {
     "pause": Power.PAUSED,
 }
 
-HOST_COMMANDS: Mapping[str, Callable[[Files, Document, str], Intent]] = {"drain": drain, "undrain": undrain}
+HOST_COMMANDS: Mapping[str, Callable[[Files, Document, str], Intent]] = {
+    "drain": drain,
+    "undrain": undrain,
+}

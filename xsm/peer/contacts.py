@@ -57,7 +57,11 @@ class Contacts:
         if now - heard > max(FAILED_S, 3 * self.round_s(members)):
             return Reach.FAILED
         quiet = now - heard > 2.5 * self.round_s(members)
-        return Reach.SUSPECT if quiet or self.failed_at.get(member, float("-inf")) > heard else Reach.ALIVE
+        return (
+            Reach.SUSPECT
+            if quiet or self.failed_at.get(member, float("-inf")) > heard
+            else Reach.ALIVE
+        )
 
     def majority(self, members: frozenset[str], now: float) -> bool:
         alive = sum(self.reach(m, len(members), now) is Reach.ALIVE for m in members)

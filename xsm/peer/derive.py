@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from xsm.peer.history import MERGE_AUTHOR, Ancestry, Commit, History, ancestry
 from xsm.site.document import Files
-from xsm.site.merge import merge
+from xsm.site.merge import merge, name_revisions
 from xsm.site.state import Conflict
 
 MAX_VIEWS = 64
@@ -63,7 +63,9 @@ class Views:
         while True:
             top = todo[-1]
             bases = self._bases(top)
-            missing = [b for b in bases if len(b) > 1 and b not in known and not self._recall(b, known)]
+            missing = [
+                b for b in bases if len(b) > 1 and b not in known and not self._recall(b, known)
+            ]
             if missing:
                 todo.extend(missing)
                 continue
@@ -93,14 +95,23 @@ class Views:
             self._known.popitem(last=False)
 
     def _fold_once(
-        self, heads: tuple[str, ...], bases: list[tuple[str, ...]], known: dict[tuple[str, ...], Files]
+        self,
+        heads: tuple[str, ...],
+        bases: list[tuple[str, ...]],
+        known: dict[tuple[str, ...], Files],
     ) -> tuple[Files, tuple[Conflict, ...]]:
         commits = self.ordered(heads)
         files: Files = self.history.files(commits[0].id)
         conflicts: dict[tuple[str, str], Conflict] = {}
-        for before, commit, base in zip(commits, commits[1:], bases, strict=True):
-            past: Files = {} if not base else known[base] if len(base) > 1 else self.history.files(base[0])
-            merged = merge(past, files, self.history.files(commit.id), before.id, commit.id)
+        earlier: list[tuple[str, Files]] = [(commits[0].id, files)]
+        for commit, base in zip(commits[1:], bases, strict=True):
+            past: Files = {}
+            if base:
+                past = known[base] if len(base) > 1 else self.history.files(base[0])
+            own = self.history.files(commit.id)
+            merged = merge(past, files, own, earlier[-1][0], commit.id)
+            merged = name_revisions(merged, earlier, commit.id)
+            earlier.append((commit.id, own))
             files = merged.files
             conflicts.update({(c.vm, c.what): c for c in merged.conflicts})
         return files, tuple(conflicts[key] for key in sorted(conflicts))
@@ -118,11 +129,19 @@ def derive(heads: Iterable[str], history: History, views: Views | None = None) -
     if len(found) == 1:
         commit = history.commit(found[0])
         return Derived(
-            found, commit, history.files(commit.id), commit.parents, commit.author, commit.date, commit.message
+            found,
+            commit,
+            history.files(commit.id),
+            commit.parents,
+            commit.author,
+            commit.date,
+            commit.message,
         )
     files, conflicts = views.fold(found)
     commits = views.ordered(found)
-    return Derived(found, None, files, found, MERGE_AUTHOR, commits[-1].date, _message(commits), conflicts)
+    return Derived(
+        found, None, files, found, MERGE_AUTHOR, commits[-1].date, _message(commits), conflicts
+    )
 
 
 def _message(commits: list[Commit]) -> str:

@@ -28,7 +28,9 @@ class Surroundings:
     reports: Mapping[str, HostReport]
     unreachable: Mapping[str, str]
     now: float  # wall clock, seconds since the epoch
-    moving: Mapping[str, str] = field(default_factory=dict)  # floating VM -> member that somebody chose for it
+    moving: Mapping[str, str] = field(
+        default_factory=dict
+    )  # floating VM -> member that somebody chose for it
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class Overtaken(Exception):
 
     def __init__(self, conflicts: tuple[Conflict, ...]) -> None:
         self.conflicts = conflicts
-        lines = [f"{c.vm}: {c.what}: you say {c.shown}, meanwhile somebody said {c.other}" for c in conflicts]
+        lines = [
+            f"{c.vm}: {c.what}: you say {c.shown}, meanwhile somebody said {c.other}"
+            for c in conflicts
+        ]
         super().__init__("; ".join(lines))
 
 
@@ -55,10 +60,17 @@ def overlay(files: Files, put: Files, remove: tuple[str, ...]) -> Files:
 
     Raises `Invalid` for paths under state/: what the site decides is changed by commands, not by hand.
     """
-    wrong = sorted(p for p in (*put, *remove) if p.startswith(STATE_FOLDER) and put.get(p) != files.get(p))
+    wrong = sorted(
+        p for p in (*put, *remove) if p.startswith(STATE_FOLDER) and put.get(p) != files.get(p)
+    )
     if wrong:
         raise Invalid(
-            Problem(p, 0, "state/ is written by XSM itself", "leave it out; commands like `xsm migrate` change it")
+            Problem(
+                p,
+                0,
+                "state/ is written by XSM itself",
+                "leave it out; commands like `xsm migrate` change it",
+            )
             for p in wrong
         )
     gone = set(remove) - set(put)
@@ -68,7 +80,13 @@ def overlay(files: Files, put: Files, remove: tuple[str, ...]) -> Files:
 
 
 def edit(
-    head: Files, head_id: str, base: Files, base_id: str, edited: Files, around: Surroundings, state: State | None = None
+    head: Files,
+    head_id: str,
+    base: Files,
+    base_id: str,
+    edited: Files,
+    around: Surroundings,
+    state: State | None = None,
 ) -> Edited:
     """Make the next revision's files from an edit.
 
@@ -100,7 +118,11 @@ def _conflicts(files: Files) -> tuple[Conflict, ...]:
 def _settle(document: Document, around: Surroundings) -> State:
     """The state tables that belong to this document: every floating VM that fits has a place, nothing is left over."""
     vms = {vm.name: vm for vm in document.site.vms()}
-    chosen = {vm: host for vm, host in document.state.placement.items() if vm in vms and vms[vm].host is None}
+    chosen = {
+        vm: host
+        for vm, host in document.state.placement.items()
+        if vm in vms and vms[vm].host is None
+    }
     chosen.update({vm: host for vm, host in around.moving.items() if vm in vms})
     document = replace(document, state=replace(document.state, placement=chosen))
     placed = place(document, around.reports, around.unreachable, around.now)
@@ -120,7 +142,10 @@ def describe_changes(old: Files, new: Files) -> tuple[str, ...]:
     for path in paths:
         if path.startswith(STATE_FOLDER) or old.get(path) == new.get(path):
             continue
-        lines.append(f"{path}: " + ("added" if path not in old else "removed" if path not in new else "changed"))
+        lines.append(
+            f"{path}: "
+            + ("added" if path not in old else "removed" if path not in new else "changed")
+        )
     if before.site_path != after.site_path:
         lines.append(f"{before.site_path} => {after.site_path}")
     elif not lines and old[before.site_path] != new[after.site_path]:
@@ -141,5 +166,9 @@ def _state_changes(old: State, new: State) -> list[str]:
     asked = [vm for vm in sorted(new.restarts) if new.restarts[vm] != old.restarts.get(vm)]
     lines += [f"{vm}: restart asked for" for vm in asked]
     there = {(c.vm, c.what) for c in new.conflicts}
-    lines += [f"{c.vm}: conflict over {c.what} settled" for c in old.conflicts if (c.vm, c.what) not in there]
+    lines += [
+        f"{c.vm}: conflict over {c.what} settled"
+        for c in old.conflicts
+        if (c.vm, c.what) not in there
+    ]
     return lines

@@ -117,7 +117,9 @@ class Perform:
     action: Action
     xml: str = ""  # for steps that define the domain
     target_uri: str = ""  # of a migration
-    tag: Tag | None = None  # what the domain's tag is to be afterwards; None: as it is, or as `xml` says
+    tag: Tag | None = (
+        None  # what the domain's tag is to be afterwards; None: as it is, or as `xml` says
+    )
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ from xsm.peer.events import (
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Hello, Message, Settled
 from xsm.peer.register import Register
 from xsm.peer.work import Work
+from xsm.plan import tags
 from xsm.plan.actions import STARTS, Action, Consequence, Step
 from xsm.plan.observed import ACTIVE, Domain, HostReport
-from xsm.plan import tags
 from xsm.plan.planner import going_off, plan_host
 from xsm.plan.view import Handover, View
 from xsm.plan.wanted import Wanted, wanted
@@ -138,7 +138,12 @@ class Peer:
             return None
         revision = self.head.revision if self.head else ""
         return replace(
-            self.report, revision=revision, pending=self.pending, held=self.held, notes=self.notes, frozen=self.frozen
+            self.report,
+            revision=revision,
+            pending=self.pending,
+            held=self.held,
+            notes=self.notes,
+            frozen=self.frozen,
         )
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -147,7 +152,9 @@ class Peer:
         before = self.head
         self.head = event.head
         self._freeze(event.head)
-        self.wanted = wanted(event.head.document) if event.head.document and not self.frozen else None
+        self.wanted = (
+            wanted(event.head.document) if event.head.document and not self.frozen else None
+        )
         if before is None or before.revision != event.head.revision:
             self._head_at = now
             self._unacted_since = self._unacted_since if self._unacted_since is not None else now
@@ -200,7 +207,9 @@ class Peer:
                 case EvictAsk():
                     self._asked_to_let_go(event.sender, message, now)
                 case EvictAnswer(vm=vm) if vm in self.attempts:
-                    self.attempts[vm] = claims.hear_eviction(self.attempts[vm], event.sender, message)
+                    self.attempts[vm] = claims.hear_eviction(
+                        self.attempts[vm], event.sender, message
+                    )
                     self._pursue(vm, now)
                 case Settled(vm, epoch):
                     self._put(vm, registers.settle(self._register(vm), epoch, event.sender))
@@ -212,7 +221,7 @@ class Peer:
         self._observe(now)
 
     def _tick(self, now: float) -> None:
-        members = {m: None for m in self.members}
+        members = dict.fromkeys(self.members)
         if self.head is not None:
             hello = Hello(self.head.heads, self.head.revision)
             self._out += [Send(m, hello) for m in self.contacts.to_greet(members, now)]
@@ -249,7 +258,12 @@ class Peer:
         register, vote = registers.vote(self._register(ask.vm), ask.epoch, sender)
         self._put(ask.vm, register)
         answer = ClaimAnswer(
-            ask.vm, ask.epoch, vote.granted, tuple(sorted(vote.earlier)), vote.highest, vote.claimant
+            ask.vm,
+            ask.epoch,
+            vote.granted,
+            tuple(sorted(vote.earlier)),
+            vote.highest,
+            vote.claimant,
         )
         self._out.append(Send(sender, answer))
 
@@ -260,7 +274,9 @@ class Peer:
         if known is not None and known.ask.epoch > ask.epoch:
             return
         again = known is not None and known.asker == sender and known.ask.epoch == ask.epoch
-        self.evictions[ask.vm] = Eviction(ask, sender, known.first_at if known and again else now, now)
+        self.evictions[ask.vm] = Eviction(
+            ask, sender, known.first_at if known and again else now, now
+        )
         self._observe(now)
 
     def _answer_evictions(self, now: float) -> None:
@@ -278,12 +294,18 @@ class Peer:
                 del self.attempts[vm]
             self._answer(eviction, True, "")
             self._out.append(
-                Log("claim", vm, f"let go: {eviction.asker} claims epoch {eviction.ask.epoch}; it does not run here")
+                Log(
+                    "claim",
+                    vm,
+                    f"let go: {eviction.asker} claims epoch {eviction.ask.epoch}; it does not run here",
+                )
             )
             del self.evictions[vm]
 
     def _answer(self, eviction: Eviction, done: bool, reason: str) -> None:
-        self._out.append(Send(eviction.asker, EvictAnswer(eviction.ask.vm, eviction.ask.epoch, done, reason)))
+        self._out.append(
+            Send(eviction.asker, EvictAnswer(eviction.ask.vm, eviction.ask.epoch, done, reason))
+        )
 
     def _why_not_let_go(self, vm: str, eviction: Eviction, now: float) -> str:
         register = self._register(vm)
@@ -298,11 +320,17 @@ class Peer:
         domain = self._active_domain(vm)
         if domain is None:
             settling = register.held and now < self._started_at + SETTLE_S
-            return f"xsmd on {self.name} has just started and waits for its hypervisor to settle" if settling else ""
+            return (
+                f"xsmd on {self.name} has just started and waits for its hypervisor to settle"
+                if settling
+                else ""
+            )
         want = self.wanted.by_name.get(vm) if self.wanted else None
         if want is not None and want.host == eviction.asker and not self.frozen:
             return self._doing.get(vm) or f"runs on {self.name}, about to move"
-        where = f"it belongs on {want.host}" if want and want.host else "the site has no place for it"
+        where = (
+            f"it belongs on {want.host}" if want and want.host else "the site has no place for it"
+        )
         return f"it runs on {self.name}, where {where} by revision {self.head.revision[:10] if self.head else 'none'}"
 
     def _active_domain(self, vm: str) -> Domain | None:
@@ -335,7 +363,11 @@ class Peer:
     def holds(self, vm: str) -> bool:
         """Whether this host's claim of the VM is complete and nobody's newer one is known here."""
         register = self._register(vm)
-        return register.held > 0 and register.claimant == self.name and register.held == register.voted >= register.bar
+        return (
+            register.held > 0
+            and register.claimant == self.name
+            and register.held == register.voted >= register.bar
+        )
 
     def _open_attempts(self, starts: Iterable[str], now: float) -> None:
         """Have an attempt for every VM that is to be started here or that runs here without a claim; drop the others."""
@@ -375,13 +407,17 @@ class Peer:
                 settled = Settled(vm, attempt.epoch)
                 self._out += [Send(m, settled) for m in sorted(self.members - {self.name})]
                 votes = ", ".join(sorted(attempt.voters))
-                self._out.append(Log("claim", vm, f"claim won: epoch {attempt.epoch} (votes: {votes})"))
+                self._out.append(
+                    Log("claim", vm, f"claim won: epoch {attempt.epoch} (votes: {votes})")
+                )
             self._won_at[vm] = now
             self.claims_asked.discard(vm)
             self._observe(now)
             return
         facts = self.report.facts if self.report else None
-        self.attempts[vm], asks = claims.questions(attempt, register, self.name, self.members, facts, now)
+        self.attempts[vm], asks = claims.questions(
+            attempt, register, self.name, self.members, facts, now
+        )
         self._out += [Send(to, ask) for to, ask in asks]
 
     def _may_start(self, vm: str) -> bool:
@@ -399,7 +435,13 @@ class Peer:
     def _act(self, now: float) -> None:
         """Plan from the last observation, and let those actions go that may."""
         self._expire_wins()
-        if self.frozen or self.wanted is None or self.head is None or self.head.document is None or not self.report:
+        if (
+            self.frozen
+            or self.wanted is None
+            or self.head is None
+            or self.head.document is None
+            or not self.report
+        ):
             self.pending, self.held, self.notes = (), (), ()
             return
         if now < self._act_due(now):
@@ -417,12 +459,21 @@ class Peer:
         self.work.keep_shutdowns(going_off(plan))
         self._open_attempts({a.vm for a in plan.actions if a.step in STARTS and not a.held}, now)
         pending, held = [], []
-        notes = [f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}" for n in plan.notices]
+        notes = [
+            f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}"
+            for n in plan.notices
+        ]
         told: dict[str, str] = {}
         doing: dict[str, str] = {}
         for action in plan.actions:
-            state, stuck = (action.held, action.consequence is Consequence.HELD) if action.held else self._go(action, now)
-            doing[action.vm] = f"{action.consequence}: {state}" if state else str(action.consequence)
+            state, stuck = (
+                (action.held, action.consequence is Consequence.HELD)
+                if action.held
+                else self._go(action, now)
+            )
+            doing[action.vm] = (
+                f"{action.consequence}: {state}" if state else str(action.consequence)
+            )
             if action.consequence is Consequence.NEXT_BOOT:
                 notes.append(str(action))
             elif stuck:
@@ -465,8 +516,14 @@ class Peer:
         uri = eviction.ask.migrate_uri if eviction else ""
         self.work.begin(action, now)
         self._out.append(Perform(action, xml, uri, tag))
-        self._out.append(Log("action", action.vm, f"{action.step}: {action.what} {action.old} => {action.new}",
-                             {"reason": action.reason}))
+        self._out.append(
+            Log(
+                "action",
+                action.vm,
+                f"{action.step}: {action.what} {action.old} => {action.new}",
+                {"reason": action.reason},
+            )
+        )
         return f"{action.step} under way", False
 
     def _waiting_for(self, vm: str, now: float) -> tuple[str, bool]:
@@ -478,7 +535,9 @@ class Peer:
         return claims.waiting_for(*about), claims.stuck(*about)
 
     def _silent(self, member: str) -> bool:
-        return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(member, float("-inf"))
+        return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(
+            member, float("-inf")
+        )
 
     def _definition(self, action: Action) -> tuple[str, Tag | None]:
         """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards (None: as it is)."""
@@ -495,12 +554,20 @@ class Peer:
             power = tags.POWER_AFTER[action.step]
             tag = tags.fresh(self.wanted.site_id, want, facts.kind, power)
         xml = domains.render(
-            want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=facts.kind, tag=tag, arch=facts.arch
+            want.vm,
+            want.config,
+            uuid=want.uuid,
+            mac=want.mac,
+            kind=facts.kind,
+            tag=tag,
+            arch=facts.arch,
         ).xml
         return xml, None
 
     def _domain(self, uuid: str) -> Domain | None:
-        return next((d for d in self.report.domains if d.uuid == uuid), None) if self.report else None
+        return (
+            next((d for d in self.report.domains if d.uuid == uuid), None) if self.report else None
+        )
 
     def _tell(self, held: dict[str, str]) -> None:
         """Log what is held and why, when that is news."""

@@ -107,9 +107,13 @@ def decode(body: bytes) -> tuple[Message, ...]:
     try:
         envelope = msgspec.json.decode(body, type=_Envelope)
         if len(envelope.messages) > MESSAGES_PER_POST_LIMIT:
-            raise Malformed(f"{len(envelope.messages)} messages in one post, at most {MESSAGES_PER_POST_LIMIT}")
+            raise Malformed(
+                f"{len(envelope.messages)} messages in one post, at most {MESSAGES_PER_POST_LIMIT}"
+            )
         read = tuple(
-            msgspec.json.decode(raw, type=_KINDS[kind]) for kind, raw in envelope.messages if kind in _KINDS
+            msgspec.json.decode(raw, type=_KINDS[kind])
+            for kind, raw in envelope.messages
+            if kind in _KINDS
         )
     except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed(f"not a post of peer messages: {error}") from error

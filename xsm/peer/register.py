@@ -22,7 +22,9 @@ class Register:
 
     voted: int = 0  # the highest epoch that this host voted for
     claimant: str = ""  # for whom
-    claimants: frozenset[str] = frozenset()  # all whom it voted for and who were not yet evicted by a later claim
+    claimants: frozenset[str] = (
+        frozenset()
+    )  # all whom it voted for and who were not yet evicted by a later claim
     bar: int = 0  # this host does not start the VM under an epoch below this
     held: int = 0  # the epoch for which this host, as claimant, completed all evictions; 0: none
 
@@ -85,7 +87,12 @@ def next_epoch(register: Register, host: str, least: int) -> int:
 
 
 def may_start(
-    register: Register, epoch: int, host: str, voters: Iterable[str], members: Iterable[str], evicted: Iterable[str],
+    register: Register,
+    epoch: int,
+    host: str,
+    voters: Iterable[str],
+    members: Iterable[str],
+    evicted: Iterable[str],
     earlier: Iterable[str],
 ) -> bool:
     """Whether the claimant `host` may start the VM under `epoch`.

@@ -41,7 +41,9 @@ class Work:
     def __init__(self) -> None:
         self.in_flight: dict[str, Flight] = {}
         self.failures: dict[str, Failure] = {}
-        self.shutdowns: dict[tuple[str, str], float] = {}  # (host, uuid) -> when the guest was first asked
+        self.shutdowns: dict[
+            tuple[str, str], float
+        ] = {}  # (host, uuid) -> when the guest was first asked
         self.ended_at: dict[str, float] = {}  # VM -> when its last action ended
 
     def begin(self, action: Action, now: float) -> None:

@@ -17,7 +17,16 @@ from xsm.site.tag import NAMESPACE
 OWN_ELEMENTS = ("uuid", "memory", "currentMemory", "vcpu", "name")
 """What the VM's entry says itself; the config leaves it out, so that the two can't disagree."""
 
-MIB_OF_UNIT = {"b": 2**-20, "bytes": 2**-20, "kib": 2**-10, "k": 2**-10, "mib": 1.0, "m": 1.0, "gib": 2.0**10, "g": 2.0**10}
+MIB_OF_UNIT = {
+    "b": 2**-20,
+    "bytes": 2**-20,
+    "kib": 2**-10,
+    "k": 2**-10,
+    "mib": 1.0,
+    "m": 1.0,
+    "gib": 2.0**10,
+    "g": 2.0**10,
+}
 
 
 class CannotAdopt(Exception):
@@ -31,7 +40,9 @@ class Adopted:
     config: bytes
 
 
-def adopt(inactive_xml: str, *, host: str, set_name: str, power: Power, memory_mib: int, vcpus: int) -> Adopted:
+def adopt(
+    inactive_xml: str, *, host: str, set_name: str, power: Power, memory_mib: int, vcpus: int
+) -> Adopted:
     """Describe one domain. `inactive_xml`: its persistent definition (what the next boot would have); `memory_mib` and
     `vcpus`: what it has now. Raises `CannotAdopt`."""
     try:
@@ -47,7 +58,9 @@ def adopt(inactive_xml: str, *, host: str, set_name: str, power: Power, memory_m
         vcpus=vcpus,
         memory_mib=memory_mib,
         host=host,
-        mac=interface.get("address").lower() if interface is not None and interface.get("address") else None,
+        mac=interface.get("address").lower()
+        if interface is not None and interface.get("address")
+        else None,
         uuid=uuid,
         max_memory_mib=max(_mib(root.find("memory"), memory_mib), memory_mib),
         max_vcpus=max(int(root.findtext("vcpu") or vcpus), vcpus),

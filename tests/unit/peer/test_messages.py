@@ -26,7 +26,15 @@ ids = st.text("0123456789abcdef", min_size=40, max_size=40)
 messages = st.one_of(
     st.builds(Hello, st.lists(ids, max_size=3).map(tuple), ids, st.booleans()),
     st.builds(ClaimAsk, names, epochs),
-    st.builds(ClaimAnswer, names, epochs, st.booleans(), st.lists(names, max_size=3).map(tuple), epochs, names),
+    st.builds(
+        ClaimAnswer,
+        names,
+        epochs,
+        st.booleans(),
+        st.lists(names, max_size=3).map(tuple),
+        epochs,
+        names,
+    ),
     st.builds(EvictAsk, names, epochs, st.sampled_from(HypervisorKind), names, names),
     st.builds(EvictAnswer, names, epochs, st.booleans(), names),
     st.builds(Settled, names, epochs),
@@ -51,7 +59,10 @@ def test_a_kind_and_a_field_of_a_later_version_are_skipped():
         {
             "version": 2,
             "new": True,
-            "messages": [["Sing", {"song": "la"}], ["ClaimAsk", {"vm": "vm1", "epoch": 2, "mood": "good"}]],
+            "messages": [
+                ["Sing", {"song": "la"}],
+                ["ClaimAsk", {"vm": "vm1", "epoch": 2, "mood": "good"}],
+            ],
         }
     )
     assert decode(body) == (ClaimAsk("vm1", 2),)

@@ -70,7 +70,11 @@ def test_its_own_epoch_is_claimed_again_until_somebody_has_a_newer_one():
 
 def start(register: Register, **changes: object) -> bool:
     given_ = {
-        "epoch": 2, "host": "dmz01", "voters": {"dmz01", "dmz02"}, "members": HOSTS, "evicted": {"dmz03"},
+        "epoch": 2,
+        "host": "dmz01",
+        "voters": {"dmz01", "dmz02"},
+        "members": HOSTS,
+        "evicted": {"dmz03"},
         "earlier": {"dmz03"},
     }
     return may_start(register, **{**given_, **changes})

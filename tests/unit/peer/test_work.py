@@ -5,7 +5,9 @@ from dataclasses import replace
 from xsm.peer.work import ACTIONS_LIMIT, BACKOFF_S, MIGRATIONS_LIMIT, STUCK_AFTER, Work
 from xsm.plan.actions import Action, Consequence, Step
 
-START = Action("vm1", "dmz01", Consequence.START, Step.START, "power", "off", "running", "drift", uuid="u1")
+START = Action(
+    "vm1", "dmz01", Consequence.START, Step.START, "power", "off", "running", "drift", uuid="u1"
+)
 
 
 def for_vm(vm: str, step: Step = Step.START) -> Action:
