@@ -60,12 +60,24 @@ class Checkout:
     def create(self) -> None:
         """Clone, without any file yet: `follow` writes them. Raises `CheckoutError`."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise CheckoutError(f"{self.path} is there already and is no checkout of the site: move it away")
+            raise CheckoutError(
+                f"{self.path} is there already and is no checkout of the site: move it away"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         source = str(self._repository.path)
         clone = Git(self._repository.path)
         try:
-            clone.run("clone", "-q", "--no-checkout", "--no-hardlinks", "--template=", "-b", "main", source, str(self.path))
+            clone.run(
+                "clone",
+                "-q",
+                "--no-checkout",
+                "--no-hardlinks",
+                "--template=",
+                "-b",
+                "main",
+                source,
+                str(self.path),
+            )
             for key, value in _CONFIG.items():
                 self._git.run("config", "--local", key, value)
         except GitFailed as error:
@@ -118,13 +130,21 @@ class Checkout:
         git_dir = self.path / ".git"
         unfinished = [name for name in _UNFINISHED if (git_dir / name).exists()]
         if unfinished:
-            raise CheckoutError(f"{self.path} is in the middle of a git operation ({unfinished[0]}): finish it first")
-        branch = self._git.attempt("symbolic-ref", "-q", "HEAD")[1].decode("utf-8", "replace").strip()
+            raise CheckoutError(
+                f"{self.path} is in the middle of a git operation ({unfinished[0]}): finish it first"
+            )
+        branch = (
+            self._git.attempt("symbolic-ref", "-q", "HEAD")[1].decode("utf-8", "replace").strip()
+        )
         if branch != "refs/heads/main":
-            raise CheckoutError(f"{self.path} is on {branch or 'no branch'}, not on main: `git switch main`")
+            raise CheckoutError(
+                f"{self.path} is on {branch or 'no branch'}, not on main: `git switch main`"
+            )
         head = self._head()
         if head is not None and head not in self._repository:
-            raise CheckoutError(f"{self.path} has commits that are not pushed: `git pull`, then `git push`")
+            raise CheckoutError(
+                f"{self.path} has commits that are not pushed: `git pull`, then `git push`"
+            )
 
     def _head(self) -> str | None:
         code, out, error = self._git.attempt("rev-parse", "--verify", "-q", "HEAD^{commit}")
@@ -136,7 +156,14 @@ class Checkout:
         """Get the objects of `revision`, straight from the repository's refs."""
         source = str(self._repository.path)
         try:
-            self._git.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", source, "+refs/heads/main:refs/remotes/origin/main")
+            self._git.run(
+                "fetch",
+                "-q",
+                "--no-tags",
+                "--no-write-fetch-head",
+                source,
+                "+refs/heads/main:refs/remotes/origin/main",
+            )
             if self._git.attempt("cat-file", "-e", revision)[0] != 0:
                 raise CheckoutError(f"{revision[:10]} is not what main shows")
         except GitFailed as error:
@@ -146,7 +173,9 @@ class Checkout:
         self, path: str, now: bytes | None, taken: Edited | None, head: str | None, revision: str
     ) -> bool:
         """True when what stands in the working copy is in the site's history since `head`: nothing is lost."""
-        if taken is not None and (taken.files.get(path) == now if now is not None else path in taken.removed):
+        if taken is not None and (
+            taken.files.get(path) == now if now is not None else path in taken.removed
+        ):
             return True
         for commit in self._repository.log(MAX_LOOK_BACK, revision):
             if commit.id == head:
@@ -181,7 +210,9 @@ class Checkout:
         return Edited(head, files, tuple(removed)) if files or removed else None
 
     def _untracked(self) -> list[str]:
-        out = self._git.run("ls-files", "-z", "--others", "--exclude-standard", "--", *SITE_FILES, "configs")
+        out = self._git.run(
+            "ls-files", "-z", "--others", "--exclude-standard", "--", *SITE_FILES, "configs"
+        )
         paths = [p for p in out.decode("utf-8", "replace").split("\0") if p and not is_temporary(p)]
         found = sorted(p for p in paths if p in SITE_FILES or _CONFIG_FILE.fullmatch(p))
         if len(found) > MAX_FILES:
@@ -196,7 +227,9 @@ class Checkout:
         for part in path.split("/")[:-1]:
             place = place / part
             if place.is_symlink():
-                raise CheckoutError(f"{place} is a symbolic link: XSM follows none; make it a folder")
+                raise CheckoutError(
+                    f"{place} is a symbolic link: XSM follows none; make it a folder"
+                )
         return self.path / path
 
     def _now(self, path: str) -> bytes | None:

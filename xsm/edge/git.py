@@ -180,7 +180,9 @@ class Objects:
         chunk = os.read(fd, _CHUNK_BYTES)
         if not chunk:
             self._stop()
-            raise GitFailed("cat-file", "an object is damaged or can't be read; `git fsck` says which")
+            raise GitFailed(
+                "cat-file", "an object is damaged or can't be read; `git fsck` says which"
+            )
         self._buffer += chunk
 
     def _stop(self) -> None:
@@ -192,7 +194,9 @@ class Objects:
         process.kill()
         process.wait(timeout=READ_TIMEOUT_S)
         process.stdout.close()
-        with contextlib.suppress(BrokenPipeError):  # a request that was not sent yet is of no use now
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # a request that was not sent yet is of no use now
             process.stdin.close()
 
     def close(self) -> None:

@@ -71,7 +71,9 @@ def check_updates(updates: list[tuple[str, str, str]]) -> None:
             raise Refused("main can't be deleted: it is the site")
 
 
-def ask(socket_path: str, hook: str, update: tuple[str, str, str], environ: Mapping[str, str]) -> None:
+def ask(
+    socket_path: str, hook: str, update: tuple[str, str, str], environ: Mapping[str, str]
+) -> None:
     """Ask xsmd. Raises `Refused` with its reasons, or because it doesn't answer."""
     old, new, ref = update
     body = {
@@ -83,7 +85,10 @@ def ask(socket_path: str, hook: str, update: tuple[str, str, str], environ: Mapp
     connection = _UnixConnection(socket_path)
     try:
         connection.request(
-            "POST", f"/v1/hook/{hook}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+            "POST",
+            f"/v1/hook/{hook}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
         )
         answer = connection.getresponse()
         content = answer.read(MAX_ANSWER_BYTES)
@@ -94,7 +99,8 @@ def ask(socket_path: str, hook: str, update: tuple[str, str, str], environ: Mapp
         ) from None
     except PermissionError:
         raise Refused(
-            f"you may not talk to xsmd: no access to {socket_path}", "ask for membership in its group"
+            f"you may not talk to xsmd: no access to {socket_path}",
+            "ask for membership in its group",
         ) from None
     except (OSError, http.client.HTTPException) as error:
         raise Refused(f"xsmd does not answer: {error or type(error).__name__}") from None
@@ -118,7 +124,9 @@ def refusal_lines(content: bytes, status: int) -> list[str]:
 def _problem_line(problem: Mapping[str, Any]) -> str:
     line, hint = problem.get("line") or 0, problem.get("hint")
     where = f"{problem['path']}:{line}" if line else f"{problem['path']}"
-    return f"{where}: {problem.get('severity', 'error')}: {problem['message']}" + (f" ({hint})" if hint else "")
+    return f"{where}: {problem.get('severity', 'error')}: {problem['message']}" + (
+        f" ({hint})" if hint else ""
+    )
 
 
 def socket_path() -> str:
@@ -131,7 +139,9 @@ def socket_path() -> str:
     )
     path = done.stdout.decode("utf-8", "replace").strip()
     if done.returncode != 0 or not path:
-        raise Refused("this repository doesn't say where xsmd listens (git config xsm.socket); start xsmd once")
+        raise Refused(
+            "this repository doesn't say where xsmd listens (git config xsm.socket); start xsmd once"
+        )
     return path
 
 

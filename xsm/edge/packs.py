@@ -35,11 +35,15 @@ def make_pack(git: Git, want: Iterable[str], have: Iterable[str]) -> bytes:
         stdin="".join(f"{line}\n" for line in lines).encode(),
     )  # fmt: skip
     if len(pack) > MAX_PACK_BYTES:
-        raise GitFailed("pack-objects", f"the pack has {len(pack)} bytes, more than {MAX_PACK_BYTES}")
+        raise GitFailed(
+            "pack-objects", f"the pack has {len(pack)} bytes, more than {MAX_PACK_BYTES}"
+        )
     return pack
 
 
-def store_pack(git: Git, pack: bytes, max_bytes: int, check: Callable[[Objects, str], object]) -> tuple[str, ...]:
+def store_pack(
+    git: Git, pack: bytes, max_bytes: int, check: Callable[[Objects, str], object]
+) -> tuple[str, ...]:
     """Store a pack; the ids of its commits, sorted.
 
     `check` looks at each commit, through objects that see the repository and the pack, and raises
@@ -78,13 +82,21 @@ def _unpack(quarantine: Git, pack: bytes, folder: Path) -> None:
 
 def _explain(error: str) -> str:
     first = next((line for line in error.splitlines() if line.strip()), "git gave no reason")
-    missing = ("unresolved delta", "did not receive expected object", "cannot read", "missing", "Could not read")
+    missing = (
+        "unresolved delta",
+        "did not receive expected object",
+        "cannot read",
+        "missing",
+        "Could not read",
+    )
     if any(word in error for word in missing):
         return f"the pack builds on commits that are not here ({first.strip()})"
     return f"the pack is damaged or not acceptable ({first.strip()})"
 
 
-def _check(quarantine: Git, folder: Path, check: Callable[[Objects, str], object]) -> tuple[str, ...]:
+def _check(
+    quarantine: Git, folder: Path, check: Callable[[Objects, str], object]
+) -> tuple[str, ...]:
     objects = quarantine.objects()
     commits = []
     try:
@@ -103,7 +115,9 @@ def _check(quarantine: Git, folder: Path, check: Callable[[Objects, str], object
 
 def _ids(quarantine: Git, folder: Path) -> Iterator[str]:
     for index in sorted((folder / "pack").glob("*.idx")):
-        for line in quarantine.run("show-index", stdin=index.read_bytes()).decode("ascii").splitlines():
+        for line in (
+            quarantine.run("show-index", stdin=index.read_bytes()).decode("ascii").splitlines()
+        ):
             yield line.split(" ")[1]
     for loose in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
         yield loose.parent.name + loose.name

@@ -95,7 +95,9 @@ class Repository:
         if path.exists() and any(path.iterdir()):
             raise RepositoryError(f"{path} is not empty: there is something already")
         path.mkdir(parents=True, exist_ok=True)
-        Git(path).run("init", "-q", "--bare", "--object-format=sha1", "--template=", "-b", "main", str(path))
+        Git(path).run(
+            "init", "-q", "--bare", "--object-format=sha1", "--template=", "-b", "main", str(path)
+        )
         return cls.open(path, socket)
 
     @classmethod
@@ -103,7 +105,9 @@ class Repository:
         """Open the repository, alone: a second process is refused. Clears what a crash left behind."""
         path = Path(path).absolute()
         if not (path / "objects").is_dir() or not (path / "HEAD").is_file():
-            raise RepositoryError(f"{path} is no git repository; `xsm init` or `xsm join` makes one")
+            raise RepositoryError(
+                f"{path} is no git repository; `xsm init` or `xsm join` makes one"
+            )
         lock = _take_lock(path)
         try:
             _clear_stale(path)
@@ -214,7 +218,9 @@ class Repository:
             raise RepositoryError("only a merge commit is made by XSM itself")
         return self._write(files, parents, author, date, message)
 
-    def _write(self, files: Files, parents: tuple[str, ...], author: str, date: int, message: str) -> Commit:
+    def _write(
+        self, files: Files, parents: tuple[str, ...], author: str, date: int, message: str
+    ) -> Commit:
         trees.check_paths(files)
         with self._mutex:
             known: dict[str, list[Blob]] = {}
@@ -223,7 +229,13 @@ class Repository:
                     known.setdefault(path, []).append(blob)
             stream = trees.import_stream(files, parents, author, date, message, known, NEW)
             out = self.git.run(
-                "fast-import", "--quiet", "--force", "--done", "--date-format=raw", "--cat-blob-fd=1", stdin=stream
+                "fast-import",
+                "--quiet",
+                "--force",
+                "--done",
+                "--date-format=raw",
+                "--cat-blob-fd=1",
+                stdin=stream,
             )
             commit_id = out.decode("ascii").strip()
             if not _ID.fullmatch(commit_id):
@@ -234,7 +246,9 @@ class Repository:
         """The commit that main is to show: the one head itself, or the merge commit, the same on every host."""
         if derived.commit is not None:
             return derived.commit.id
-        return self._write(derived.files, derived.parents, derived.author, derived.date, derived.message).id
+        return self._write(
+            derived.files, derived.parents, derived.author, derived.date, derived.message
+        ).id
 
     def collect(self) -> None:
         """Gather loose objects and packs when there are many; for when nothing else is to do."""
@@ -269,7 +283,9 @@ class Repository:
         """
         wanted = tuple(sorted(set(heads)))
         if len(wanted) > MAX_HEADS:
-            raise RepositoryError(f"{len(wanted)} heads, more than {MAX_HEADS}: somebody floods the site with edits")
+            raise RepositoryError(
+                f"{len(wanted)} heads, more than {MAX_HEADS}: somebody floods the site with edits"
+            )
         for _ in range(SET_HEADS_TRIES):
             old_main, old_heads = self._refs()
             if old_main == main and old_heads == wanted:
@@ -331,7 +347,9 @@ class Repository:
             return  # a merge commit that main showed before, and that the pushed commits build on
         commit = _check_commit(objects, commit_id)
         if commit.merge:
-            raise PackRefused(f"commit {commit_id[:10]} is by {MERGE_AUTHOR}, which is XSM's own name")
+            raise PackRefused(
+                f"commit {commit_id[:10]} is by {MERGE_AUTHOR}, which is XSM's own name"
+            )
 
     def _quarantine(self, env: Mapping[str, str]) -> dict[str, str]:
         """The hook's object folders, as far as they are in this repository: a hook's word is not trusted."""
@@ -342,7 +360,10 @@ class Repository:
             raise PackRefused(f"{folder} is not in this repository")
         if not found.is_dir():
             raise PackRefused(f"{folder} is gone: the push was given up")
-        return {"GIT_OBJECT_DIRECTORY": str(found), "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects)}
+        return {
+            "GIT_OBJECT_DIRECTORY": str(found),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+        }
 
     # -- checking ----------------------------------------------------------------------------------------------------
 
@@ -356,7 +377,9 @@ class Repository:
         if code == 0 and not lines:
             return ()
         hint = f"move {self.path} away and `xsm join` again: every other host has the whole history"
-        return tuple(f"the repository is damaged: {line} ({hint})" for line in lines or [f"git fsck: {code}"])
+        return tuple(
+            f"the repository is damaged: {line} ({hint})" for line in lines or [f"git fsck: {code}"]
+        )
 
 
 def _check_commit(objects: Objects, commit_id: str) -> Commit:
@@ -395,7 +418,11 @@ def _clear_stale(path: Path) -> None:
 def _configure(git: Git, socket: Path | None) -> None:
     wanted = {**_CONFIG, **({"xsm.socket": str(socket)} if socket else {})}
     code, out, _ = git.attempt("config", "--local", "--list", "-z")
-    there = dict(item.partition("\n")[::2] for item in out.decode("utf-8", "replace").split("\0")) if code == 0 else {}
+    there = (
+        dict(item.partition("\n")[::2] for item in out.decode("utf-8", "replace").split("\0"))
+        if code == 0
+        else {}
+    )
     for key, value in wanted.items():
         if there.get(key.lower()) != value:
             git.run("config", "--local", key, value)

@@ -69,7 +69,9 @@ def read_tree(root: str, read: Callable[[str], tuple[str, bytes] | None]) -> dic
         prefix, oid = todo.pop()
         folders += 1
         if folders > MAX_FOLDERS or prefix.count("/") > MAX_PATH_DEPTH:
-            raise Unreadable(f"more than {MAX_FOLDERS} folders, or more than {MAX_PATH_DEPTH} levels of them")
+            raise Unreadable(
+                f"more than {MAX_FOLDERS} folders, or more than {MAX_PATH_DEPTH} levels of them"
+            )
         entry = read(oid)
         if entry is None or entry[0] != "tree":
             raise Unreadable(f"the folder {prefix or '/'} ({oid}) is missing")
@@ -80,7 +82,9 @@ def read_tree(root: str, read: Callable[[str], tuple[str, bytes] | None]) -> dic
             elif mode in (_FILE, _PROGRAM, "100664"):
                 found[path] = Blob(child, mode == _PROGRAM)
             else:
-                raise Unreadable(f"{path} is {_REFUSED.get(mode, f'an entry of mode {mode}')}; only plain files are accepted")
+                raise Unreadable(
+                    f"{path} is {_REFUSED.get(mode, f'an entry of mode {mode}')}; only plain files are accepted"
+                )
         if len(found) > MAX_FILES:
             raise Unreadable(f"more than {MAX_FILES} files")
     return found
@@ -101,7 +105,9 @@ def _entries(data: bytes) -> Iterable[tuple[str, str, str]]:
         at = nul + 21
 
 
-def read_files(blobs: Mapping[str, Blob], read: Callable[[str], tuple[str, bytes] | None]) -> dict[str, bytes]:
+def read_files(
+    blobs: Mapping[str, Blob], read: Callable[[str], tuple[str, bytes] | None]
+) -> dict[str, bytes]:
     """The content of a tree's files. Raises `Unreadable`."""
     files: dict[str, bytes] = {}
     total = 0
@@ -111,7 +117,9 @@ def read_files(blobs: Mapping[str, Blob], read: Callable[[str], tuple[str, bytes
             raise Unreadable(f"{path} ({blobs[path].oid}) is missing")
         total += len(entry[1])
         if len(entry[1]) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
-            raise Unreadable(f"{path}: a file may have {MAX_FILE_BYTES >> 20} MiB, all together {MAX_TOTAL_BYTES >> 20} MiB")
+            raise Unreadable(
+                f"{path}: a file may have {MAX_FILE_BYTES >> 20} MiB, all together {MAX_TOTAL_BYTES >> 20} MiB"
+            )
         files[path] = entry[1]
     return files
 

@@ -29,7 +29,13 @@ MAX_WAIT_S = 5.0
 """It is taken for over after this long even when somebody keeps writing."""
 STOP_TIMEOUT_S = 5.0
 
-_SAVES = {EVENT_TYPE_CREATED, EVENT_TYPE_MODIFIED, EVENT_TYPE_MOVED, EVENT_TYPE_DELETED, EVENT_TYPE_CLOSED}
+_SAVES = {
+    EVENT_TYPE_CREATED,
+    EVENT_TYPE_MODIFIED,
+    EVENT_TYPE_MOVED,
+    EVENT_TYPE_DELETED,
+    EVENT_TYPE_CLOSED,
+}
 _TEMPORARY = re.compile(
     r"4913|.*~|#.*#|\.#.*|\..*\.sw[a-z]x?|.*\.(swp|swo|tmp|bak|orig|part)|\.xsm-.*|\.goutputstream-.*|___jb_.*"
 )
@@ -62,7 +68,9 @@ class Watch(FileSystemEventHandler):
         """watchdog's thread: note that something was saved."""
         if event.event_type not in _SAVES:
             return
-        if not any(self._counts(str(p), event.is_directory) for p in (event.src_path, event.dest_path) if p):
+        if not any(
+            self._counts(str(p), event.is_directory) for p in (event.src_path, event.dest_path) if p
+        ):
             return
         with self._changed:
             self._last = time.monotonic()

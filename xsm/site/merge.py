@@ -11,8 +11,8 @@ state tables are merged per key; every other file as a whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xsm.site import changes, state_file, xml_file
@@ -46,10 +46,6 @@ class _Side:
     site: Site | None
     placement: Mapping[str, Any]
 
-    def host(self, vm: str) -> str | None:
-        """Where the side wants the VM, as text; None: it has no such VM."""
-        return None if self.site is None else _host(self.site.vm(vm), self.placement)
-
 
 def merge(base: Files, first: Files, second: Files, first_id: str, second_id: str) -> Merged:
     """Merge two revisions whose common past is `base`; `second` is the later by (date, id) and wins ties.
@@ -70,6 +66,33 @@ def merge(base: Files, first: Files, second: Files, first_id: str, second_id: st
     found = _conflicts(files, clashes, revisions)
     _write_conflicts(files, sides, found)
     return Merged(dict(sorted(files.items())), found)
+
+
+def name_revisions(merged: Merged, earlier: Sequence[tuple[str, Files]], second_id: str) -> Merged:
+    """Name the right revision in each new conflict, where `first` was several revisions merged one after another.
+
+    `earlier`: those revisions with their files. The last of them that says what was overruled is the one.
+    """
+    if len(earlier) < 2 or not merged.conflicts:
+        return merged
+    sides = [(commit_id, _side(files)) for commit_id, files in earlier]
+    named = []
+    for conflict in merged.conflicts:
+        said = [i for i, side in sides if _said(side, conflict.vm, conflict.what) == conflict.other]
+        chosen = tuple(sorted({said[-1], second_id})) if said else conflict.revisions
+        named.append(replace(conflict, revisions=chosen))
+    files = dict(merged.files)
+    rows = {
+        **(_table(files, _CONFLICTS) or {}),
+        **{f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in named},
+    }
+    files[_CONFLICTS] = state_file.canonical(rows)
+    return Merged(files, tuple(named))
+
+
+def _said(side: _Side, vm: str, what: str) -> str | None:
+    found = (side.site or Site()).vm(vm)
+    return REMOVED if found is None else _value(found, what, side.placement)
 
 
 def active_conflicts(site: Site, state: State) -> tuple[Conflict, ...]:
@@ -151,11 +174,15 @@ def _merge_files(base: _Side, first: _Side, second: _Side) -> tuple[dict[str, by
     files.update(_merge_tables(base, first, second, site))
     _merge_others(base, first, second, site, files, clashes)
     placement = _table(files, _PLACEMENT) or {}
-    clashes += _host_clashes(base, first, second, site, placement, {c.vm for c in clashes if c.what == "host"})
+    clashes += _host_clashes(
+        base, first, second, site, placement, {c.vm for c in clashes if c.what == "host"}
+    )
     return files, clashes
 
 
-def _merge_site_file(base: _Side, first: _Side, second: _Side) -> tuple[dict[str, bytes], list[Clash]]:
+def _merge_site_file(
+    base: _Side, first: _Side, second: _Side
+) -> tuple[dict[str, bytes], list[Clash]]:
     """The one site file of the result, and the clashes in it."""
     if base.site is None or first.site is None or second.site is None:
         return _whole_site_file(base, first, second), []
@@ -219,12 +246,16 @@ def _merge_tables(base: _Side, first: _Side, second: _Side, site: Site) -> dict[
             if whole is not None:
                 files[path] = whole
             continue
-        rows = {key: _three(was.get(key), one.get(key), two.get(key)) for key in sorted({*one, *two})}
+        rows = {
+            key: _three(was.get(key), one.get(key), two.get(key)) for key in sorted({*one, *two})
+        }
         rows = {key: value for key, value in rows.items() if value is not None}
         if path == _PLACEMENT:
             _keep_placed(rows, site, (two, one, was))
         if path == _SITE_STATE:
-            versions = [t["merge_version"] for t in (one, two) if isinstance(t.get("merge_version"), int)]
+            versions = [
+                t["merge_version"] for t in (one, two) if isinstance(t.get("merge_version"), int)
+            ]
             rows.update({"merge_version": max(versions)} if versions else {})
         if rows:
             files[path] = state_file.canonical(rows)
@@ -241,7 +272,12 @@ def _keep_placed(rows: dict[str, Any], site: Site, tables: Iterable[Mapping[str,
 
 
 def _merge_others(
-    base: _Side, first: _Side, second: _Side, site: Site, files: dict[str, bytes], clashes: list[Clash]
+    base: _Side,
+    first: _Side,
+    second: _Side,
+    site: Site,
+    files: dict[str, bytes],
+    clashes: list[Clash],
 ) -> None:
     """Configs and the user's other files, each as a whole."""
     users: dict[str, list[str]] = {}
@@ -265,14 +301,18 @@ def _merge_others(
     _one_form_each(first, second, files, disputed)
     _no_file_in_a_file(second, files)
     for name, path in sorted(disputed.items()):
-        clashes += [Clash(vm, "config", name, f"{path} of the other edit") for vm in users.get(name, ())]
+        clashes += [
+            Clash(vm, "config", name, f"{path} of the other edit") for vm in users.get(name, ())
+        ]
 
 
 def _config_paths(name: str) -> tuple[str, str]:
     return f"configs/{name}.cfg", f"configs/{name}.xml"
 
 
-def _keep_used_configs(first: _Side, second: _Side, names: Iterable[str], files: dict[str, bytes]) -> None:
+def _keep_used_configs(
+    first: _Side, second: _Side, names: Iterable[str], files: dict[str, bytes]
+) -> None:
     """A config that one side deleted and a VM of the other uses is kept."""
     for name in names:
         if any(path in files for path in _config_paths(name)):
@@ -284,7 +324,9 @@ def _keep_used_configs(first: _Side, second: _Side, names: Iterable[str], files:
                 break
 
 
-def _one_form_each(first: _Side, second: _Side, files: dict[str, bytes], disputed: dict[str, str]) -> None:
+def _one_form_each(
+    first: _Side, second: _Side, files: dict[str, bytes], disputed: dict[str, str]
+) -> None:
     """One side turned NAME.cfg into NAME.xml while the other edited it: only the later side's form stays."""
     for path in sorted(files):
         config = _CONFIG.fullmatch(path)
@@ -309,12 +351,18 @@ def _no_file_in_a_file(second: _Side, files: dict[str, bytes]) -> None:
 
 
 def _host_clashes(
-    base: _Side, first: _Side, second: _Side, site: Site, placement: Mapping[str, Any], known: set[str]
+    base: _Side,
+    first: _Side,
+    second: _Side,
+    site: Site,
+    placement: Mapping[str, Any],
+    known: set[str],
 ) -> list[Clash]:
     """VMs that the two sides want on different hosts, whether by DOM0 or by placement."""
     found = []
     hosts = [
-        {vm.name: _host(vm, side.placement) for vm in (side.site or Site()).vms()} for side in (base, first, second)
+        {vm.name: _host(vm, side.placement) for vm in (side.site or Site()).vms()}
+        for side in (base, first, second)
     ]
     for vm in sorted(site.vms(), key=lambda v: v.name):
         was, one, two = (by_name.get(vm.name) for by_name in hosts)
@@ -330,10 +378,17 @@ def _second_shown(
 ) -> tuple[dict[str, bytes], list[Clash]]:
     """The later side's site file, with what it needs; what the earlier side changed is told as conflicts."""
     rest = {path: content for path, content in files.items() if path not in SITE_FILES}
-    shown = {**rest, **{p: c for p, c in second.files.items() if p in SITE_FILES or _CONFIG.fullmatch(p)}}
+    shown = {
+        **rest,
+        **{p: c for p, c in second.files.items() if p in SITE_FILES or _CONFIG.fullmatch(p)},
+    }
     for path in list(rest):
         config = _CONFIG.fullmatch(path)
-        if config and path not in second.files and any(p in second.files for p in _config_paths(config[1])):
+        if (
+            config
+            and path not in second.files
+            and any(p in second.files for p in _config_paths(config[1]))
+        ):
             del shown[path]
     if not _loads(shown):
         state = {p: c for p, c in second.files.items() if p.startswith(state_file.FOLDER)}
@@ -353,7 +408,9 @@ def _second_shown(
 # -- conflicts ----------------------------------------------------------------------------------------------------
 
 
-def _conflicts(files: Files, clashes: Iterable[Clash], revisions: tuple[str, ...]) -> tuple[Conflict, ...]:
+def _conflicts(
+    files: Files, clashes: Iterable[Clash], revisions: tuple[str, ...]
+) -> tuple[Conflict, ...]:
     """One conflict for each (VM, field) that the result still has; `shown` is what the result says there."""
     side = _side(files)
     vms = {vm.name: vm for vm in (side.site or Site()).vms()}
@@ -366,7 +423,9 @@ def _conflicts(files: Files, clashes: Iterable[Clash], revisions: tuple[str, ...
     return tuple(found[key] for key in sorted(found))
 
 
-def _write_conflicts(files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]) -> None:
+def _write_conflicts(
+    files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]
+) -> None:
     """conflicts.json: what either side still had and none settled, and the new ones; only what still counts."""
     was, one, two = (_table(side.files, _CONFLICTS) or {} for side in sides)
     rows = {**one, **two}
@@ -384,4 +443,4 @@ def _write_conflicts(files: dict[str, bytes], sides: tuple[_Side, _Side, _Side],
         files[_CONFLICTS] = state_file.canonical(active)
 
 
-__all__ = ["Merged", "active_conflicts", "merge"]
+__all__ = ["Merged", "active_conflicts", "merge", "name_revisions"]

@@ -101,7 +101,9 @@ def _three(base: Any, first: Any, second: Any) -> Any:
     return first if second == base else second
 
 
-def _merge_vm(base: VM | None, first: VM | None, second: VM | None, clashes: list[Clash]) -> VM | None:
+def _merge_vm(
+    base: VM | None, first: VM | None, second: VM | None, clashes: list[Clash]
+) -> VM | None:
     if first is None or second is None:
         left = first or second
         if left is None or left == base:
@@ -156,7 +158,14 @@ def _make_unique(attribute: str, vms: dict[str, VM], sides: Sides, clashes: list
             before = second.get(name)
             free = before is not None and key(before) not in taken
             instead: dict[str, Any] = {attribute: getattr(before, attribute) if free else None}
-            clashes.append(Clash(name, attribute, text_of(instead[attribute]), text_of(getattr(vms[name], attribute))))
+            clashes.append(
+                Clash(
+                    name,
+                    attribute,
+                    text_of(instead[attribute]),
+                    text_of(getattr(vms[name], attribute)),
+                )
+            )
             vms[name] = replace(vms[name], **instead)
             taken |= {own for own in [key(vms[name])] if own is not None}
 
@@ -172,7 +181,9 @@ def _merge_hosts(base: Site, first: Site, second: Site) -> dict[str, Host]:
                 hosts[name] = left
             continue
         values = {
-            attribute: _three(getattr(before, attribute, None), getattr(a, attribute), getattr(b, attribute))
+            attribute: _three(
+                getattr(before, attribute, None), getattr(a, attribute), getattr(b, attribute)
+            )
             for attribute in HOST_FIELDS
         }
         hosts[name] = replace(b, **values)
@@ -219,11 +230,15 @@ def _list_hosts(
         if written is None or address_key(written) in known:
             continue
         entry = entries.get(address_key(written)) or _entry_for(written)
-        if address_key(entry.name) in known or (entry.address and address_key(entry.address) in known):
+        if address_key(entry.name) in known or (
+            entry.address and address_key(entry.address) in known
+        ):
             entry = _entry_for(written)
         hosts[entry.name] = entry
         known |= {address_key(word) for word in (written, entry.name, entry.address) if word}
-        clashes.append(Clash(name, "host", text_of(written), f"{text_of(written)} is no host of the site"))
+        clashes.append(
+            Clash(name, "host", text_of(written), f"{text_of(written)} is no host of the site")
+        )
 
 
 def _make_room(
@@ -237,14 +252,22 @@ def _make_room(
     """One side made a VM bigger (or moved it), the other its host smaller: the host stays as big as one side has it,
     and if that is not enough the VM is as second has it.
     """
-    by_word = {address_key(word): h.name for h in hosts.values() for word in (h.address, h.name) if word}
+    by_word = {
+        address_key(word): h.name for h in hosts.values() for word in (h.address, h.name) if word
+    }
     for name in sorted(vms):
         vm = vms[name]
         entry = hosts.get(by_word.get(address_key(vm.host), "")) if vm.host is not None else None
         if entry is None or entry.memory_mib is None or vm.memory_mib <= entry.memory_mib:
             continue
-        sizes = [h.memory_mib for site in (first, second) for h in site.hosts if h.name == entry.name]
-        most = None if None in sizes else max((size for size in sizes if size is not None), default=None)
+        sizes = [
+            h.memory_mib for site in (first, second) for h in site.hosts if h.name == entry.name
+        ]
+        most = (
+            None
+            if None in sizes
+            else max((size for size in sizes if size is not None), default=None)
+        )
         hosts[entry.name] = replace(entry, memory_mib=most)
         mine = sides.second.get(name)
         other = text_of(vm.memory_mib)
@@ -279,7 +302,10 @@ def _owners(base: Site, first: Site, second: Site) -> tuple[dict[str, str], froz
 
 
 def _assemble(
-    owners: Mapping[str, str], stay: frozenset[str], vms: Mapping[str, VM], hosts: Mapping[str, Host]
+    owners: Mapping[str, str],
+    stay: frozenset[str],
+    vms: Mapping[str, VM],
+    hosts: Mapping[str, Host],
 ) -> Site:
     members: dict[str, list[VM]] = {name: [] for name in stay}
     for name in sorted(vms):

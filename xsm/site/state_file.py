@@ -51,7 +51,9 @@ def parse(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_TABLE_BYTES:
         raise ValueError(f"{len(data)} bytes, more than {MAX_TABLE_BYTES}")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
     except RecursionError:
@@ -123,7 +125,9 @@ def _site(table: Mapping[str, Any], problems: list[Problem]) -> tuple[str, int]:
         problems.append(Problem(path_of("site"), 0, '"id" is not a UUID in lower case', _HINT))
         site_id = ""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        problems.append(Problem(path_of("site"), 0, '"merge_version" is not a whole number from 1', _HINT))
+        problems.append(
+            Problem(path_of("site"), 0, '"merge_version" is not a whole number from 1', _HINT)
+        )
         version = MERGE_VERSION
     return site_id, version
 
@@ -223,4 +227,8 @@ def write(state: State) -> dict[str, bytes]:
 
 def conflict_row(conflict: Conflict) -> dict[str, Any]:
     """A conflict as conflicts.json holds it, under the key VM/FIELD."""
-    return {"shown": conflict.shown, "other": conflict.other, "revisions": sorted(conflict.revisions)}
+    return {
+        "shown": conflict.shown,
+        "other": conflict.other,
+        "revisions": sorted(conflict.revisions),
+    }

@@ -19,7 +19,10 @@ from xsm.site.state import Conflict, Member, State
 ID = "11111111-1111-4111-8111-111111111111"
 A, B = "a" * 40, "b" * 40
 CFG = b'kernel = "/boot/vmlinuz"\nmemory = 64\n'
-MEMBERS = {n: Member(n, f"192.168.5.{i}", f"https://192.168.5.{i}:8701") for i, n in enumerate(("h1", "h2"), 101)}
+MEMBERS = {
+    n: Member(n, f"192.168.5.{i}", f"https://192.168.5.{i}:8701")
+    for i, n in enumerate(("h1", "h2"), 101)
+}
 
 
 def vm(name: str, **fields: object) -> VM:
@@ -30,15 +33,24 @@ def site(*vms: VM, hosts: tuple[Host, ...] = ()) -> Site:
     return Site((VMSet("s", "root@domain.com", vms),), hosts)
 
 
-def files(of: Site, state: State | None = None, form: str = "xml", **more: bytes | None) -> dict[str, bytes]:
+def files(
+    of: Site, state: State | None = None, form: str = "xml", **more: bytes | None
+) -> dict[str, bytes]:
     text = (xml_file if form == "xml" else yaml_file).write(of)
     state = state or State(site_id=ID, members=MEMBERS)
-    tree = {f"site.{form}": text, "configs/web.cfg": CFG, "configs/db.cfg": CFG, **state_file.write(state)}
+    tree = {
+        f"site.{form}": text,
+        "configs/web.cfg": CFG,
+        "configs/db.cfg": CFG,
+        **state_file.write(state),
+    }
     changed = {path.replace("__", "/").replace("_", "."): content for path, content in more.items()}
     return {path: content for path, content in {**tree, **changed}.items() if content is not None}
 
 
-def both(base: Files, first: Files, second: Files) -> tuple[Site, State, list[tuple[str, str, str, str]], dict[str, bytes]]:
+def both(
+    base: Files, first: Files, second: Files
+) -> tuple[Site, State, list[tuple[str, str, str, str]], dict[str, bytes]]:
     merged = merge(base, first, second, A, B)
     document = load(merged.files)
     told = [(c.vm, c.what, c.shown, c.other) for c in document.state.conflicts]
@@ -58,7 +70,9 @@ def test_different_fields_and_vms_merge_silently() -> None:
 
 def test_one_field_changed_by_both_shows_the_later_and_tells() -> None:
     base = files(site(vm("vm1")))
-    merged, state, told, _ = both(base, files(site(vm("vm1", memory_mib=128))), files(site(vm("vm1", memory_mib=256))))
+    merged, state, told, _ = both(
+        base, files(site(vm("vm1", memory_mib=128))), files(site(vm("vm1", memory_mib=256)))
+    )
     assert merged.vm("vm1") == vm("vm1", memory_mib=256)
     assert told == [("vm1", "memory_mib", "256", "128")]
     assert state.conflicts[0].revisions == (A, B)
@@ -75,7 +89,9 @@ def test_modify_beats_delete_in_both_orders() -> None:
 
 def test_an_untouched_vm_is_removed() -> None:
     base = files(site(vm("vm1"), vm("vm2")))
-    merged, _, told, _ = both(base, files(site(vm("vm2"))), files(site(vm("vm1"), vm("vm2", vcpus=3))))
+    merged, _, told, _ = both(
+        base, files(site(vm("vm2"))), files(site(vm("vm1"), vm("vm2", vcpus=3)))
+    )
     assert [v.name for v in merged.vms()] == ["vm2"]
     assert told == []
 
@@ -114,7 +130,9 @@ def test_both_added_the_same_vm() -> None:
     assert told == [("vm1", "host", "h2", "h1")]
 
 
-@pytest.mark.parametrize(("field", "value"), [("mac", "00:16:3e:00:00:01"), ("uuid", ID), ("ip", "10.0.0.7/24")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("mac", "00:16:3e:00:00:01"), ("uuid", ID), ("ip", "10.0.0.7/24")]
+)
 def test_both_gave_one_address_to_different_vms(field: str, value: str) -> None:
     base = files(site(vm("vm1")))
     first = files(site(vm("vm1"), vm("vm2", **{field: value})))
@@ -169,7 +187,12 @@ def test_the_later_authors_layout_and_comments_stay() -> None:
     )
     base = {**files(site(vm("vm1"))), "site.xml": text}
     first = {**base, "site.xml": text.replace(b"<MEM>96", b"<MEM>128")}
-    second = {**base, "site.xml": text.replace(b"<!-- ours -->", b"<!-- theirs -->").replace(b"<VCPUS>1", b"<VCPUS>2")}
+    second = {
+        **base,
+        "site.xml": text.replace(b"<!-- ours -->", b"<!-- theirs -->").replace(
+            b"<VCPUS>1", b"<VCPUS>2"
+        ),
+    }
     merged = merge(base, first, second, A, B).files["site.xml"]
     assert merged == second["site.xml"].replace(b"<MEM>96", b"<MEM>128")
 
@@ -177,7 +200,10 @@ def test_the_later_authors_layout_and_comments_stay() -> None:
 @pytest.mark.parametrize("convert_first", [True, False])
 def test_one_side_changed_the_format(convert_first: bool) -> None:
     base = files(site(vm("vm1")))
-    turned, edited = files(site(vm("vm1", vcpus=2)), form="yaml"), files(site(vm("vm1", memory_mib=128)))
+    turned, edited = (
+        files(site(vm("vm1", vcpus=2)), form="yaml"),
+        files(site(vm("vm1", memory_mib=128))),
+    )
     pair = (turned, edited) if convert_first else (edited, turned)
     merged, _, told, tree = both(base, *pair)
     assert "site.yaml" in tree and "site.xml" not in tree
@@ -196,7 +222,10 @@ def test_configs_go_as_a_whole_and_a_dispute_is_every_users() -> None:
 
 def test_a_deleted_config_that_the_other_side_uses_is_kept() -> None:
     base = files(site(vm("vm1")))
-    first, second = files(site(vm("vm1")), configs__db_cfg=None), files(site(vm("vm1", config="db")))
+    first, second = (
+        files(site(vm("vm1")), configs__db_cfg=None),
+        files(site(vm("vm1", config="db"))),
+    )
     for pair in ((first, second), (second, first)):
         assert both(base, *pair)[3]["configs/db.cfg"] == CFG
 
@@ -214,8 +243,14 @@ def test_a_config_turned_into_xml_while_the_other_side_edited_it() -> None:
 
 def test_state_tables_merge_by_key_and_the_later_wins() -> None:
     base = files(site(vm("vm1")))
-    first = files(site(vm("vm1")), State(ID, members=MEMBERS, drained=frozenset({"h1"}), restarts={"vm1": "1"}))
-    second = files(site(vm("vm1")), State(ID, members=MEMBERS, drained=frozenset({"h2"}), restarts={"vm1": "2"}))
+    first = files(
+        site(vm("vm1")),
+        State(ID, members=MEMBERS, drained=frozenset({"h1"}), restarts={"vm1": "1"}),
+    )
+    second = files(
+        site(vm("vm1")),
+        State(ID, members=MEMBERS, drained=frozenset({"h2"}), restarts={"vm1": "2"}),
+    )
     _, state, told, _ = both(base, first, second)
     assert (state.drained, state.restarts, told) == (frozenset({"h1", "h2"}), {"vm1": "2"}, [])
 
@@ -250,8 +285,13 @@ def test_a_side_that_cannot_be_read_never_stops_the_merge() -> None:
 
 def test_a_file_and_a_folder_of_one_name() -> None:
     base = files(site(vm("vm1")))
-    tree = merge(base, {**base, "a": b"1", "c/d": b"1"}, {**base, "a/b": b"2", "c": b"2"}, A, B).files
-    assert {p: c for p, c in tree.items() if p[0] in "ac" and p[1:2] in ("", "/")} == {"a/b": b"2", "c": b"2"}
+    tree = merge(
+        base, {**base, "a": b"1", "c/d": b"1"}, {**base, "a/b": b"2", "c": b"2"}, A, B
+    ).files
+    assert {p: c for p, c in tree.items() if p[0] in "ac" and p[1:2] in ("", "/")} == {
+        "a/b": b"2",
+        "c": b"2",
+    }
 
 
 # -- properties ---------------------------------------------------------------------------------------------------
@@ -286,19 +326,33 @@ def edited_site(draw: st.DrawFn, old: Site) -> Site:
             if draw(st.booleans()):
                 hosts.pop(host, None)
             else:
-                hosts[host] = Host(host, draw(st.sampled_from([None, "192.168.5.101"])), memory_mib=draw(st.sampled_from([None, 70, 100])))
+                hosts[host] = Host(
+                    host,
+                    draw(st.sampled_from([None, "192.168.5.101"])),
+                    memory_mib=draw(st.sampled_from([None, 70, 100])),
+                )
         elif what == "add" or name in vms:
             field = draw(st.sampled_from(sorted(VALUES)))
-            vms[name] = replace(vms.get(name, vm(name)), **{field: draw(st.sampled_from(VALUES[field]))})
+            vms[name] = replace(
+                vms.get(name, vm(name)), **{field: draw(st.sampled_from(VALUES[field]))}
+            )
     sets = {n: tuple(v for v in vms.values() if v.set_name == n) for n in ("s", "t")}
-    return Site(tuple(VMSet(n, "o", inside) for n, inside in sets.items() if inside or n == "s"), tuple(hosts.values()))
+    return Site(
+        tuple(VMSet(n, "o", inside) for n, inside in sets.items() if inside or n == "s"),
+        tuple(hosts.values()),
+    )
 
 
 @st.composite
 def tree(draw: st.DrawFn, of: Site) -> dict[str, bytes]:
     floating = [v.name for v in of.vms() if v.host is None]
     placement = {name: draw(st.sampled_from(["h1", "h2"])) for name in floating}
-    state = State(ID, members=MEMBERS, placement=placement, drained=frozenset(draw(st.sets(st.sampled_from(["h1", "h2"])))))
+    state = State(
+        ID,
+        members=MEMBERS,
+        placement=placement,
+        drained=frozenset(draw(st.sets(st.sampled_from(["h1", "h2"])))),
+    )
     result = files(of, state, draw(st.sampled_from(["xml", "xml", "yaml"])))
     if draw(st.integers(0, 3)) == 0:
         result["configs/web.cfg"] = draw(st.sampled_from([b"memory = 1\n", b"memory = 2\n"]))
@@ -307,7 +361,9 @@ def tree(draw: st.DrawFn, of: Site) -> dict[str, bytes]:
 
 @st.composite
 def three(draw: st.DrawFn) -> tuple[dict[str, bytes], dict[str, bytes], dict[str, bytes]]:
-    old = draw(edited_site(site(vm("vm0"), vm("vm1", mac="00:16:3e:00:00:01"), vm("vm2", host="h1"))))
+    old = draw(
+        edited_site(site(vm("vm0"), vm("vm1", mac="00:16:3e:00:00:01"), vm("vm2", host="h1")))
+    )
     trees = tuple(draw(tree(s)) for s in (old, draw(edited_site(old)), draw(edited_site(old))))
     for one in trees:
         try:
@@ -319,14 +375,23 @@ def three(draw: st.DrawFn) -> tuple[dict[str, bytes], dict[str, bytes], dict[str
 
 @settings(max_examples=150, deadline=None)
 @given(three())
-def test_merging_two_valid_revisions_gives_one_valid_revision(trees: tuple[Files, Files, Files]) -> None:
+def test_merging_two_valid_revisions_gives_one_valid_revision(
+    trees: tuple[Files, Files, Files],
+) -> None:
     base, first, second = trees
     merged = merge(base, first, second, A, B)
     document = load(merged.files)
-    assert merged == merge(dict(reversed(base.items())), dict(reversed(first.items())), second, A, B)
+    assert merged == merge(
+        dict(reversed(base.items())), dict(reversed(first.items())), second, A, B
+    )
     assert merge(base, merged.files, merged.files, A, B).files == merged.files
-    assert merge(base, base, second, A, B).files == second and merge(base, first, base, A, B).files == first
-    assert {(c.vm, c.what) for c in merged.conflicts} <= {(c.vm, c.what) for c in document.state.conflicts}
+    assert (
+        merge(base, base, second, A, B).files == second
+        and merge(base, first, base, A, B).files == first
+    )
+    assert {(c.vm, c.what) for c in merged.conflicts} <= {
+        (c.vm, c.what) for c in document.state.conflicts
+    }
     assert active_conflicts(document.site, document.state) == document.state.conflicts
 
 
