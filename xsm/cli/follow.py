@@ -7,6 +7,7 @@ applied.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -199,7 +200,7 @@ def _display(screen: Screen | None, revision: str) -> Iterator[Display]:
         return
     screen.line(f"Following {short(revision)} on all hosts (Ctrl-C stops only the following).")
     screen.out.flush()
-    if screen.width is None:
+    if screen.width is None or os.environ.get("TERM") == "dumb":
         yield Lines(screen)
         return
     live = Live(screen)

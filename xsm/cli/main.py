@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from xsm.api.types import Refusal
 from xsm.cli.context import Context, global_options
 from xsm.cli.failures import (
     EXIT_DONE,
@@ -143,7 +144,12 @@ def run(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     except Invalid as invalid:
-        context.problems(invalid.problems)
+        if context.json:
+            tell(
+                context, Refused(Refusal("invalid", "the files are invalid", "", invalid.problems))
+            )
+        else:
+            context.problems(invalid.problems)
         return EXIT_INVALID
     except Failure as failure:
         tell(context, failure)

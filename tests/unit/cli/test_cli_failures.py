@@ -198,3 +198,11 @@ def test_status_is_quick_to_import() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_invalid_files_as_json(tmp_path: Path) -> None:
+    ran = run_xsm("plan", str(tmp_path), "--against", "none.json", "-o", "json")
+    assert (ran.code, ran.out) == (2, "")
+    refusal = msgspec.json.decode(ran.err, type=Refusal)
+    assert refusal.code == "invalid"
+    assert refusal.problems[0].message == "no site file there"
