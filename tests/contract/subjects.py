@@ -111,11 +111,9 @@ class LibvirtSubject:
         self.hypervisor.close()
         if not self._host.running():
             return
+        for dom in self._hands.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+            dom.destroy()
         for dom in self._hands.listAllDomains(0):
-            if dom.isActive():
-                dom.destroy()
-            if not dom.isPersistent():
-                continue
             dom.undefineFlags(
                 libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
                 | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA

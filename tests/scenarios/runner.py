@@ -114,7 +114,7 @@ class Script:
             raise ScriptError(f"no host {name!r}")
         return self._world.hosts[name]
 
-    # -- the site --------------------------------------------------------------------------------------------------------
+    # -- the site -----------------------------------------------------
 
     def do_site(self, folder: str, *options: str) -> Iterable[str]:
         """site FOLDER [hosts=N] [live] [kind=qemu] [memory=MIB] [told]: hosts dmz01.. with the sample site of that name."""
@@ -256,7 +256,7 @@ class Script:
             )
         raise ScriptError(f"no verb {verb!r}")
 
-    # -- what befalls hosts and guests -------------------------------------------------------------------------------------
+    # -- what befalls hosts and guests -----------------------------------------------------
 
     def do_hand(self, on: str, what: str, vm: str, *args: str) -> None:
         """hand HOST CALL VM [N]: somebody uses virsh: start, destroy, suspend, resume, set-memory, set-vcpus, undefine,
@@ -310,7 +310,7 @@ class Script:
         """So many of a hundred requests get lost from now on."""
         self._world.loss = int(percent) / 100
 
-    # -- looking -----------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------
 
     def do_show(self) -> Iterable[str]:
         """All domains, as their hypervisors have them."""

@@ -83,7 +83,7 @@ class SimHypervisor:
         self._domains: dict[str, SimDomain] = {}
         self._switch.plug(self)
 
-    # -- Hypervisor: looking -----------------------------------------------------------------------
+    # -- Hypervisor: looking -----------------------------------------------------
 
     def facts(self) -> HypervisorFacts:
         with self._call("facts"):
@@ -126,7 +126,7 @@ class SimHypervisor:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    # -- Hypervisor: acting ------------------------------------------------------------------------
+    # -- Hypervisor: acting -----------------------------------------------------
 
     def define(self, xml: str) -> None:
         with self._call("define"):
@@ -251,7 +251,7 @@ class SimHypervisor:
             domain.name, domain.uuid, config, live, domain.state, xml={"config": text, "live": text}
         )
 
-    # -- faults ------------------------------------------------------------------------------------
+    # -- faults -----------------------------------------------------
 
     def fail_next(
         self, call: str, reason: str, *, times: int = 1, lost: bool = False, after: bool = False
@@ -276,7 +276,7 @@ class SimHypervisor:
         self.lost = ""
         self._faults.clear()
 
-    # -- meddling hands and guests' own doing (virsh on the host) ----------------------------------
+    # -- meddling hands and guests' own doing (virsh on the host) -----------------------------------------------------
 
     def named(self, name: str) -> SimDomain:
         return next(d for d in self._domains.values() if d.name == name)
@@ -348,7 +348,7 @@ class SimHypervisor:
         self._changed(facts.uuid)
         return facts.uuid
 
-    # -- within -----------------------------------------------------------------------------------
+    # -- within -----------------------------------------------------
 
     @contextmanager
     def _call(self, call: str, uuid: str = "") -> Iterator[None]:

@@ -138,7 +138,7 @@ class SimHost:
         self._observing = False
         self._observe_again = False
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life -----------------------------------------------------
 
     def start_daemon(self) -> None:
         votes = {vm: from_entry(json.loads(text)) for vm, text in self.disk.votes.items()}
@@ -168,7 +168,7 @@ class SimHost:
         if self.peer is not None:
             self.world.after(0.0, self.observe)
 
-    # -- the machine's inputs and outputs ----------------------------------------------------------------------------
+    # -- the machine's inputs and outputs -----------------------------------------------------
 
     def feed(self, event: Event) -> None:
         if self.peer is None:
@@ -253,7 +253,7 @@ class SimHost:
     def wall(self) -> float:
         return EPOCH + self.world.now + self.clock_skew_s
 
-    # -- revisions ---------------------------------------------------------------------------------------------------
+    # -- revisions -----------------------------------------------------
 
     def take_heads(self, new: Iterable[str], local: bool) -> None:
         """Add heads to this host's repository and derive what main shows."""
@@ -345,7 +345,7 @@ class World:
         for host in self.hosts.values():
             host.start_daemon()
 
-    # -- time ----------------------------------------------------------------------------------------------------------
+    # -- time -----------------------------------------------------
 
     def after(self, delay_s: float, what: Callable[[], None]) -> None:
         self._seq += 1
@@ -376,7 +376,7 @@ class World:
     def tell(self, host: str, kind: str, vm: str, message: str) -> None:
         self.story.append((self.now, host, kind, vm, message))
 
-    # -- network -------------------------------------------------------------------------------------------------------
+    # -- network -----------------------------------------------------
 
     def linked(self, one: str, other: str) -> bool:
         return frozenset({one, other}) not in self.cut
@@ -440,7 +440,7 @@ class World:
 
         self._request(asker, member, arrive)
 
-    # -- the site ------------------------------------------------------------------------------------------------------
+    # -- the site -----------------------------------------------------
 
     def propose(
         self,

@@ -69,7 +69,7 @@ class Answers:
         self._editing = asyncio.Lock()
         self._enrolling = Enrolling(daemon)
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    # -- what is known -----------------------------------------------------
 
     def _head(self) -> tuple[Head, Document]:
         head = self._daemon.revisions.head
@@ -194,7 +194,7 @@ class Answers:
         if want is None and not commits and not events:
             names = ", ".join(sorted(v.name for v in document.site.vms())[:20])
             raise refused(404, "unknown", f"the site has and had no VM {vm!r}", f"it has: {names}")
-        register = self._daemon.peer.registers.get(vm)
+        register = self._daemon.peer.ballots.registers.get(vm)
         found = views.domains_of(want, document.state.site_id, answer.reports) if want else {}
         return Why(
             vm=vm,
@@ -239,7 +239,7 @@ class Answers:
     def events(self, since: int, follow: bool) -> AsyncIterator[Event]:
         return self._daemon.events.stream(since, follow)
 
-    # -- edits -----------------------------------------------------------------------------------------------------------
+    # -- edits -----------------------------------------------------
 
     async def _origin(self, base: str) -> Origin:
         """The head, and the files of the revision that an edit was made from ("": the head)."""
@@ -367,7 +367,7 @@ class Answers:
                 ready, command.expect, command.author or editing.author_of(caller)
             )
 
-    # -- git push ----------------------------------------------------------------------------------------------------
+    # -- git push -----------------------------------------------------
 
     async def hook_pre_receive(
         self, old: str, new: str, ref: str, environ: Mapping[str, str]
@@ -410,7 +410,7 @@ class Answers:
             )
             self._daemon.took_head(placed, local=True)
 
-    # -- peers ---------------------------------------------------------------------------------------------------------
+    # -- peers -----------------------------------------------------
 
     async def receive_messages(self, sender: str, body: bytes) -> None:
         try:
@@ -442,7 +442,7 @@ class Answers:
         head = self._daemon.revisions.head
         return head.heads if head else ()
 
-    # -- new hosts -----------------------------------------------------------------------------------------------------
+    # -- new hosts -----------------------------------------------------
 
     async def invite(self, name: str) -> Invitation:
         return await self._enrolling.invite(name)

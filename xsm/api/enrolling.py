@@ -61,7 +61,7 @@ class Enrolling:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
 
-    # -- hosts ---------------------------------------------------------------------------------------------------------
+    # -- hosts -----------------------------------------------------
 
     async def invite(self, name: str) -> Invitation:
         """A one-shot token for a new host. Raises `Refused`."""
@@ -140,7 +140,7 @@ class Enrolling:
             self._daemon.settings.invitations_dir, authority.fingerprint, self._daemon.peer.name
         )
 
-    # -- domains -------------------------------------------------------------------------------------------------------
+    # -- domains -----------------------------------------------------
 
     def _elsewhere(self, command: Command) -> Member | None:
         """The member whose domains are meant, None when they are this host's."""
@@ -296,13 +296,13 @@ class Enrolling:
     async def _claim(self, names: list[str]) -> None:
         peer = self._daemon.peer
         for name in names:
-            peer.claim(name)
+            peer.claiming.asked.add(name)
         end = self._daemon.clock() + CLAIM_LIMIT_S
-        while not all(peer.holds(name) for name in names):
+        while not all(peer.ballots.holds(name) for name in names):
             if self._daemon.clock() > end:
-                missing = [name for name in names if not peer.holds(name)]
+                missing = [name for name in names if not peer.ballots.holds(name)]
                 for name in missing:
-                    peer.unclaim(name)
+                    peer.claiming.asked.discard(name)
                 raise refused(
                     503,
                     "busy",

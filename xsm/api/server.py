@@ -41,7 +41,7 @@ LINGER_S = 2.0
 BACKLOG = 128
 ABORT_S = 2.0
 
-STARTED = "xsm answer started"
+STARTED = web.RequestKey("started", bool)
 
 log = logging.getLogger(__name__)
 
@@ -206,26 +206,13 @@ class ApiServer:
                 return await self._finish(ask, route)
             return await self._timed(ask, route)
         except Exception as error:
-            return self._failure(error, rule, request)
-
-    def _failure(self, error: Exception, rule: Rule, request: web.Request) -> web.StreamResponse:
-        route = f"{rule.method} {rule.path}"
-        if request.transport is None or request.transport.is_closing():
-            log.debug("a client went away: %r", error, extra={"route": route})
-            return web.Response(status=499)
-        if request.get(STARTED):
-            # Half an answer is out: breaking off is the only way left to say that it isn't whole.
-            log.warning("an answer was broken off: %r", error, extra={"route": route})
-            request.transport.abort()
-            return web.Response(status=500)
-        if isinstance(error, Refused):
-            return _refusal(error, request)
-        if isinstance(error, Invalid):
-            refusal = Refusal("invalid", "the site can't be like that", problems=error.problems)
-            return json_answer(refusal, 422)
-        log.error("a request failed", exc_info=error, extra={"route": route})
-        refusal = Refusal("failed", "xsmd failed at this request", "its log says more")
-        return json_answer(refusal, 500)
+            route_name = f"{rule.method} {rule.path}"
+            answer = _expected(error, route_name, request)
+            if answer is None:
+                log.exception("a request failed", extra={"route": route_name})
+                refusal = Refusal("failed", "xsmd failed at this request", "its log says more")
+                answer = json_answer(refusal, 500)
+            return answer
 
     async def _timed(
         self, ask: Ask, route: Callable[[Ask], Awaitable[web.StreamResponse]]
@@ -335,6 +322,24 @@ class _Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
+
+
+def _expected(error: Exception, route: str, request: web.Request) -> web.StreamResponse | None:
+    """The answer to what is no fault of xsmd's own; None for the rest."""
+    if request.transport is None or request.transport.is_closing():
+        log.debug("a client went away: %r", error, extra={"route": route})
+        return web.Response(status=499)
+    if request.get(STARTED):
+        # Half an answer is out: breaking off is the only way left to say that it isn't whole.
+        log.warning("an answer was broken off: %r", error, extra={"route": route})
+        request.transport.abort()
+        return web.Response(status=500)
+    if isinstance(error, Refused):
+        return _refusal(error, request)
+    if isinstance(error, Invalid):
+        refusal = Refusal("invalid", "the site can't be like that", problems=error.problems)
+        return json_answer(refusal, 422)
+    return None
 
 
 def _refusal(error: Refused, request: web.Request) -> web.Response:

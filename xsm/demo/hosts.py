@@ -1,7 +1,7 @@
 """Stand-ins for hosts on this machine: each its own libvirtd that serves libvirt's test driver.
 
-Decides how such a host is started, crashed and stopped, as root or as an ordinary user. Must not know
-XSM's daemons: a host lives on when its xsmd dies, and the other way round.
+Decides how such a host is started, crashed and stopped, as root or as an ordinary user. Must not
+know XSM's daemons: a host lives on when its xsmd dies, and the other way round.
 
 The test driver forgets all domains when its last connection closes. So each host has a second process,
 the keeper, that does nothing but stay connected.
@@ -35,13 +35,15 @@ LOG_TAIL = 2000
 LINGER = "--linger"
 LIBVIRTD_PLACES = ("/usr/sbin/libvirtd", "/usr/bin/libvirtd", "/usr/local/sbin/libvirtd")
 
+READY = "ready"
+"""The file by which the keeper says that it is connected."""
 STALE = (
     "libvirt-sock",
     "libvirt-sock-ro",
     "libvirt-admin-sock",
     "libvirtd.pid",
     "keeper.pid",
-    "ready",
+    READY,
 )
 """What a crashed host leaves in its directory and the next start would stumble over."""
 
@@ -123,9 +125,8 @@ class PrivateLibvirtd:
         else:  # it ends when its input does: with us, however we end
             self._keeper = self._spawn(command, subprocess.PIPE)
         self._pid_file("keeper").write_text(f"{self._keeper.pid}\n")
-        ready = self.directory / "ready"
-        _wait(ready.exists, START_LIMIT_S, self._why_no_keeper)
-        ready.unlink()
+        _wait(self._kept, START_LIMIT_S, self._why_no_keeper)
+        (self.directory / READY).unlink()
 
     def running(self) -> bool:
         return self._pid("libvirtd") is not None
@@ -165,7 +166,7 @@ class PrivateLibvirtd:
             process.wait()
             raise HostError(f"{name} (pid {process.pid}) had to be killed") from None
 
-    # -- details -------------------------------------------------------------------------------
+    # -- details -----------------------------------------------------
 
     def _spawn(self, command: list[str], stdin: int) -> subprocess.Popen[bytes]:
         """Start one of the host's processes, in its own session: ^C at the demo is no crash."""
@@ -207,6 +208,10 @@ class PrivateLibvirtd:
                 return False
         return True
 
+    def _kept(self) -> bool:
+        self._still(self._keeper, "the host's keeper")
+        return (self.directory / READY).exists()
+
     def _still(self, process: subprocess.Popen[bytes] | None, name: str) -> None:
         if process is not None and process.poll() is not None:
             raise HostError(f"{name} ended with {process.returncode}: {self._tail()}")
@@ -220,7 +225,7 @@ class PrivateLibvirtd:
     def _tail(self) -> str:
         texts = []
         for name in ("libvirtd.log", "output.log"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 texts.append((self.directory / name).read_text(errors="replace")[-LOG_TAIL:])
         return "\n".join(texts).strip() or "its log is empty"
 
@@ -270,7 +275,7 @@ def _keep(uri: str, linger: bool) -> int:
         if domain.isActive():
             domain.destroy()
         domain.undefine()
-    Path("ready").touch()
+    Path(READY).touch()
     if not linger:
         threading.Thread(target=_until_input_ends, args=(over,), daemon=True).start()
     over.wait()

@@ -100,7 +100,7 @@ class Stage:
             )
         self.relays = Relays({name: host.place for name, host in self.hosts.items()})
 
-    # -- hosts ---------------------------------------------------------------------------------------------------------
+    # -- hosts -----------------------------------------------------
 
     def power_on(self, name: str) -> None:
         """The host's hypervisor comes up (empty: libvirt's test driver remembers nothing)."""
@@ -163,7 +163,7 @@ class Stage:
             host.libvirtd.stop()
         self.relays.stop()
 
-    # -- commands ------------------------------------------------------------------------------------------------------
+    # -- commands -----------------------------------------------------
 
     def environ(self, name: str) -> dict[str, str]:
         """What a shell on that host would have."""
@@ -188,7 +188,7 @@ class Stage:
             )
         return result
 
-    # -- the truth -----------------------------------------------------------------------------------------------------
+    # -- the truth -----------------------------------------------------
 
     def domains(self, name: str) -> dict[str, libvirt.virDomain]:
         """All domains of a host by libvirt's own word, through the connection that keeps it alive."""

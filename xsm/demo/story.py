@@ -47,7 +47,7 @@ class Story:
             self.cut_in_two,
         )
 
-    # -- showing -------------------------------------------------------------------------------------------------------
+    # -- showing -----------------------------------------------------
 
     def title(self, text: str) -> None:
         self.console.print(f"\n[bold]── {text}[/bold]")
@@ -120,7 +120,7 @@ class Story:
         loaded: dict[str, object] = json.loads(self.stage.run(host, "status", "-o", "json").stdout)
         return loaded
 
-    # -- steps ---------------------------------------------------------------------------------------------------------
+    # -- steps -----------------------------------------------------
 
     def set_up(self) -> None:
         """Four hosts, one site."""

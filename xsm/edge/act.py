@@ -27,7 +27,7 @@ def perform(
     step = STEPS.get(action.step)
     if step is None:
         raise HypervisorError(f"there is nothing to do in step {action.step}")
-    domain = _ours(hypervisor, action, xml)
+    domain = _ours(hypervisor, action, xml, tag)
     outcome = step(hypervisor, action, domain, xml, target_uri)
     if tag is not None and action.step in TAGGED and domain is not None and domain.tag != tag:
         _mark(hypervisor, action.uuid, tag)
@@ -52,14 +52,17 @@ def adopt(hypervisor: Hypervisor, uuid: str, tag: Tag) -> str:
     if not domain.persistent:
         raise HypervisorError(f"{domain.name} is transient; `virsh define` it first")
     hypervisor.set_tag(uuid, tag)
+    if domain.tag is not None:
+        return f"{domain.name}: mark renewed"
     return f"{domain.name}: foreign => {tag.vm}"
 
 
-def _ours(hypervisor: Hypervisor, action: Action, xml: str) -> Domain | None:
+def _ours(hypervisor: Hypervisor, action: Action, xml: str, tag: Tag | None) -> Domain | None:
     """The VM's domain as it is now, None: there is none. Raises when another is in its place."""
     wanted = tags.from_domain_xml(xml) if xml else None
     if action.step in DEFINING and (wanted is None or wanted.vm != action.vm):
         raise HypervisorError(f"the definition for {action.vm} doesn't carry its mark")
+    site = wanted or tag
     found = hypervisor.find(action.uuid, action.vm)
     for domain in found:
         mark = domain.tag
@@ -68,7 +71,7 @@ def _ours(hypervisor: Hypervisor, action: Action, xml: str) -> Domain | None:
                 f"foreign: the domain {domain.name} ({domain.uuid}) isn't XSM's; "
                 "`xsm adopt` it or remove it"
             )
-        if wanted is not None and mark.site_id != wanted.site_id:
+        if site is not None and mark.site_id != site.site_id:
             raise HypervisorError(
                 f"foreign: the domain {domain.name} ({domain.uuid}) is of another site"
             )

@@ -51,7 +51,7 @@ class Checkout:
         self._repository = repository
         self._git = Git(self.path / ".git", work_tree=self.path)
 
-    # -- making ------------------------------------------------------------------------------------------------------
+    # -- making -----------------------------------------------------
 
     @property
     def exists(self) -> bool:
@@ -83,7 +83,7 @@ class Checkout:
         except GitFailed as error:
             raise CheckoutError(f"the checkout {self.path} can't be made: {error}") from error
 
-    # -- following ---------------------------------------------------------------------------------------------------
+    # -- following -----------------------------------------------------
 
     def follow(self, revision: str, taken: Edited | None = None) -> bool:
         """Bring the working copy to `revision` (main); False when it was there already.
@@ -184,7 +184,7 @@ class Checkout:
                 return True
         return False
 
-    # -- saves -------------------------------------------------------------------------------------------------------
+    # -- saves -----------------------------------------------------
 
     def edited(self) -> Edited | None:
         """What people saved and the site doesn't have; None when nothing. Raises `CheckoutError`."""
@@ -219,7 +219,7 @@ class Checkout:
             raise CheckoutError(f"{len(found)} new files in {self.path}, more than {MAX_FILES}")
         return found
 
-    # -- files -------------------------------------------------------------------------------------------------------
+    # -- files -----------------------------------------------------
 
     def _place(self, path: str) -> Path:
         """Raises `CheckoutError` when a folder on the way is a link: nothing outside is read or written."""

@@ -84,7 +84,7 @@ T = TypeVar("T")
 
 
 class LibvirtHypervisor:
-    """`Hypervisor` over one libvirt connection, which the constructor opens; after a loss make another.
+    """`Hypervisor` over a libvirt connection that the constructor opens; after a loss make another.
 
     Raises `HypervisorError` (lost) that says why there is no connection and what to do.
     `migrate_uri`: how other hosts reach this hypervisor, passed on in the facts.
@@ -116,7 +116,7 @@ class LibvirtHypervisor:
             self.close()
             raise
 
-    # -- the connection ------------------------------------------------------------------------
+    # -- the connection -----------------------------------------------------
 
     def _listen(self) -> None:
         conn = self._conn
@@ -167,7 +167,7 @@ class LibvirtHypervisor:
         tidy(self._conn.unregisterCloseCallback)
         tidy(self._conn.close)
 
-    # -- looking -------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------
 
     def facts(self) -> HypervisorFacts:
         return self._call(self._facts)
@@ -277,7 +277,7 @@ class LibvirtHypervisor:
     def domain_xml(self, uuid: str) -> str:
         return self._on(uuid, lambda dom: str(dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
 
-    # -- acting --------------------------------------------------------------------------------
+    # -- acting -----------------------------------------------------
 
     def define(self, xml: str) -> None:
         def call(conn: libvirt.virConnect) -> None:
@@ -397,7 +397,7 @@ class LibvirtHypervisor:
 
         self._on(uuid, call)
 
-    # -- errors --------------------------------------------------------------------------------
+    # -- errors -----------------------------------------------------
 
     def _call(self, what: Callable[[libvirt.virConnect], T]) -> T:
         if self._gone:

@@ -87,7 +87,7 @@ class Observer:
             self._hypervisor = None
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    # -- in the event loop -------------------------------------------------------------------------------------------
+    # -- in the event loop -----------------------------------------------------
 
     async def _look(self) -> HostReport:
         assert self._loop is not None
@@ -102,7 +102,7 @@ class Observer:
     def _silent(self, why: str) -> HostReport:
         return HostReport(self._host, self._wall(), "", error=why)
 
-    # -- in a thread -------------------------------------------------------------------------------------------------
+    # -- in a thread -----------------------------------------------------
 
     def _report(self) -> HostReport:
         at = self._wall()

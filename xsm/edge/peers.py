@@ -69,7 +69,7 @@ class Peers:
             self._fetching.add(member)
             self._start(self._fetch(member, heads))
 
-    # -- tasks -------------------------------------------------------------------------------------------------------
+    # -- tasks -----------------------------------------------------
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

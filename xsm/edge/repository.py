@@ -86,7 +86,7 @@ class Repository:
         self._blob_bytes = 0
         self.ancestry = Ancestry(self)
 
-    # -- opening -----------------------------------------------------------------------------------------------------
+    # -- opening -----------------------------------------------------
 
     @classmethod
     def create(cls, path: Path, socket: Path | None = None) -> Repository:
@@ -125,7 +125,7 @@ class Repository:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
-    # -- reading -----------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------
 
     def __contains__(self, commit_id: object) -> bool:
         if not isinstance(commit_id, str) or not _ID.fullmatch(commit_id):
@@ -204,7 +204,7 @@ class Repository:
         out = self.git.run("rev-list", "--date-order", f"--max-count={limit}", main, "--")
         return tuple(self.commit(line) for line in out.decode("ascii").split())
 
-    # -- writing -----------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------
 
     def write_commit(
         self, files: Files, parents: tuple[str, ...], author: str, date: int, message: str
@@ -254,7 +254,7 @@ class Repository:
         """Gather loose objects and packs when there are many; for when nothing else is to do."""
         self.git.run("gc", "--auto", "--quiet", timeout_s=LONG_TIMEOUT_S)
 
-    # -- heads -------------------------------------------------------------------------------------------------------
+    # -- heads -----------------------------------------------------
 
     def _refs(self) -> tuple[str | None, tuple[str, ...]]:
         out = self.git.run("for-each-ref", "--format=%(objectname) %(refname)", MAIN, HEADS)
@@ -301,7 +301,7 @@ class Repository:
                 return
         raise GitFailed("update-ref", error)
 
-    # -- exchange ----------------------------------------------------------------------------------------------------
+    # -- exchange -----------------------------------------------------
 
     def pack(self, want: Iterable[str], have: Iterable[str] = ()) -> bytes:
         """A thin pack of `want` for somebody who has `have`. All of them must be here. Raises `GitFailed`."""
@@ -365,7 +365,7 @@ class Repository:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
         }
 
-    # -- checking ----------------------------------------------------------------------------------------------------
+    # -- checking -----------------------------------------------------
 
     def verify(self) -> tuple[str, ...]:
         """What is wrong with the repository, one sentence each; () when all objects are there and whole."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from xsm.peer import claims
-from xsm.peer import register as registers
-from xsm.peer.claims import Attempt
+from xsm.peer.ballots import Ballots
+from xsm.peer.claiming import Claiming, Electorate
 from xsm.peer.contacts import Contacts
 from xsm.peer.events import (
     Contact,
@@ -71,25 +70,23 @@ class Eviction:
 
 
 class Peer:
-    """The state of one host's daemon. Everything but `registers` is volatile."""
+    """The state of one host's daemon. Everything but the ballots is volatile."""
 
     def __init__(self, name: str, votes: Mapping[str, Register], now: float) -> None:
         self.name = name
-        self.registers: dict[str, Register] = dict(votes)
+        self.ballots = Ballots(name, votes)
+        self.claiming = Claiming(self.ballots)
         self.contacts = Contacts(name)
         self.work = Work()
         self.head: Head | None = None
         self.wanted: Wanted | None = None
         self.report: HostReport | None = None
-        self.attempts: dict[str, Attempt] = {}
         self.evictions: dict[str, Eviction] = {}
-        self.claims_asked: set[str] = set()  # VMs to claim before the document names them (adopt)
         self.frozen = "no revision yet"
         self.pending: tuple[str, ...] = ()
         self.held: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
         self._started_at = now
-        self._won_at: dict[str, float] = {}
         self._head_at = now
         self._unacted_since: float | None = None
         self._observe_at = float("-inf")
@@ -97,10 +94,9 @@ class Peer:
         self._observed_at = float("-inf")
         self._told: dict[str, str] = {}  # VM -> why it is held, as last logged
         self._doing: dict[str, str] = {}  # VM -> what the last round made of it
-        self._dirty: set[str] = set()
         self._out: list[Effect] = []
 
-    # -- the one way in ----------------------------------------------------------------------------------------------
+    # -- the one way in -----------------------------------------------------
 
     def step(self, event: Event, now: float) -> list[Effect]:
         """Take one event. The effects must be carried out in order; a `Persist` comes first and must be on disk
@@ -122,9 +118,9 @@ class Peer:
             case Tick():
                 self._tick(now)
         out, self._out = self._out, []
-        if self._dirty:
-            out.insert(0, Persist({vm: self.registers[vm] for vm in sorted(self._dirty)}))
-            self._dirty = set()
+        unwritten = self.ballots.take_unwritten()
+        if unwritten:
+            out.insert(0, Persist(unwritten))
         return out
 
     @property
@@ -146,7 +142,7 @@ class Peer:
             frozen=self.frozen,
         )
 
-    # -- events ------------------------------------------------------------------------------------------------------
+    # -- events -----------------------------------------------------
 
     def _head_changed(self, event: HeadChanged, now: float) -> None:
         before = self.head
@@ -196,23 +192,17 @@ class Peer:
                 case Hello():
                     self._hear_hello(event.sender, message, event.missing)
                 case ClaimAsk():
-                    self._vote(event.sender, message)
-                case ClaimAnswer(vm=vm) if vm in self.attempts:
-                    attempt = self.attempts[vm]
-                    self.attempts[vm] = claims.hear_vote(
-                        attempt, event.sender, message, self._register(vm), self.name, now
-                    )
-                    self._vote_for_myself(vm)
-                    self._pursue(vm, now)
+                    self._out.append(Send(event.sender, self.ballots.answer(event.sender, message)))
+                case ClaimAnswer():
+                    who = self._electorate()
+                    self._out += self.claiming.hear_vote(event.sender, message, who, now)
                 case EvictAsk():
                     self._asked_to_let_go(event.sender, message, now)
-                case EvictAnswer(vm=vm) if vm in self.attempts:
-                    self.attempts[vm] = claims.hear_eviction(
-                        self.attempts[vm], event.sender, message
-                    )
-                    self._pursue(vm, now)
+                case EvictAnswer():
+                    who = self._electorate()
+                    self._out += self.claiming.hear_eviction(event.sender, message, who, now)
                 case Settled(vm, epoch):
-                    self._put(vm, registers.settle(self._register(vm), epoch, event.sender))
+                    self.ballots.settle(vm, epoch, event.sender)
 
     def _finished(self, event: Finished, now: float) -> None:
         self.work.end(event.action, event.error, now)
@@ -225,8 +215,7 @@ class Peer:
         if self.head is not None:
             hello = Hello(self.head.heads, self.head.revision)
             self._out += [Send(m, hello) for m in self.contacts.to_greet(members, now)]
-        for vm in sorted(self.attempts):
-            self._pursue(vm, now)
+        self._out += self.claiming.carry_on(self._electorate(), now)
         for vm, eviction in sorted(self.evictions.items()):
             if now > eviction.last_at + EVICT_ASK_LIFE_S:
                 del self.evictions[vm]
@@ -234,7 +223,7 @@ class Peer:
         if (unacted or now >= self._observe_at + OBSERVE_EVERY_S) and not self._observing:
             self._observe(now)
 
-    # -- revisions ---------------------------------------------------------------------------------------------------
+    # -- revisions -----------------------------------------------------
 
     def _hear_hello(self, sender: str, hello: Hello, missing: tuple[str, ...]) -> None:
         self.contacts.heads[sender] = hello.heads
@@ -244,30 +233,7 @@ class Peer:
         if self.head and hello.heads != self.head.heads and not hello.reply:
             self._out.append(Send(sender, Hello(self.head.heads, self.head.revision, reply=True)))
 
-    # -- votes: this host as a voter -----------------------------------------------------------------------------------
-
-    def _register(self, vm: str) -> Register:
-        return self.registers.get(vm, Register())
-
-    def _put(self, vm: str, register: Register) -> None:
-        if register != self._register(vm):
-            self.registers[vm] = register
-            self._dirty.add(vm)
-
-    def _vote(self, sender: str, ask: ClaimAsk) -> None:
-        register, vote = registers.vote(self._register(ask.vm), ask.epoch, sender)
-        self._put(ask.vm, register)
-        answer = ClaimAnswer(
-            ask.vm,
-            ask.epoch,
-            vote.granted,
-            tuple(sorted(vote.earlier)),
-            vote.highest,
-            vote.claimant,
-        )
-        self._out.append(Send(sender, answer))
-
-    # -- evictions: this host as an earlier claimant -------------------------------------------------------------------
+    # -- evictions: this host as an earlier claimant -----------------------------------------------------
 
     def _asked_to_let_go(self, sender: str, ask: EvictAsk, now: float) -> None:
         known = self.evictions.get(ask.vm)
@@ -288,10 +254,8 @@ class Peer:
             if reason:
                 self._answer(eviction, False, reason)
                 continue
-            self._put(vm, registers.bar(self._register(vm), eviction.ask.epoch))
-            attempt = self.attempts.get(vm)
-            if attempt is not None and attempt.epoch < eviction.ask.epoch:
-                del self.attempts[vm]
+            self.ballots.let_go(vm, eviction.ask.epoch)
+            self.claiming.drop_below(vm, eviction.ask.epoch)
             self._answer(eviction, True, "")
             self._out.append(
                 Log(
@@ -308,7 +272,7 @@ class Peer:
         )
 
     def _why_not_let_go(self, vm: str, eviction: Eviction, now: float) -> str:
-        register = self._register(vm)
+        register = self.ballots.of(vm)
         newer = max(register.held, register.voted if register.claimant == self.name else 0)
         if newer > eviction.ask.epoch:
             return f"{self.name} has claimed it since (epoch {newer})"
@@ -350,82 +314,19 @@ class Peer:
             if self._active_domain(vm) is not None
         }
 
-    # -- claims: this host as a claimant -------------------------------------------------------------------------------
+    # -- claims: this host as a claimant -----------------------------------------------------
 
-    def claim(self, vm: str) -> None:
-        """Win the claim of a VM that runs here but is not the site's yet (adopt); `holds` tells when that is done."""
-        self.claims_asked.add(vm)
+    def _electorate(self) -> Electorate:
+        return Electorate(self.members, self.report.facts if self.report else None, self._silent)
 
-    def unclaim(self, vm: str) -> None:
-        """Nobody waits for that claim any more."""
-        self.claims_asked.discard(vm)
+    def _unclaimed(self) -> set[str]:
+        """VMs that belong here and run here, but without this host's claim (adopted, or the votes were lost)."""
+        here = self.wanted.by_host.get(self.name, ()) if self.wanted else ()
+        return {
+            vm for vm in here if self._active_domain(vm) is not None and not self.ballots.holds(vm)
+        }
 
-    def holds(self, vm: str) -> bool:
-        """Whether this host's claim of the VM is complete and nobody's newer one is known here."""
-        register = self._register(vm)
-        return (
-            register.held > 0
-            and register.claimant == self.name
-            and register.held == register.voted >= register.bar
-        )
-
-    def _open_attempts(self, starts: Iterable[str], now: float) -> None:
-        """Have an attempt for every VM that is to be started here or that runs here without a claim; drop the others."""
-        needed = set(starts) | self.claims_asked
-        for vm in self.wanted.by_host.get(self.name, ()) if self.wanted else ():
-            if self._active_domain(vm) is not None and not self.holds(vm):
-                needed.add(vm)
-        for vm in sorted(set(self.attempts) - needed):
-            if vm not in self.work.in_flight:
-                del self.attempts[vm]
-                self._won_at.pop(vm, None)
-        for vm in sorted(needed - set(self.attempts)):
-            self.attempts[vm] = claims.open_attempt(vm, self._register(vm), self.name)
-            self._vote_for_myself(vm)
-            self._pursue(vm, now)
-
-    def _vote_for_myself(self, vm: str) -> None:
-        attempt = self.attempts[vm]
-        if self.name in attempt.voters:
-            return
-        register, vote = registers.vote(self._register(vm), attempt.epoch, self.name)
-        if vote.granted:
-            self._put(vm, register)
-            self.attempts[vm] = replace(
-                attempt, voters=attempt.voters | {self.name}, earlier=attempt.earlier | vote.earlier
-            )
-
-    def _pursue(self, vm: str, now: float) -> None:
-        """Carry an attempt on: ask who has to be asked; once it is won, write that down and look again."""
-        attempt, register = self.attempts[vm], self._register(vm)
-        if vm in self._won_at:
-            return
-        if claims.won(attempt, register, self.name, self.members):
-            if register.held != attempt.epoch:
-                self._put(vm, registers.complete(register, attempt.epoch))
-                self._put(vm, registers.settle(self._register(vm), attempt.epoch, self.name))
-                settled = Settled(vm, attempt.epoch)
-                self._out += [Send(m, settled) for m in sorted(self.members - {self.name})]
-                votes = ", ".join(sorted(attempt.voters))
-                self._out.append(
-                    Log("claim", vm, f"claim won: epoch {attempt.epoch} (votes: {votes})")
-                )
-            self._won_at[vm] = now
-            self.claims_asked.discard(vm)
-            self._observe(now)
-            return
-        facts = self.report.facts if self.report else None
-        self.attempts[vm], asks = claims.questions(
-            attempt, register, self.name, self.members, facts, now
-        )
-        self._out += [Send(to, ask) for to, ask in asks]
-
-    def _may_start(self, vm: str) -> bool:
-        """Won, and the hypervisor was looked at since: the VM may have come by migration meanwhile."""
-        won_at = self._won_at.get(vm)
-        return won_at is not None and self._observed_at >= won_at
-
-    # -- acting ------------------------------------------------------------------------------------------------------
+    # -- acting -----------------------------------------------------
 
     def _observe(self, now: float) -> None:
         self._observe_at = now
@@ -434,7 +335,6 @@ class Peer:
 
     def _act(self, now: float) -> None:
         """Plan from the last observation, and let those actions go that may."""
-        self._expire_wins()
         if (
             self.frozen
             or self.wanted is None
@@ -457,7 +357,9 @@ class Peer:
         )
         plan = plan_host(self.wanted, self.head.document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
-        self._open_attempts({a.vm for a in plan.actions if a.step in STARTS and not a.held}, now)
+        starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
+        needed = starts | self._unclaimed()
+        self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
         pending, held = [], []
         notes = [
             f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}"
@@ -491,10 +393,6 @@ class Peer:
         since = self._unacted_since if self._unacted_since is not None else now
         return min(self._head_at + ACT_AFTER_HEAD_S, since + ACT_AFTER_HEAD_LIMIT_S)
 
-    def _expire_wins(self) -> None:
-        """A win is for one start of a VM: forget those whose attempt is gone."""
-        self._won_at = {vm: t for vm, t in self._won_at.items() if vm in self.attempts}
-
     def _go(self, action: Action, now: float) -> tuple[str, bool]:
         """Start an action if nothing hinders it; else say what does, and whether that may last."""
         if action.step is Step.NONE:
@@ -502,16 +400,14 @@ class Peer:
         hindrance = self.work.hindrance(action, self._observed_at, now)
         if hindrance:
             return hindrance, self.work.keeps_failing(action.vm)
-        if action.step in STARTS and not self._may_start(action.vm):
-            return self._waiting_for(action.vm, now)
+        if action.step in STARTS and not self.claiming.may_start(action.vm, self._observed_at):
+            return self.claiming.waiting_for(action.vm, self._electorate())
         try:
             xml, tag = self._definition(action)
         except Invalid as error:
             return f"its domain XML can't be made: {error}", True
         if action.step in STARTS:
-            # The win is used up: the next start, whenever it is, asks for votes anew (rule 4).
-            del self.attempts[action.vm]
-            del self._won_at[action.vm]
+            self.claiming.drop(action.vm)  # the win is used up
         eviction = self.evictions.get(action.vm)
         uri = eviction.ask.migrate_uri if eviction else ""
         self.work.begin(action, now)
@@ -526,21 +422,14 @@ class Peer:
         )
         return f"{action.step} under way", False
 
-    def _waiting_for(self, vm: str, now: float) -> tuple[str, bool]:
-        """What a claim still waits for, and whether that is somebody who does not answer."""
-        attempt, register = self.attempts.get(vm), self._register(vm)
-        if attempt is None or vm in self._won_at:
-            return "looking again before the start", False
-        about = (attempt, register, self.name, self.members, self._silent)
-        return claims.waiting_for(*about), claims.stuck(*about)
-
     def _silent(self, member: str) -> bool:
         return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(
             member, float("-inf")
         )
 
     def _definition(self, action: Action) -> tuple[str, Tag | None]:
-        """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards (None: as it is)."""
+        """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards
+        (None: as it is)."""
         want = self.wanted.by_name.get(action.vm) if self.wanted else None
         domain = self._domain(action.uuid)
         if action.step not in STARTS | {Step.DEFINE}:

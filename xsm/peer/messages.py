@@ -1,7 +1,8 @@
 """What peers say to each other, as values; and their JSON form.
 
-Decides only what is a well-formed message. Messages may be lost, doubled, late and out of order: none may rely on another.
-Unknown fields are ignored and unknown kinds are skipped, so that version N talks with N-1.
+Decides only what is a well-formed message. Messages may be lost, doubled, late and out of order:
+none may rely on another. Unknown fields are ignored and unknown kinds are skipped, so that version N
+talks with N-1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ HEADS_LIMIT = 256
 
 @dataclass(frozen=True)
 class Hello:
-    """I am here, and these are my heads. Sent in turn to all members, and as an answer (`reply`) to one whose heads differ."""
+    """I am here, and these are my heads. Sent in turn to all members, and as an answer (`reply`) to
+    one whose heads differ."""
 
     heads: tuple[str, ...]
     revision: str  # what I act on
@@ -39,7 +41,8 @@ class ClaimAsk:
 
 @dataclass(frozen=True)
 class ClaimAnswer:
-    """My vote, on my disk by now. `earlier`: claimants that you must evict; `highest`, `claimant`: what I voted for before."""
+    """My vote, on my disk by now. `earlier`: claimants that you must evict; `highest`, `claimant`: what
+    I voted for before."""
 
     vm: str
     epoch: int

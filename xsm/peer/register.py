@@ -31,7 +31,8 @@ class Register:
 
 @dataclass(frozen=True)
 class Vote:
-    """A voter's answer. `earlier`: who may still run the VM under an earlier claim; `highest`: what it voted for before."""
+    """A voter's answer. `earlier`: who may still run the VM under an earlier claim; `highest`: the
+    epoch that it voted for before."""
 
     granted: bool
     earlier: frozenset[str]

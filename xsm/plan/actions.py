@@ -20,7 +20,9 @@ class Consequence(StrEnum):
     RESUME = "resume"
     STOP = "stop"
     REMOVE = "remove"
-    NEXT_BOOT = "restart needed"  # takes effect when the VM is restarted; XSM doesn't do that unasked
+    NEXT_BOOT = (
+        "restart needed"  # takes effect when the VM is restarted; XSM doesn't do that unasked
+    )
     HELD = "held"
 
 
@@ -32,7 +34,9 @@ class Step(StrEnum):
 
     NONE = "none"  # nothing to do now: held, waiting, or only told
     CREATE = "create"  # define, then start; needs the claim
-    START = "start"  # define anew (so that pending changes take effect), then start; needs the claim
+    START = (
+        "start"  # define anew (so that pending changes take effect), then start; needs the claim
+    )
     DEFINE = "define"  # define without starting
     SHUTDOWN = "shutdown"  # ask the guest
     DESTROY = "destroy"  # power off: the guest didn't heed the request in time, or runs paused

@@ -20,7 +20,9 @@ class DomainState(StrEnum):
     SUSPENDED = "suspended"  # by the guest's own power management
 
 
-ACTIVE = frozenset({DomainState.RUNNING, DomainState.PAUSED, DomainState.SHUTDOWN, DomainState.SUSPENDED})
+ACTIVE = frozenset(
+    {DomainState.RUNNING, DomainState.PAUSED, DomainState.SHUTDOWN, DomainState.SUSPENDED}
+)
 """States in which the guest holds memory and may write to its disks."""
 
 
@@ -73,5 +75,7 @@ class HostReport:
     error: str = ""
     pending: tuple[str, ...] = field(default=())  # what it still has to do, one readable line each
     held: tuple[str, ...] = field(default=())  # what it can't do now, with the reason
-    notes: tuple[str, ...] = field(default=())  # what only a person should act on: restart needed, reported drift, foreign domains
+    notes: tuple[str, ...] = field(
+        default=()
+    )  # what only a person should act on: restart needed, reported drift, foreign domains
     frozen: str = ""  # why it acts on nothing at all, "" normally

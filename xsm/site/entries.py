@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from xsm.site.fields import HOST_ENTRY, SET_ENTRY, VM_ENTRY, Entry, Field, Wrong, contradictions
-from xsm.site.file_limits import MAX_APART_TAGS, MAX_PROBLEMS, MAX_VALUE_CHARS, MIB
+from xsm.site.fields import VM_ENTRY, Entry, Field, Wrong, contradictions
+from xsm.site.file_limits import MAX_APART_TAGS, MAX_ENTRIES, MAX_PROBLEMS, MAX_VALUE_CHARS, MIB
 from xsm.site.model import VM, Host, VMSet
 from xsm.site.problems import Invalid, Problem
 
@@ -100,6 +100,14 @@ def decode(data: bytes, findings: Findings, limit_bytes: int) -> str:
             0, "the file is empty", "an empty site is <XSMConfig/> in XML and `sets: []` in YAML"
         )
     return text
+
+
+def check_entries(names: int, findings: Findings) -> None:
+    """Refuse a file that says `name` more often than any site has names, before it is parsed."""
+    if names > MAX_ENTRIES:
+        raise findings.fatal(
+            0, f"the file has {names} names, more than {MAX_ENTRIES}", "split the site"
+        )
 
 
 @dataclass
@@ -197,8 +205,3 @@ def host_of(raw: RawEntry, findings: Findings, xml: bool) -> Host | None:
 def set_of(raw: RawEntry, vms: Iterable[VM], findings: Findings, xml: bool) -> VMSet | None:
     values = values_of(raw, findings, xml)
     return None if values is None else VMSet(vms=tuple(vms), line=raw.line, **values)
-
-
-__all__ = [
-    "BOM", "HOST_ENTRY", "SET_ENTRY", "VM_ENTRY", "Findings", "RawEntry", "decode", "host_of", "near", "set_of", "vm_of",
-]  # fmt: skip

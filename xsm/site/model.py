@@ -62,11 +62,15 @@ class VM:
     uuid: str | None = None  # None: derived from the site's id and the VM's name
     max_memory_mib: int | None = None  # None: the config's, or memory_mib
     max_vcpus: int | None = None  # None: the config's, or vcpus
-    cpu_weight: int | None = None  # 1..65535, Xen credit weight / libvirt cpu shares; None: the config's
+    cpu_weight: int | None = (
+        None  # 1..65535, Xen credit weight / libvirt cpu shares; None: the config's
+    )
     power: Power = Power.RUNNING
     migration: Migration = Migration.LIVE
     drift: Drift = Drift.REPAIR
-    apart: tuple[str, ...] = ()  # anti-affinity tags, sorted: VMs that share one go to different hosts
+    apart: tuple[
+        str, ...
+    ] = ()  # anti-affinity tags, sorted: VMs that share one go to different hosts
     line: int = field(default=0, compare=False)  # where its entry starts in the site file
 
 

@@ -46,5 +46,7 @@ class State:
     members: Mapping[str, Member] = field(default_factory=dict)
     placement: Mapping[str, str] = field(default_factory=dict)  # floating VM -> member
     drained: frozenset[str] = frozenset()  # members that should run no VMs
-    restarts: Mapping[str, str] = field(default_factory=dict)  # VM -> token of the last restart asked for
+    restarts: Mapping[str, str] = field(
+        default_factory=dict
+    )  # VM -> token of the last restart asked for
     conflicts: tuple[Conflict, ...] = ()

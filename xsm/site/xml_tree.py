@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from xml.parsers import expat
 
-from xsm.site.entries import Findings, decode
+from xsm.site.entries import Findings, check_entries, decode
 from xsm.site.file_limits import MAX_DEPTH, MAX_REPAIR_BYTES, MAX_REPAIRS, MAX_XML_BYTES
 from xsm.site.problems import Invalid, Problem
 
@@ -243,6 +243,7 @@ def parse(data: bytes, findings: Findings, leaves: Collection[str] = ()) -> Tree
     caller can find what else is wrong; nobody may use such a tree for anything else.
     """
     decode(data, findings, MAX_XML_BYTES)
+    check_entries(data.count(b"name"), findings)
     for _ in range(MAX_REPAIRS):
         try:
             return _Builder(data, findings.path, leaves).build()

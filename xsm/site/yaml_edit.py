@@ -16,7 +16,8 @@ from xsm.site.edits import Outcome, Splice, Splices, outcome
 from xsm.site.entries import Findings
 from xsm.site.fields import HOST_ENTRY, SET_ENTRY, VM_ENTRY, Entry, Field
 from xsm.site.model import VM, Site, VMSet
-from xsm.site.yaml_tree import Mapping_, Node, Scalar, Sequence_, Tree
+from xsm.site.yaml_node import Mapping_, Node, Scalar, Sequence_
+from xsm.site.yaml_tree import Tree
 
 _TAIL = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|\Z)")
 _LINE_END = re.compile(r"[ \t]*(\r?\n|\Z)")

@@ -15,7 +15,8 @@ from xsm.site.comments import END, Collector, Comments, Place
 from xsm.site.entries import Findings, RawEntry, host_of, set_of, vm_of
 from xsm.site.fields import HOST_ENTRY, SET_ENTRY, VM_ENTRY, Entry, Field
 from xsm.site.model import VM, Host, Site, VMSet
-from xsm.site.yaml_tree import VALUE, Mapping_, Node, Scalar, Sequence_, Shape, Tree
+from xsm.site.yaml_node import VALUE, Mapping_, Node, Scalar, Sequence_, Shape
+from xsm.site.yaml_tree import Tree
 
 
 def _shape(entry: Entry, **more: Shape) -> Shape:

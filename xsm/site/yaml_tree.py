@@ -9,67 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ruamel.yaml import YAML
 from ruamel.yaml import events as ev
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from xsm.site.entries import Findings, decode, near
-from xsm.site.file_limits import MAX_DEPTH, MAX_STRAY_EVENTS, MAX_VALUE_CHARS, MAX_YAML_BYTES
-
-
-@dataclass(frozen=True)
-class Scalar:
-    value: str
-    quote: str  # "", "'" or '"'
-    start: int
-    end: int
-    line: int
-
-    @property
-    def is_null(self) -> bool:
-        return not self.quote and self.value in ("", "~", "null", "Null", "NULL")
-
-
-@dataclass
-class Mapping_:
-    line: int
-    start: int  # of the first key, or of {
-    flow: bool
-    end: int = -1  # behind the last value, or behind }
-    pairs: list[tuple[Scalar, Node]] = field(default_factory=list)
-
-    def get(self, key: str) -> Node | None:
-        return next((node for scalar, node in self.pairs if scalar.value == key), None)
-
-
-@dataclass
-class Sequence_:
-    line: int
-    start: int  # of the first dash, or of [
-    flow: bool
-    end: int = -1
-    items: list[Node] = field(default_factory=list)
-
-
-Node = Scalar | Mapping_ | Sequence_
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What is expected at a place: a mapping with these keys, a list of `item`s, or (neither) a value."""
-
-    keys: Mapping[str, Shape] | None = None
-    item: Shape | None = None
-
-    def name(self) -> str:
-        if self.keys is not None:
-            return "keys with values"
-        return "a list" if self.item else "one value"
-
-
-VALUE = Shape()
+from xsm.site import yaml_plain
+from xsm.site.entries import BOM, Findings, check_entries, decode, near
+from xsm.site.file_limits import (
+    MAX_DEPTH,
+    MAX_LINE_CHARS,
+    MAX_ODD_YAML_BYTES,
+    MAX_STRAY_EVENTS,
+    MAX_VALUE_CHARS,
+    MAX_YAML_BYTES,
+    MIB,
+)
+from xsm.site.yaml_node import VALUE, Mapping_, Node, Scalar, Sequence_, Shape
 
 
 @dataclass(frozen=True)
@@ -173,8 +130,7 @@ class _Builder:
                 node = replace(node, start=colon, end=colon, line=key.line)
             if node is not None:
                 result.pairs.append((key, node))
-        last = self.spans[-1][1] if self.spans else result.start
-        result.end = event.end_mark.index if result.flow else max(last, self.last_end(result.pairs))
+        result.end = event.end_mark.index if result.flow else self.last_end(result.pairs)
         return result
 
     def sequence(self, event: ev.Event, item: Shape, where: str, depth: int) -> Sequence_:
@@ -259,6 +215,33 @@ def _short(text: str) -> str:
 def parse(data: bytes, findings: Findings, shape: Shape) -> Tree:
     """The tree of `data` as far as it has `shape`; what differs is noted in `findings`. Raises `Invalid`."""
     text = decode(data, findings, MAX_YAML_BYTES)
+    check_entries(text.count("name"), findings)
+    bom = data.startswith(BOM)
+    plain = yaml_plain.PlainReader(text, shape)
+    try:
+        return Tree(text, bom, plain.read(), tuple(plain.spans))
+    except yaml_plain.NotPlain as odd:
+        _check_size(text, len(data), odd.line, findings)
+    return parse_any(text, bom, findings, shape)
+
+
+def _check_size(text: str, size_bytes: int, odd_line: int, findings: Findings) -> None:
+    """Refuse what would keep the YAML parser busy for too long."""
+    if size_bytes > MAX_ODD_YAML_BYTES:
+        raise findings.fatal(
+            odd_line,
+            f"in a file of more than {MAX_ODD_YAML_BYTES // MIB} MiB this can't be read: "
+            "an unknown or repeated key, or more than one `key: value` on the line",
+            "the layout that `xsm convert` writes is read up to "
+            f"{MAX_YAML_BYTES // MIB} MiB",
+        )
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > MAX_LINE_CHARS:
+            raise findings.fatal(number, f"a line of {len(line)} characters", f"at most {MAX_LINE_CHARS}")
+
+
+def parse_any(text: str, bom: bool, findings: Findings, shape: Shape) -> Tree:
+    """The tree of a text in any layout, by the YAML parser. Raises `Invalid`."""
     builder = _Builder(text, findings)
     try:
         root = builder.document(shape)
@@ -269,14 +252,12 @@ def parse(data: bytes, findings: Findings, shape: Shape) -> Tree:
             mark.line + 1 if mark else 0, f"not well-formed YAML: {what[:200]}"
         ) from None
     except YAMLError as error:
-        raise findings.fatal(
-            0, f"not well-formed YAML: {' '.join(str(error).split())[:200]}"
-        ) from None
-    except (ValueError, OverflowError) as error:  # an escape such as "\U99999999"
+        what = " ".join(str(error).split())
+        raise findings.fatal(0, f"not well-formed YAML: {what[:200]}") from None
+    except (ValueError, OverflowError) as error:  # an escape such as "\\U99999999"
         raise findings.fatal(0, f"not well-formed YAML: {error}") from None
     if root is None:
-        if findings.problems:
-            findings.raise_any()
+        findings.raise_any()
         raise findings.fatal(0, "the file holds no site", "an empty site is `sets: []`")
     assert isinstance(root, Mapping_)
-    return Tree(text, data.startswith(b"\xef\xbb\xbf"), root, tuple(builder.spans))
+    return Tree(text, bom, root, tuple(builder.spans))

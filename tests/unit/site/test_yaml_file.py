@@ -13,9 +13,10 @@ from ruamel.yaml import YAML
 
 from tests.unit.site.sites import FIGURE_3, site_pairs, sites
 from xsm.site import changes as ch
-from xsm.site import xml_file, yaml_file, yaml_write
+from xsm.site import xml_file, yaml_file, yaml_plain, yaml_tree, yaml_write
 from xsm.site.changes import AddHost, AddSet, AddVM, RemoveSet, RemoveVM, SetHost, SetOwner, SetVM
 from xsm.site.convert import convert
+from xsm.site.entries import Findings
 from xsm.site.fields import HOST_ENTRY, SET_ENTRY
 from xsm.site.model import VM, Host, Power
 from xsm.site.problems import Invalid
@@ -316,3 +317,41 @@ def test_conversion_keeps_comments_at_their_entries():
         assert expected in again
     assert again.count("<!--") == yaml.count("#")
     assert b"<!-- a - - b -->" in convert(b"# a -- b\nsets: []\n", "xml", "site.yaml")
+
+
+@given(st.data(), sites())
+@settings(max_examples=150, deadline=None)
+def test_the_plain_reader_and_the_parser_agree(data, site):
+    """Whatever lines are lost, doubled, swapped or shifted: what the plain reader takes, the parser takes alike."""
+    lines = data.draw(odd_layouts(site)).decode().split("\n")
+    for _ in range(data.draw(st.integers(0, 2))):
+        i, j = data.draw(st.integers(0, len(lines) - 1)), data.draw(st.integers(0, len(lines) - 1))
+        how = data.draw(st.sampled_from(["lose", "double", "swap", "shift", "dash", "undash"]))
+        if how == "lose":
+            lines[i] = ""
+        elif how == "double":
+            lines.insert(j, lines[i])
+        elif how == "swap":
+            lines[i], lines[j] = lines[j], lines[i]
+        elif how == "shift":
+            lines[i] = " " * (i % 3 + 1) + lines[i] if j % 2 else lines[i].removeprefix(" ")
+        else:
+            lines[i] = lines[i].replace("- ", "  ") if how == "undash" else lines[i].replace("  ", "- ", 1)
+    text = "\n".join(lines)
+    plain = yaml_plain.PlainReader(text, yaml_file.SHAPE)
+    try:
+        root = plain.read()
+    except yaml_plain.NotPlain:
+        return
+    findings = Findings("site.yaml")
+    slow = yaml_tree.parse_any(text, False, findings, yaml_file.SHAPE)
+    assert not findings.problems
+    assert slow.root == root
+    solid = [span for span in slow.spans if span[0] < span[1]]
+    assert solid == plain.spans
+
+
+@pytest.mark.parametrize("text", ["sets:\n- name: a\n  vms:\n  - name: b\n    mem: 3\n- name: c\n", "hosts:\n  -   name: 'a b'\nsets: []  # x\n", "sets:\n- name: a\n  owner: a:b/c@d\n  vms:\n"])  # fmt: skip
+def test_the_plain_reader_takes_plain_files(text):
+    tree = yaml_tree.parse_any(text, False, Findings("x"), yaml_file.SHAPE)
+    assert yaml_plain.PlainReader(text, yaml_file.SHAPE).read() == tree.root
