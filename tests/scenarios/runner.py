@@ -18,7 +18,7 @@ from tests.sim.world import SimHost, World, never_twice, registers
 from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import commands
 from xsm.peer.commands import CommandRefused, Intent
-from xsm.peer.edit import Overtaken, describe_changes
+from xsm.peer.edit import Overtaken, PlaceRefused, describe_changes
 from xsm.plan.forms import grouped
 from xsm.plan.observed import ACTIVE
 from xsm.plan.planner import plan
@@ -74,7 +74,7 @@ class Script:
             printed = list(method(*args) or ())
         except Invalid as invalid:
             printed = [f"refused: {problem}" for problem in invalid.problems]
-        except (Overtaken, CommandRefused, HypervisorError) as error:
+        except (Overtaken, CommandRefused, PlaceRefused, HypervisorError) as error:
             hint = getattr(error, "hint", "")
             printed = [f"refused: {error}" + (f" ({hint})" if hint else "")]
         return [self._readable(text) for text in [*printed, *self._news()]]
@@ -117,7 +117,7 @@ class Script:
     # -- the site -----------------------------------------------------
 
     def do_site(self, folder: str, *options: str) -> Iterable[str]:
-        """site FOLDER [hosts=N] [live] [kind=qemu] [memory=MIB] [told]: hosts dmz01.. with the sample site of that name."""
+        """site FOLDER [hosts=N] [live] [kind=qemu] [memory=MIB] [told]: hosts dmz01.. with that sample site."""
         given = dict(
             option.split("=", 1) if "=" in option else (option, "yes") for option in options
         )
@@ -259,8 +259,8 @@ class Script:
     # -- what befalls hosts and guests -----------------------------------------------------
 
     def do_hand(self, on: str, what: str, vm: str, *args: str) -> None:
-        """hand HOST CALL VM [N]: somebody uses virsh: start, destroy, suspend, resume, set-memory, set-vcpus, undefine,
-        autostart; foreign: defines and starts a domain of that name; guest-crashes; deaf: the guest ignores shutdown."""
+        """hand HOST CALL VM [N]: somebody uses virsh: start, destroy, suspend, resume, set-memory, set-vcpus,
+        undefine, autostart; foreign: defines and starts such a domain; guest-crashes; deaf: ignores shutdown."""
         hypervisor = self._host(on).hypervisor
         if what == "foreign":
             hypervisor.by_hand_define(FOREIGN.format(name=vm), start=True)

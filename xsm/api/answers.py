@@ -263,7 +263,8 @@ class Answers:
         return f"{int(time.time())}-{head.revision[:8]}"
 
     async def apply_save(self, edited: Edited) -> tuple[Problem, ...]:
-        """Apply what somebody saved in the checkout; gives the problems that forbid it, and then nothing was changed."""
+        """Apply what somebody saved in the checkout; gives the problems that forbid it, and then
+        nothing was changed."""
         async with self._editing:
             origin, around = await self._origin(edited.base), await self._around()
             try:
@@ -390,7 +391,8 @@ class Answers:
             ) from error
 
     async def hook_post_receive(self, old: str, new: str, ref: str) -> None:
-        """A push was stored: it is a revision now. Floating VMs that it brings get their place in a commit that follows."""
+        """A push was stored: it is a revision now. Floating VMs that it brings get their place in a
+        commit that follows."""
         head = await self._daemon.revisions.take((new,))
         if head is None:
             return

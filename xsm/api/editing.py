@@ -1,7 +1,8 @@
 """Previews and edits: from a proposal or a command to a plan that people see, and to a commit.
 
-Decides what is answered to whom; the rules of an edit are `peer.edit`'s and `peer.commands`'. A preview changes nothing,
-and what is applied is what was previewed: the head must still be the one that the plan was computed from.
+Decides what is answered to whom; the rules of an edit are `peer.edit`'s and `peer.commands`'. A preview
+changes nothing, and what is applied is what was previewed: the head must still be the one that the plan
+was computed from.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xsm.api.control import Caller, Refused
 from xsm.api.types import Applied, Command, Preview, Proposal, Refusal, Verb
 from xsm.peer import commands
 from xsm.peer.commands import CommandRefused, Intent
 from xsm.peer.contacts import Reach
-from xsm.peer.edit import Edited, Overtaken, Surroundings, edit, overlay
+from xsm.peer.edit import Edited, Overtaken, PlaceRefused, Surroundings, edit, overlay
 from xsm.peer.events import Head
 from xsm.plan.actions import Plan
 from xsm.plan.observed import HostReport
@@ -89,6 +90,13 @@ def ready_edit(
 ) -> Ready:
     """Check an edit of files. `state`: state tables that go with it. Raises `Invalid`, `Refused`."""
     tree = overlay(origin.base_files, put, remove)
+    return ready_tree(origin, tree, around, message, state)
+
+
+def ready_tree(
+    origin: Origin, tree: Files, around: Surroundings, message: str, state: State | None = None
+) -> Ready:
+    """Check a whole tree that was made from `origin.base`. Raises `Invalid`, `Refused`."""
     try:
         edited = edit(
             origin.head_files,
@@ -99,6 +107,8 @@ def ready_edit(
             around,
             state,
         )
+    except PlaceRefused as error:
+        raise refused(409, "conflict", str(error)) from error
     except Overtaken as error:
         raise refused(
             409,
@@ -164,12 +174,11 @@ def intent_of(
 def ready_command(
     command: Command, intent: Intent, head: Head, head_files: Files, around: Surroundings
 ) -> Ready:
-    """Check a command's edit. Raises `Invalid`."""
-    around = Surroundings(around.reports, around.unreachable, around.now, intent.moving)
-    edited = edit(
-        head_files, head.revision, head_files, head.revision, intent.files, around, intent.state
-    )
-    return Ready(head, edited, command.message.strip()[:MESSAGE_LIMIT] or intent.message)
+    """Check a command's edit. Raises `Invalid`, `Refused`."""
+    origin = Origin(head, head_files, head.revision, head_files)
+    around = replace(around, moving=intent.moving)
+    message = command.message or intent.message
+    return ready_tree(origin, intent.files, around, message, intent.state)
 
 
 def preview(ready: Ready, around: Surroundings) -> Preview:

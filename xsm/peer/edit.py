@@ -55,6 +55,10 @@ class Overtaken(Exception):
         super().__init__("; ".join(lines))
 
 
+class PlaceRefused(Exception):
+    """Somebody chose a host for a floating VM that can't have it. The message says why."""
+
+
 def overlay(files: Files, put: Files, remove: tuple[str, ...]) -> Files:
     """`files` with `put` in place and `remove` gone. A site file in the other format replaces the present one.
 
@@ -91,7 +95,7 @@ def edit(
     """Make the next revision's files from an edit.
 
     `edited` is the whole tree as the user wants it, made from `base`; `head` is what main shows now. `state`: state
-    tables that a command changed, None to keep the head's. Raises `Invalid` (all problems), `Overtaken`.
+    tables that a command changed, None to keep the head's. Raises `Invalid` (all problems), `Overtaken`, `PlaceRefused`.
     """
     wanted = edited
     if base_id != head_id:
@@ -123,9 +127,15 @@ def _settle(document: Document, around: Surroundings) -> State:
         for vm, host in document.state.placement.items()
         if vm in vms and vms[vm].host is None
     }
-    chosen.update({vm: host for vm, host in around.moving.items() if vm in vms})
     document = replace(document, state=replace(document.state, placement=chosen))
-    placed = place(document, around.reports, around.unreachable, around.now)
+    placed = place(document, around.reports, around.unreachable, around.now, around.moving)
+    if placed.refused:
+        raise PlaceRefused(
+            "; ".join(
+                f"{vm} can't go to {around.moving[vm]}: {why}"
+                for vm, why in sorted(placed.refused.items())
+            )
+        )
     return replace(
         document.state,
         placement=dict(placed.placements),

@@ -1,0 +1,74 @@
+"""This host's votes: the registers of all VMs, and which of them have to be written to disk.
+
+Decides nothing that `register.py` doesn't. Every change is remembered as unwritten until `take_unwritten`, so that
+no register can change without getting to disk before anybody hears of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xsm.peer import register as rules
+from xsm.peer.messages import ClaimAnswer, ClaimAsk
+from xsm.peer.register import Register, Vote
+
+
+class Ballots:
+    """Invariant: `registers` is what is on disk, but for the VMs that `take_unwritten` will give."""
+
+    def __init__(self, me: str, on_disk: Mapping[str, Register]) -> None:
+        self.me = me
+        self.registers: dict[str, Register] = dict(on_disk)
+        self._unwritten: set[str] = set()
+
+    def of(self, vm: str) -> Register:
+        return self.registers.get(vm, Register())
+
+    def take_unwritten(self) -> dict[str, Register]:
+        """The registers that changed since the last call: to be fsynced before any other effect."""
+        changed = {vm: self.registers[vm] for vm in sorted(self._unwritten)}
+        self._unwritten = set()
+        return changed
+
+    def answer(self, sender: str, ask: ClaimAsk) -> ClaimAnswer:
+        """This host's answer to another host's claim."""
+        vote = self._vote(ask.vm, ask.epoch, sender)
+        return ClaimAnswer(
+            ask.vm,
+            ask.epoch,
+            vote.granted,
+            tuple(sorted(vote.earlier)),
+            vote.highest,
+            vote.claimant,
+        )
+
+    def vote_for_myself(self, vm: str, epoch: int) -> Vote:
+        return self._vote(vm, epoch, self.me)
+
+    def let_go(self, vm: str, epoch: int) -> None:
+        """Never start the VM here below `epoch` (`register.bar` says what must be sure before)."""
+        self._put(vm, rules.bar(self.of(vm), epoch))
+
+    def win(self, vm: str, epoch: int) -> None:
+        """This host's own claim is complete."""
+        self._put(vm, rules.complete(self.of(vm), epoch))
+        self.settle(vm, epoch, self.me)
+
+    def settle(self, vm: str, epoch: int, claimant: str) -> None:
+        self._put(vm, rules.settle(self.of(vm), epoch, claimant))
+
+    def holds(self, vm: str) -> bool:
+        """Whether this host's claim of the VM is complete and no newer one is known here."""
+        register = self.of(vm)
+        complete = register.held > 0 and register.claimant == self.me
+        return complete and register.held == register.voted >= register.bar
+
+    def _vote(self, vm: str, epoch: int, host: str) -> Vote:
+        register, vote = rules.vote(self.of(vm), epoch, host)
+        self._put(vm, register)
+        return vote
+
+    def _put(self, vm: str, register: Register) -> None:
+        if register != self.of(vm):
+            self.registers[vm] = register
+            self._unwritten.add(vm)

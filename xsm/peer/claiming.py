@@ -1,0 +1,131 @@
+"""This host as a claimant: the attempts under way for the VMs that it is to start, or runs without a claim.
+
+Decides when an attempt is opened, carried on, won, used up and dropped; the rules of one attempt are `claims.py`'s.
+Must not know why a VM is wanted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from xsm.peer import claims
+from xsm.peer.ballots import Ballots
+from xsm.peer.claims import Attempt
+from xsm.peer.events import Effect, Log, Observe, Send
+from xsm.peer.messages import ClaimAnswer, EvictAnswer, Settled
+from xsm.plan.observed import HypervisorFacts
+
+
+@dataclass(frozen=True)
+class Electorate:
+    """Who counts now, and what this host tells those whom it asks to let go."""
+
+    members: frozenset[str]
+    facts: HypervisorFacts | None
+    silent: Callable[
+        [str], bool
+    ]  # whether the last thing heard of a member is that it doesn't answer
+
+
+class Claiming:
+    def __init__(self, ballots: Ballots) -> None:
+        self.me = ballots.me
+        self.attempts: dict[str, Attempt] = {}
+        self.asked: set[str] = set()  # VMs to claim before the document names them (adopt)
+        self._ballots = ballots
+        self._won_at: dict[str, float] = {}
+
+    def keep(
+        self, needed: Iterable[str], busy: Iterable[str], who: Electorate, now: float
+    ) -> list[Effect]:
+        """Have an attempt for each VM in `needed` and for no other; those in `busy` are left as they are."""
+        wanted = {*needed, *self.asked}
+        for vm in sorted(set(self.attempts) - wanted - set(busy)):
+            self.drop(vm)
+        effects: list[Effect] = []
+        for vm in sorted(wanted - set(self.attempts)):
+            self.attempts[vm] = claims.open_attempt(vm, self._ballots.of(vm), self.me)
+            self._vote_for_myself(vm)
+            effects += self._pursue(vm, who, now)
+        return effects
+
+    def drop(self, vm: str) -> None:
+        """Forget an attempt. A win is for one start: the next one, whenever it is, asks for votes anew (rule 4)."""
+        self.attempts.pop(vm, None)
+        self._won_at.pop(vm, None)
+
+    def drop_below(self, vm: str, epoch: int) -> None:
+        """Another host's claim goes first."""
+        attempt = self.attempts.get(vm)
+        if attempt is not None and attempt.epoch < epoch:
+            self.drop(vm)
+
+    def hear_vote(
+        self, sender: str, answer: ClaimAnswer, who: Electorate, now: float
+    ) -> list[Effect]:
+        vm = answer.vm
+        if vm not in self.attempts or vm in self._won_at:
+            return []
+        register = self._ballots.of(vm)
+        self.attempts[vm] = claims.hear_vote(
+            self.attempts[vm], sender, answer, register, self.me, now
+        )
+        self._vote_for_myself(vm)
+        return self._pursue(vm, who, now)
+
+    def hear_eviction(
+        self, sender: str, answer: EvictAnswer, who: Electorate, now: float
+    ) -> list[Effect]:
+        if answer.vm not in self.attempts:
+            return []
+        self.attempts[answer.vm] = claims.hear_eviction(self.attempts[answer.vm], sender, answer)
+        return self._pursue(answer.vm, who, now)
+
+    def carry_on(self, who: Electorate, now: float) -> list[Effect]:
+        """Ask again those who have not answered."""
+        return [effect for vm in sorted(self.attempts) for effect in self._pursue(vm, who, now)]
+
+    def may_start(self, vm: str, observed_at: float) -> bool:
+        """Won, and the hypervisor was looked at since: the VM may have come by migration meanwhile."""
+        won_at = self._won_at.get(vm)
+        return won_at is not None and observed_at >= won_at
+
+    def waiting_for(self, vm: str, who: Electorate) -> tuple[str, bool]:
+        """What a claim still waits for, and whether that is somebody who does not answer."""
+        attempt, register = self.attempts.get(vm), self._ballots.of(vm)
+        if attempt is None or vm in self._won_at:
+            return "looking again before the start", False
+        about = (attempt, register, self.me, who.members, who.silent)
+        return claims.waiting_for(*about), claims.stuck(*about)
+
+    def _vote_for_myself(self, vm: str) -> None:
+        attempt = self.attempts[vm]
+        if self.me in attempt.voters:
+            return
+        vote = self._ballots.vote_for_myself(vm, attempt.epoch)
+        if vote.granted:
+            self.attempts[vm] = replace(
+                attempt, voters=attempt.voters | {self.me}, earlier=attempt.earlier | vote.earlier
+            )
+
+    def _pursue(self, vm: str, who: Electorate, now: float) -> list[Effect]:
+        """Ask who has to be asked; once the attempt is won, write that down and look at the hypervisor again."""
+        attempt, register = self.attempts[vm], self._ballots.of(vm)
+        if vm in self._won_at:
+            return []
+        if not claims.won(attempt, register, self.me, who.members):
+            self.attempts[vm], asks = claims.questions(
+                attempt, register, self.me, who.members, who.facts, now
+            )
+            return [Send(to, ask) for to, ask in asks]
+        effects: list[Effect] = []
+        if register.held != attempt.epoch:
+            self._ballots.win(vm, attempt.epoch)
+            settled = Settled(vm, attempt.epoch)
+            effects += [Send(m, settled) for m in sorted(who.members - {self.me})]
+            votes = ", ".join(sorted(attempt.voters))
+            effects.append(Log("claim", vm, f"claim won: epoch {attempt.epoch} (votes: {votes})"))
+        self._won_at[vm] = now
+        self.asked.discard(vm)
+        return [*effects, Observe()]
