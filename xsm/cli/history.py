@@ -12,7 +12,7 @@ from xsm.cli.screen import Screen
 from xsm.cli.texts import date, first_line, short
 
 DEFAULT_LIMIT = 20
-MAX_LIMIT = 50  # xsmd gives no more at once
+MAX_LIMIT = 10_000  # xsmd gives no more at once
 
 
 @site_command(
