@@ -1,0 +1,248 @@
+"""The working copy that people edit: it follows main and never overwrites anybody's work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xsm.edge.checkout import Checkout, CheckoutError, Edited
+from xsm.edge.repository import Repository
+from xsm.edge.watch import is_temporary, watch
+
+WHO = "Ann <ann@domain.com>"
+ROOT = {
+    "site.xml": b"<XSMConfig/>\n",
+    "configs/a.cfg": b"memory = 1\n",
+    "README": b"hello\r\n",
+    "state/site.json": b"{}\n",
+}
+WAIT_S = 20.0
+
+
+class Site:
+    def __init__(self, path: Path) -> None:
+        self.repository = Repository.create(path / "r.git")
+        self.main = self.repository.write_commit(ROOT, (), WHO, 1000, "root").id
+        self.repository.set_heads((self.main,), self.main)
+        self.checkout = Checkout(path / "site", self.repository)
+        self.checkout.follow(self.main)
+
+    def change(self, **files: bytes | None) -> str:
+        now = {**self.repository.files(self.main)}
+        for path, content in files.items():
+            path = path.replace("__", "/").replace("_", ".")
+            now.pop(path, None)
+            if content is not None:
+                now[path] = content
+        date = self.repository.commit(self.main).date + 1
+        self.main = self.repository.write_commit(now, (self.main,), WHO, date, "change").id
+        self.repository.set_heads((self.main,), self.main)
+        return self.main
+
+    def there(self) -> dict[str, bytes]:
+        root = self.checkout.path
+        found = [
+            p for p in root.rglob("*") if p.is_file() and ".git" not in p.relative_to(root).parts
+        ]
+        return {str(p.relative_to(root)): p.read_bytes() for p in found}
+
+    def git(self, *arguments: str) -> str:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+        who = {
+            "GIT_AUTHOR_NAME": "B",
+            "GIT_AUTHOR_EMAIL": "b@x",
+            "GIT_COMMITTER_NAME": "B",
+            "GIT_COMMITTER_EMAIL": "b@x",
+        }
+        done = subprocess.run(
+            ["git", "-C", str(self.checkout.path), *arguments],
+            env={**clean, **who}, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.repository.close()
+
+
+def test_a_new_checkout_is_a_clean_clone(site: Site) -> None:
+    assert site.there() == ROOT
+    assert site.git("status", "--porcelain") == ""
+    assert site.git("rev-parse", "HEAD").strip() == site.main
+    assert site.git("log", "--oneline", "origin/main").endswith("root\n")
+    assert site.checkout.edited() is None
+    assert site.checkout.follow(site.main) is False
+
+
+def test_it_follows_main_with_new_changed_and_removed_files(site: Site) -> None:
+    site.change(site_xml=b"<XSMConfig>1</XSMConfig>", configs__a_cfg=None, deep__er__file=b"1")
+    assert site.checkout.follow(site.main) is True
+    assert site.there() == dict(site.repository.files(site.main))
+    assert not (site.checkout.path / "configs").exists()
+    assert site.git("status", "--porcelain") == ""
+
+
+def test_a_save_is_seen_relative_to_its_base(site: Site) -> None:
+    (site.checkout.path / "site.xml").write_bytes(b"<XSMConfig>mine</XSMConfig>")
+    (site.checkout.path / "configs" / "new.cfg").write_bytes(b"memory = 2\n")
+    (site.checkout.path / "configs" / ".new.cfg.swp").write_bytes(b"vim")
+    (site.checkout.path / "notes.txt").write_bytes(b"not git's yet")
+    (site.checkout.path / "README").unlink()
+    assert site.checkout.edited() == Edited(
+        site.main,
+        {"site.xml": b"<XSMConfig>mine</XSMConfig>", "configs/new.cfg": b"memory = 2\n"},
+        ("README",),
+    )
+
+
+def test_edits_that_main_does_not_touch_stay_while_it_follows(site: Site) -> None:
+    (site.checkout.path / "site.xml").write_bytes(b"not right yet")
+    site.change(configs__a_cfg=b"memory = 7\n")
+    assert site.checkout.follow(site.main)
+    assert site.there()["configs/a.cfg"] == b"memory = 7\n"
+    assert site.checkout.edited() == Edited(site.main, {"site.xml": b"not right yet"})
+
+
+def test_edits_that_main_touches_are_left_alone_and_it_says_so(site: Site) -> None:
+    before = site.main
+    (site.checkout.path / "site.xml").write_bytes(b"not right yet")
+    site.change(site_xml=b"<other/>", README=b"new")
+    with pytest.raises(CheckoutError, match=r"site\.xml has edits"):
+        site.checkout.follow(site.main)
+    assert site.there() == {**ROOT, "site.xml": b"not right yet"}
+    assert site.git("rev-parse", "HEAD").strip() == before
+
+
+def test_a_save_that_the_site_took_is_no_edit_any_more(site: Site) -> None:
+    (site.checkout.path / "site.xml").write_bytes(b"<mine/>")
+    site.change(site_xml=b"<mine/>")
+    site.change(site_xml=b"<next/>")
+    assert site.checkout.follow(site.main)
+    assert site.there()["site.xml"] == b"<next/>"
+    (site.checkout.path / "site.xml").write_bytes(b"<merged away/>")
+    taken = site.checkout.edited()
+    site.change(site_xml=b"<both/>")
+    with pytest.raises(CheckoutError):
+        site.checkout.follow(site.main)
+    assert site.checkout.follow(site.main, taken)
+    assert site.there()["site.xml"] == b"<both/>"
+
+
+def test_commits_that_are_not_pushed_are_left_alone(site: Site) -> None:
+    (site.checkout.path / "site.xml").write_bytes(b"<mine/>")
+    site.git("commit", "-q", "-a", "-m", "mine")
+    site.change(README=b"new")
+    with pytest.raises(CheckoutError, match="not pushed"):
+        site.checkout.follow(site.main)
+    with pytest.raises(CheckoutError, match="not pushed"):
+        site.checkout.edited()
+    site.git("pull", "-q")
+    assert site.there()["README"] == b"new" and site.there()["site.xml"] == b"<mine/>"
+
+
+def test_another_branch_is_the_persons_own(site: Site) -> None:
+    site.git("switch", "-q", "-c", "try")
+    with pytest.raises(CheckoutError, match="git switch main"):
+        site.checkout.follow(site.change(README=b"new"))
+
+
+def test_main_that_moves_sideways_is_followed_too(site: Site) -> None:
+    """A merge over new heads does not descend from the merge before it."""
+    root = site.main
+    one = site.repository.write_commit({**ROOT, "README": b"1"}, (root,), WHO, 1001, "1").id
+    two = site.repository.write_commit({**ROOT, "README": b"2"}, (root,), WHO, 1001, "2").id
+    for head in (one, two):
+        site.repository.set_heads((one, two), head)
+        assert site.checkout.follow(head)
+        assert site.there() == dict(site.repository.files(head))
+        assert site.git("status", "--porcelain") == ""
+
+
+def test_links_are_neither_read_nor_followed(site: Site, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.cfg").write_bytes(b"secret")
+    (site.checkout.path / "configs" / "a.cfg").unlink()
+    (site.checkout.path / "configs").rmdir()
+    (site.checkout.path / "configs").symlink_to(outside)
+    with pytest.raises(CheckoutError, match="symbolic link"):
+        site.checkout.edited()
+    with pytest.raises(CheckoutError, match="symbolic link"):
+        site.checkout.follow(site.change(configs__a_cfg=b"memory = 9\n"))
+    assert (outside / "a.cfg").read_bytes() == b"secret"
+    (site.checkout.path / "configs").unlink()
+    (site.checkout.path / "site.xml").unlink()
+    (site.checkout.path / "site.xml").symlink_to("/etc/passwd")
+    with pytest.raises(CheckoutError, match="can't be read"):
+        site.checkout.edited()
+
+
+def test_a_folder_of_somebody_else_is_not_taken(tmp_path: Path, site: Site) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "file").touch()
+    with pytest.raises(CheckoutError, match="move it away"):
+        Checkout(tmp_path / "x", site.repository).follow(site.main)
+
+
+class Saves:
+    def __init__(self) -> None:
+        self.count = 0
+        self._changed = threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self.count += 1
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count >= count, WAIT_S)
+
+
+def test_an_editors_save_is_one_save(tmp_path: Path) -> None:
+    saves = Saves()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "configs").mkdir()
+    watching = watch(tmp_path, saves, quiet_s=0.8)
+    try:
+        (tmp_path / ".site.xml.swp").write_bytes(b"vim")
+        (tmp_path / "4913").write_bytes(b"")
+        (tmp_path / "4913").unlink()
+        (tmp_path / ".git" / "index").write_bytes(b"git")
+        (tmp_path / "site.xml~").write_bytes(b"1")
+        os.replace(tmp_path / "site.xml~", tmp_path / "site.xml")
+        (tmp_path / "site.xml").write_bytes(b"2")
+        (tmp_path / "configs" / "a.cfg").write_bytes(b"3")
+        saves.wait(1)
+        (tmp_path / "site.xml").unlink()
+        saves.wait(2)
+        assert saves.count == 2
+    finally:
+        watching.stop()
+    (tmp_path / "site.xml").write_bytes(b"4")
+    assert saves.count == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "4913",
+        "site.xml~",
+        ".site.xml.swp",
+        ".#site.xml",
+        "#site.xml#",
+        "configs/.a.cfg.swx",
+        "x.tmp",
+    ],
+)
+def test_what_editors_leave_beside_a_file_is_known(name: str) -> None:
+    assert is_temporary(name)
+    assert not is_temporary("configs/a.cfg") and not is_temporary("site.yaml")
