@@ -64,10 +64,7 @@ GATE_LIMITS: dict[Gate, int] = {
     Gate.GIT: 8,
     Gate.HOOKS: 8,
 }
-"""How many requests of a kind are answered at once; the next one gets 503."""
-
-GATE_WAIT_S = 5.0
-"""How long a request waits for its turn before it gets 503."""
+"""How many requests of a kind are answered at once; the next ones wait a little, then get 503."""
 
 
 @dataclass(frozen=True)

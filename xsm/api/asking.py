@@ -42,6 +42,7 @@ class Limits:
     body_silence_s: float = BODY_SILENCE_S
     body_s: float = BODY_TIME_S
     handshake_s: float = 5.0
+    gate_wait_s: float = 5.0  # how long a request waits for its turn before it gets 503
     connections: int = 512  # of each listener
     heartbeat_s: float = 15.0  # an event stream that is quiet sends an empty line
     write_s: float = 30.0  # how long a reader may take no byte of an event stream

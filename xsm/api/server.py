@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from xsm.api import git_http
-from xsm.api.access import GATE_LIMITS, GATE_WAIT_S, RULES, Caller, Gate, Role, Rule, allowed
+from xsm.api.access import GATE_LIMITS, RULES, Caller, Gate, Role, Rule, allowed
 from xsm.api.access import git_least as least_of
 from xsm.api.asking import Ask, Limits, json_answer, refused
 from xsm.api.control import Control, Refused
@@ -249,7 +249,7 @@ class ApiServer:
 
     async def _enter(self, gate: Gate) -> None:
         try:
-            async with asyncio.timeout(GATE_WAIT_S):
+            async with asyncio.timeout(self._limits.gate_wait_s):
                 await self._gates[gate].acquire()
         except TimeoutError:
             raise refused(503, "busy", "too many requests at once", "try again later") from None

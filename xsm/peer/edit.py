@@ -95,7 +95,8 @@ def edit(
     """Make the next revision's files from an edit.
 
     `edited` is the whole tree as the user wants it, made from `base`; `head` is what main shows now. `state`: state
-    tables that a command changed, None to keep the head's. Raises `Invalid` (all problems), `Overtaken`, `PlaceRefused`.
+    tables that a command changed, None to keep the head's. Raises `Invalid` (all problems), `Overtaken`,
+    `PlaceRefused`.
     """
     wanted = edited
     if base_id != head_id:

@@ -344,10 +344,8 @@ class Peer:
         ):
             self.pending, self.held, self.notes = (), (), ()
             return
-        if now < self._act_due(now):
-            self.pending = (f"{self.name}: revision {self.head.revision[:10]} has just come",)
-            return
-        self._unacted_since = None
+        due = now >= self._act_due(now)
+        self._unacted_since = None if due else self._unacted_since
         view = View(
             reports={self.name: self.report},
             unreachable={},
@@ -357,9 +355,10 @@ class Peer:
         )
         plan = plan_host(self.wanted, self.head.document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
-        starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
-        needed = starts | self._unclaimed()
-        self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
+        if due:
+            starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
+            needed = starts | self._unclaimed()
+            self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
         pending, held = [], []
         notes = [
             f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}"
@@ -372,6 +371,8 @@ class Peer:
                 (action.held, action.consequence is Consequence.HELD)
                 if action.held
                 else self._go(action, now)
+                if due
+                else ("the revision has just come", False)
             )
             doing[action.vm] = (
                 f"{action.consequence}: {state}" if state else str(action.consequence)
