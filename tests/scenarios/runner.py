@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +19,14 @@ from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import commands
 from xsm.peer.commands import CommandRefused, Intent
 from xsm.peer.edit import Overtaken, PlaceRefused, describe_changes
+from xsm.plan.actions import Step
 from xsm.plan.forms import grouped
 from xsm.plan.observed import ACTIVE
 from xsm.plan.planner import plan
 from xsm.plan.view import View
 from xsm.plan.wanted import wanted
 from xsm.site import fields, xml_file
-from xsm.site.changes import AddVM, RemoveVM, SetVM
+from xsm.site.changes import AddVM, Change, RemoveVM, SetVM
 from xsm.site.convert import convert
 from xsm.site.document import Files
 from xsm.site.model import VM, HypervisorKind
@@ -35,6 +36,8 @@ HERE = Path(__file__).parent
 SITES = HERE.parents[1] / "sites"
 SETTLE_LIMIT_S = 300.0
 TOLD = ("action", "claim", "held", "member")
+BEGUN = re.compile("(" + "|".join(Step) + "): ")
+"""How the log of an action's beginning starts. It is left out where its end follows at once."""
 FOREIGN = """<domain type="test"><name>{name}</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
 
@@ -84,10 +87,15 @@ class Script:
         if self.world is None:
             return []
         news, self.told = self.world.story[self.told :], len(self.world.story)
+        ended = {
+            (host, vm)
+            for _, host, kind, vm, text in news
+            if kind == "action" and not BEGUN.match(text)
+        }
         return [
             f"{host}: {vm + ': ' if vm else ''}{text}"
             for _, host, kind, vm, text in news
-            if kind in TOLD
+            if kind in TOLD and not (BEGUN.match(text) and (host, vm) in ended)
         ]
 
     def _readable(self, text: str) -> str:
@@ -122,7 +130,8 @@ class Script:
             option.split("=", 1) if "=" in option else (option, "yes") for option in options
         )
         root = SITES / folder
-        files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        paths = sorted(p for p in root.rglob("*") if p.is_file())
+        files = {str(p.relative_to(root)): p.read_bytes() for p in paths}
         names = [f"dmz{i:02}" for i in range(1, int(given.get("hosts", "4")) + 1)]
         self.world = World(names, files, live="live" in given)
         for host in self.world.hosts.values():
@@ -143,6 +152,11 @@ class Script:
         reports = [(h.name, h.peer.own_report()) for h in self._world.alive() if h.peer]
         return [f"{name}: {line}" for name, r in reports if r for line in r.pending]
 
+    def do_times(self, count: str, *command: str) -> Iterable[str]:
+        """times N COMMAND...: the same command N times; `{}` in it is 1, 2, ..."""
+        for i in range(1, int(count) + 1):
+            yield from self.run(shlex.join(word.replace("{}", str(i)) for word in command))
+
     def do_wait(self, seconds: str) -> None:
         """Let time go by."""
         self._world.run(float(seconds))
@@ -158,7 +172,7 @@ class Script:
         for tag, text in zip(words[::2], words[1::2], strict=True):
             attribute = VM_FIELDS[tag].attribute
             changes.append(SetVM(vm, attribute, getattr(old, attribute), _value(tag, text)))
-        return self._apply(host, xml_file.edit(host.head_files[document.site_path], changes))
+        return self._change(host, changes)
 
     def do_add(self, on: str, vm: str, *words: str) -> Iterable[str]:
         """add HOST VM ELEMENT VALUE...: `xsm apply` of a file with one VM more (apache_svr, 1 VCPU, 64 MiB)."""
@@ -169,13 +183,13 @@ class Script:
             for t, text in zip(words[::2], words[1::2], strict=True)
         }
         new = replace(VM(vm, "apache_svr", document.site.sets[0].name, 1, 64), **values)
-        return self._apply(host, xml_file.edit(host.head_files[document.site_path], [AddVM(new)]))
+        return self._change(host, [AddVM(new)])
 
     def do_remove(self, on: str, *vms: str) -> Iterable[str]:
         """remove HOST VM...: `xsm apply` of a file without them."""
         host = self._host(on)
         changes = [RemoveVM(commands.find_vm(host.document, name)) for name in vms]
-        return self._apply(host, xml_file.edit(host.head_files[host.document.site_path], changes))
+        return self._change(host, changes)
 
     def do_replace(self, on: str, old: str, new: str) -> Iterable[str]:
         """replace HOST TEXT TEXT: `xsm apply` of the site file with one text in place of another."""
@@ -212,13 +226,20 @@ class Script:
         )
         return self._propose(host, {path: new}, base)
 
+    def _change(self, host: SimHost, changes: Sequence[Change]) -> Iterable[str]:
+        return self._propose(host, commands.edit_site(host.head_files, host.document, changes))
+
     def _apply(self, host: SimHost, site: bytes) -> Iterable[str]:
         return self._propose(host, {host.document.site_path: site})
 
     def _propose(self, host: SimHost, files: Files, base: Files | None = None) -> Iterable[str]:
         before = host.head_files
         self._world.propose(host.name, files, "An edit", base)
-        return [f"applied: {line}" for line in describe_changes(before, host.head_files)]
+        return self._applied(host, before)
+
+    def _applied(self, host: SimHost, before: Files) -> list[str]:
+        lines = [f"applied: {line}" for line in describe_changes(before, host.head_files)]
+        return lines or ["applied: nothing changes"]
 
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
         """command HOST VERB ARGS: migrate VM HOST, start/stop/pause/resume/restart VM, drain/undrain HOST, forget HOST
@@ -226,7 +247,11 @@ class Script:
         host = self._host(on)
         before = host.head_files
         self._world.intend(on, self._intent(host, verb, *args))
-        return [f"applied: {line}" for line in describe_changes(before, host.head_files)]
+        return self._applied(host, before)
+
+    def _applied(self, host: SimHost, before: Files) -> list[str]:
+        lines = [f"applied: {line}" for line in describe_changes(before, host.head_files)]
+        return lines or ["applied: nothing changes"]
 
     def _intent(self, host: SimHost, verb: str, *args: str) -> Intent:
         files, document = host.head_files, host.document
@@ -285,6 +310,10 @@ class Script:
     def do_restore(self, on: str) -> None:
         self._host(on).hypervisor.restore()
 
+    def do_slow(self, on: str, call: str, seconds: str) -> None:
+        """slow HOST CALL SECONDS: such calls of the hypervisor take so long from now on."""
+        self._host(on).hypervisor.slow_s[call] = float(seconds)
+
     def do_kill(self, on: str) -> None:
         """kill -9 of xsmd."""
         self._host(on).kill_daemon()
@@ -312,10 +341,17 @@ class Script:
 
     # -- looking -----------------------------------------------------
 
-    def do_show(self) -> Iterable[str]:
-        """All domains, as their hypervisors have them."""
+    def do_file(self, on: str) -> Iterable[str]:
+        """The site file as HOST shows it."""
+        host = self._host(on)
+        yield from host.head_files[host.document.site_path].decode().splitlines()
+
+    def do_show(self, *names: str) -> Iterable[str]:
+        """All domains (or those of these names), as their hypervisors have them."""
         for host in self._world.hosts.values():
             for d in host.hypervisor.domains_unchecked():
+                if names and d.name not in names:
+                    continue
                 foreign = "" if d.tag else " (foreign)"
                 size = f" {d.memory_mib} MiB {d.vcpus} VCPUs" if d.state in ACTIVE else ""
                 yield f"{host.name} {d.name} {d.state}{size}{'' if d.persistent else ' transient'}{foreign}"

@@ -251,6 +251,39 @@ class SimHypervisor:
             domain.name, domain.uuid, config, live, domain.state, xml={"config": text, "live": text}
         )
 
+    def take_incoming(self, source: SimHypervisor, uuid: str) -> bool:
+        """A live migration of the source's domain to this host begins: it is here, and does not run yet."""
+        live, there = source._domains[uuid].live, self._domains.get(uuid)
+        if live is None or (there is not None and there.active):
+            return False
+        if any(d.name == live.name and d.uuid != uuid for d in self._domains.values()):
+            return False
+        if live.memory_mib > self.memory_mib - self._used_mib():
+            return False
+        if there is None:
+            there = self._domains[uuid] = SimDomain(live.name, uuid, None)
+            there.xml["live"] = source._domains[uuid].xml["live"]
+        there.live, there.state, there.incoming = live, DomainState.PAUSED, True
+        self._changed(uuid)
+        return True
+
+    def drop_incoming(self, uuid: str) -> bool:
+        """The migration that `take_incoming` began ends, well or not. False: the domain is gone meanwhile."""
+        domain = self._domains.get(uuid)
+        if domain is None or not domain.incoming:
+            return False
+        domain.incoming = False
+        self._off(domain)
+        return True
+
+    def running(self) -> list[str]:
+        """Which guests may write to their disks here now, for checkers: a VM's name, else a domain's UUID."""
+        return sorted(
+            d.live.tag.vm if d.live.tag is not None else d.uuid
+            for d in self._domains.values()
+            if d.live is not None and d.active and not d.incoming
+        )
+
     # -- faults -----------------------------------------------------
 
     def fail_next(

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from tests.sim.hypervisor import SimHypervisor, SimSwitch
+from tests.sim.hypervisor import SimHypervisor, SimSwitch, uri
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import edit as edits
@@ -40,6 +40,7 @@ from xsm.peer.history import Commit, maximal
 from xsm.peer.machine import TICK_S, Peer, messages_for
 from xsm.peer.messages import Hello, decode, encode
 from xsm.peer.register import Register, from_entry, to_entry
+from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, HostReport
 from xsm.site import state_file
 from xsm.site.document import Document, Files, load
@@ -52,7 +53,12 @@ EPOCH = 1_700_000_000
 LATENCY_S = 0.005
 OBSERVE_S = 0.01
 ACTION_S = 0.2
-TIME_LIMIT_S = 7200.0
+CALLS: Mapping[Step, tuple[str, ...]] = {
+    **{step: (step.replace("-", "_"),) for step in Step},
+    Step.CREATE: ("define", "start"),
+    Step.START: ("define", "start"),
+}
+"""The hypervisor's calls that a step makes; the slowest of them decides how long it takes."""
 
 
 class Archive:
@@ -131,9 +137,8 @@ class SimHost:
         self.disk = Disk()
         self.hypervisor = SimHypervisor(name, switch=world.switch, on_change=self._changed)
         self.peer: Peer | None = None
-        self.life = (
-            0  # counts the daemon's starts: what an earlier one began does not reach a later one
-        )
+        self.life = 0  # counts the daemon's starts: what one began doesn't reach the next
+        self.boot = 0  # counts power failures: what was under way ends with them
         self.clock_skew_s = 0.0
         self._observing = False
         self._observe_again = False
@@ -157,6 +162,7 @@ class SimHost:
     def crash(self) -> None:
         """Power off: the guests are gone, the disk stays."""
         self.kill_daemon()
+        self.boot += 1
         self.hypervisor.crash()
 
     def _tick(self, life: int) -> None:
@@ -192,8 +198,10 @@ class SimHost:
                     self.observe()
                 case Perform():
                     self._perform(effect)
-                case Log(kind, vm, message):
-                    self.world.tell(self.name, kind, vm, message)
+                case Log(kind, vm, message, fields):
+                    reason = fields.get("reason", "")
+                    text = f"{message} ({reason})" if reason else message
+                    self.world.tell(self.name, kind, vm, text)
                 case Send():
                     continue  # gathered below
         for member, messages in sorted(messages_for(effects).items()):
@@ -227,28 +235,51 @@ class SimHost:
             return HostReport(self.name, at, "", error=error.reason)
 
     def _perform(self, effect: Perform) -> None:
-        life = self.life
+        """The call reaches the hypervisor even when the daemon that made it is gone by then; not when the host is."""
+        life, boot = self.life, self.boot
+        step, uuid = effect.action.step, effect.action.uuid
+        delay_s = max(
+            [ACTION_S, *(self.hypervisor.slow_s.get(call, 0.0) for call in CALLS.get(step, ()))]
+        )
+        self.world.performed.append((self.world.now, self.name, effect.action))
+        husk = self._announce(uuid, effect.target_uri) if step is Step.MIGRATE else None
 
         def done() -> None:
-            # The call reaches the hypervisor even when the daemon that made it is gone by then.
-            try:
-                outcome, error = (
-                    perform(
-                        self.hypervisor,
-                        effect.action,
-                        xml=effect.xml,
-                        target_uri=effect.target_uri,
-                        tag=effect.tag,
-                    ),
-                    "",
-                )
-            except HypervisorError as failure:
-                outcome, error = "", failure.reason
+            lost = husk is not None and not husk.hypervisor.drop_incoming(uuid)
+            if boot != self.boot:
+                return
+            outcome, error = (
+                self._call(effect) if not lost else ("", "the target closed the connection")
+            )
             self.world.check()
             if life == self.life:
                 self.feed(Finished(effect.action, outcome, error))
 
-        self.world.after(ACTION_S, done)
+        self.world.after(delay_s, done)
+
+    def _announce(self, uuid: str, target_uri: str) -> SimHost | None:
+        """A live migration begins: its target has the domain as "incoming" from now on."""
+        target = next((h for h in self.world.hosts.values() if uri(h.name) == target_uri), None)
+        if target is None or target is self or not self.world.linked(self.name, target.name):
+            return None
+        there = next((d for d in self.hypervisor.domains_unchecked() if d.uuid == uuid), None)
+        if there is None or there.state not in ACTIVE or target.hypervisor.lost:
+            return None
+        return target if target.hypervisor.take_incoming(self.hypervisor, uuid) else None
+
+    def _call(self, effect: Perform) -> tuple[str, str]:
+        """The outcome, and why there is none."""
+        try:
+            outcome = perform(
+                self.hypervisor,
+                effect.action,
+                xml=effect.xml,
+                target_uri=effect.target_uri,
+                tag=effect.tag,
+            )
+        except HypervisorError as failure:
+            return "", failure.reason
+        return outcome, ""
 
     def wall(self) -> float:
         return EPOCH + self.world.now + self.clock_skew_s
@@ -326,6 +357,7 @@ class World:
         self.loss = 0.0
         self.cut: set[frozenset[str]] = set()
         self.story: list[tuple[float, str, str, str, str]] = []
+        self.performed: list[tuple[float, str, Action]] = []
         self.checkers: list[Callable[[World], None]] = []
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._seq = 0
@@ -391,15 +423,19 @@ class World:
             for b in names
             if a != b and where.get(a, -1) != where.get(b, -2)
         }
+        self.switch.cut = self.cut
 
     def heal(self) -> None:
         self.cut = set()
+        self.switch.cut = set()
 
     def _reaches(self, sender: SimHost, to: str) -> SimHost | None:
         """The receiver of a request, or None when it gets lost or nobody listens."""
         receiver = self.hosts.get(to)
         if receiver is None or receiver.peer is None or not self.linked(sender.name, to):
             return None
+        if receiver.peer.members and sender.name not in receiver.peer.members:
+            return None  # the API refuses whom the site forgot (`daemon._admits`)
         return None if self.random.random() < self.loss else receiver
 
     def _request(self, sender: SimHost, to: str, arrive: Callable[[SimHost], None]) -> None:
@@ -512,14 +548,10 @@ def never_twice(world: World) -> None:
     """No VM is active on two hosts at any instant."""
     where: dict[str, str] = {}
     for host in world.hosts.values():
-        for domain in host.hypervisor.domains_unchecked():
-            if domain.state not in ACTIVE:
-                continue
-            if domain.uuid in where:
-                raise Violation(
-                    f"{domain.name} runs on {where[domain.uuid]} and on {host.name} at {world.now:.2f} s"
-                )
-            where[domain.uuid] = host.name
+        for vm in host.hypervisor.running():
+            if vm in where:
+                raise Violation(f"{vm} runs on {where[vm]} and on {host.name} at {world.now:.2f} s")
+            where[vm] = host.name
 
 
 def registers(world: World, name: str) -> dict[str, Register]:
