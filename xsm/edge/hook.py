@@ -28,6 +28,7 @@ _PASSED_ON = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_QUARANTINE_PATH",
     "REMOTE_USER",
+    "XSM_ROLE",
 )
 
 
@@ -72,14 +73,14 @@ def check_updates(updates: list[tuple[str, str, str]]) -> None:
 
 
 def ask(
-    socket_path: str, hook: str, update: tuple[str, str, str], environ: Mapping[str, str]
+    socket_path: str,
+    hook: str,
+    updates: list[tuple[str, str, str]],
+    environ: Mapping[str, str],
 ) -> None:
     """Ask xsmd. Raises `Refused` with its reasons, or because it doesn't answer."""
-    old, new, ref = update
     body = {
-        "old": old,
-        "new": new,
-        "ref": ref,
+        "updates": [{"old": old, "new": new, "ref": ref} for old, new, ref in updates],
         "environ": {key: environ[key] for key in _PASSED_ON if environ.get(key)},
     }
     connection = _UnixConnection(socket_path)
@@ -154,9 +155,7 @@ def main(arguments: list[str]) -> int:
     try:
         updates = read_updates(sys.stdin)
         check_updates(updates)
-        path = socket_path()
-        for update in updates:
-            ask(path, hook, update, os.environ)
+        ask(socket_path(), hook, updates, os.environ)
     except Refused as refused:
         for line in refused.lines:
             print(f"xsm: {line}", file=sys.stderr)

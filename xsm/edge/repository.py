@@ -336,11 +336,23 @@ class Repository:
             if entry is None or entry[0] != "commit":
                 raise PackRefused(f"{new} is no commit")
             blobs = trees.read_tree(trees.parse_commit(new, entry[1])[1], objects.read)
+            self._check_state_kept(blobs)
             return trees.read_files(blobs, objects.read)
         except Unreadable as unreadable:
             raise PackRefused(str(unreadable)) from unreadable
         finally:
             objects.close()
+
+    def _check_state_kept(self, pushed: Mapping[str, Blob]) -> None:
+        """A commit is stored as it was pushed: without the state tables the site would forget its members."""
+        main = self.main()
+        there = self.blob_ids(main) if main is not None else {}
+        gone = [path for path in sorted(there) if path.startswith("state/") and path not in pushed]
+        if gone:
+            raise PackRefused(
+                f"{gone[0]} is missing: state/ is written by XSM itself; `git checkout origin/main -- state` "
+                "puts it back"
+            )
 
     def _check_pushed(self, objects: Objects, commit_id: str) -> None:
         if commit_id in self:
