@@ -65,10 +65,15 @@ def show_actions(screen: Screen, plan: Plan) -> None:
 def show_plan(screen: Screen, plan: Plan, unreachable: Mapping[str, str]) -> None:
     """A whole plan: groups, notices, hosts that could not be asked, and a line that sums it up."""
     show_actions(screen, plan)
-    if plan.notices:
+    # A host that doesn't answer is told once, below.
+    told = [n for n in plan.notices if not n.foreign and (n.vm or n.host not in unreachable)]
+    foreign = sum(n.foreign for n in plan.notices)
+    if told or foreign:
         screen.line("To know:", "head")
-        for notice in plan.notices:
-            screen.line(forms.notice_line(notice), indent=2)
+    for notice in told:
+        screen.line(forms.notice_line(notice), indent=2)
+    if foreign:
+        screen.line(f"{count(foreign, 'foreign domain')} left alone (`xsm vms` lists them)", indent=2)
     for host, reason in sorted(unreachable.items()):
         screen.line(f"no fresh report of {host}: {reason}", "care")
     screen.line(f"{forms.summary(plan)}.", "head")

@@ -363,6 +363,7 @@ class Peer:
         notes = [
             f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}"
             for n in plan.notices
+            if not n.foreign
         ]
         told: dict[str, str] = {}
         doing: dict[str, str] = {}

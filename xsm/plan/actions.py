@@ -86,6 +86,7 @@ class Notice:
     host: str
     vm: str
     message: str
+    foreign: bool = False  # about a domain that isn't the site's: there may be many, and none is news
 
 
 @dataclass(frozen=True)

@@ -328,9 +328,8 @@ def _of_others(r: Round) -> Iterator[Finding]:
         yield Notice(s.host, s.domain.name, message)
     for s in r.found.foreign:
         whose = "belongs to another XSM site" if s.domain.tag else "XSM did not create it"
-        yield Notice(
-            s.host, s.domain.name, f"foreign domain ({s.domain.state}): {whose}; left alone"
-        )
+        message = f"foreign domain ({s.domain.state}): {whose}; left alone"
+        yield Notice(s.host, s.domain.name, message, foreign=True)
 
 
 def _of_host(r: Round, host: str) -> Iterator[Finding]:
