@@ -29,7 +29,7 @@ from xsm.edge.observer import Observer
 from xsm.edge.peers import Peers
 from xsm.edge.register_file import RegisterDamaged, RegisterFile, RegisterInUse
 from xsm.edge.repository import Repository, RepositoryError
-from xsm.edge.revisions import Moved, Revisions
+from xsm.edge.revisions import Busy, Moved, Revisions
 from xsm.edge.settings import Settings, load_settings
 from xsm.edge.transport import PeerClient
 from xsm.edge.watch import Watch
@@ -54,6 +54,8 @@ from xsm.plan.observed import HostReport
 from xsm.site.problems import Invalid, Problem
 from xsm.site.state import Member
 
+COLLECT_EVERY_S = 3600.0
+"""How often the repository is tidied (git gc, which does nothing while there is little to do)."""
 EVENTS_LIMIT = 10_000
 """Events that may wait for the machine. More means that it can't keep up: better to end than to act on old news."""
 
@@ -144,7 +146,7 @@ class Daemon:
                 self._start(self.observer.run(self._looked)),
                 self._start(self._tick(notifier)),
             ]
-            others.append(self._start(self._watch_checkout()))
+            others += [self._start(self._watch_checkout()), self._start(self._collect())]
             notifier.ready(f"revision {head.revision[:10]}")
             self._tell("daemon", "", f"started on revision {head.revision[:10]}")
             stopping = self._start(self._wait_for_stop())
@@ -219,6 +221,14 @@ class Daemon:
             self.feed(Tick())
             notifier.watchdog()
             await asyncio.sleep(TICK_S)
+
+    async def _collect(self) -> None:
+        while True:
+            await asyncio.sleep(COLLECT_EVERY_S)
+            try:
+                await self.revisions.call(lambda repository: repository.collect())
+            except (RepositoryError, Busy) as error:
+                self._log.warning("the repository was not tidied: %s", error)
 
     def _tell(
         self, kind: str, vm: str, message: str, fields: Mapping[str, str] | None = None
