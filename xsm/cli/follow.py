@@ -150,7 +150,8 @@ class Lines(Display):
         for member in status.members:
             if member.revision == status.revision:
                 current.add(f"{member.name}: on {short(status.revision)}")
-        current.update(f"pending: {line}" for line in waiting(status))
+        # What an action waits for just now ("[...]") changes all the time; a line for each would be noise.
+        current.update(f"pending: {line.rsplit(' [', 1)[0]}" for line in waiting(status))
         current.update(f"held: {line}" for line in status.held)
         for line in sorted(current - self.shown):
             self.screen.line(line)
