@@ -10,6 +10,7 @@ command -v debootstrap >/dev/null || { echo "check-fresh: apt-get install deboot
 readonly TARGETS=${TARGETS:-setup test demo}
 
 root=$(mktemp -d /var/tmp/xsm-fresh.XXXXXX)
+chmod 755 "$root" # it becomes /, for everybody
 cleanup() {
     if [[ -n ${KEEP:-} ]]; then
         echo "check-fresh: chroot left at $root"
