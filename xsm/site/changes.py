@@ -203,18 +203,19 @@ def describe(change: Change) -> str:
         case SetVM(name, "set_name", old, new):
             return f"{name}: set {old} => {new}"
         case SetVM(name, attribute, old, new):
-            return f"{name}: {_label(VM_ENTRY, attribute)} {_shown(VM_ENTRY, attribute, old)} => {_shown(VM_ENTRY, attribute, new)}"
+            return f"{name}: {_step(VM_ENTRY, attribute, old, new)}"
         case AddHost(host):
             return f"host {host.name}: added" + (f" ({host.address})" if host.address else "")
         case RemoveHost(host):
             return f"host {host.name}: removed"
         case SetHost(name, attribute, old, new):
-            return f"host {name}: {_label(HOST_ENTRY, attribute)} {_shown(HOST_ENTRY, attribute, old)} => {_shown(HOST_ENTRY, attribute, new)}"
+            return f"host {name}: {_step(HOST_ENTRY, attribute, old, new)}"
 
 
-def _label(entry: Entry, attribute: str) -> str:
+def _step(entry: Entry, attribute: str, old: Any, new: Any) -> str:
     row = entry.by_attribute.get(attribute)
-    return row.tag if row else attribute
+    label = row.tag if row else attribute
+    return f"{label} {_shown(entry, attribute, old)} => {_shown(entry, attribute, new)}"
 
 
 _ABSENT_MEANS = {"host": "floating", "mac": "derived", "uuid": "derived"}

@@ -16,6 +16,9 @@ MAX_YAML_BYTES = 4 * MIB
 MAX_ENTRIES = 60_000
 """Hosts, sets and VMs of a site, all together."""
 
+MAX_ELEMENTS = 400_000
+"""Elements of a site.xml; a VM takes 6 to 20."""
+
 MAX_DEPTH = 8
 """Levels of elements or of YAML collections. A site file needs 4, and 6."""
 
@@ -46,6 +49,9 @@ MAX_PATH_CHARS = 400
 
 MAX_LINE_CHARS = 64 * 1024
 """Length of a line of YAML: the parser takes quadratic time for some very long words."""
+
+MAX_YAML_LINES = 400_000
+"""Lines of a site.yaml, empty ones and comments too."""
 
 MAX_ODD_YAML_BYTES = MIB
 """Size of a site.yaml in another layout than the one `xsm convert` writes: 6,000 VMs or so, read in about 3 s by the

@@ -193,7 +193,9 @@ class _Editor:
             return
         at = after.end if after else open_end(self.data, parent)
         if b"\n" not in inside:
-            text = "".join(line.strip() for line in lines)
+            # Lines of a VM that moves here may be those of a comment, and stay lines.
+            as_is = any("<!--" in line for line in lines)
+            text = self.newline.join(lines) if as_is else "".join(map(str.strip, lines))
         else:
             tail = _TAIL.match(self.data, at)
             at = tail.end() if tail else at

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from xml.parsers import expat
 
 from xsm.site.entries import Findings, check_entries, decode
-from xsm.site.file_limits import MAX_DEPTH, MAX_REPAIR_BYTES, MAX_REPAIRS, MAX_XML_BYTES
+from xsm.site.file_limits import (
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_REPAIR_BYTES,
+    MAX_REPAIRS,
+    MAX_XML_BYTES,
+)
 from xsm.site.problems import Invalid, Problem
 
 
@@ -89,6 +95,7 @@ class _Builder:
         self.root: Element | None = None
         self.stack: list[Element] = []
         self.comments: list[Comment] = []
+        self.elements = 0
         self.parser = parser = expat.ParserCreate("utf-8")
         parser.StartElementHandler = self.start
         parser.EndElementHandler = self.end
@@ -109,6 +116,9 @@ class _Builder:
             raise self.broken(
                 f"elements are nested more than {MAX_DEPTH} deep", "a site file needs 4 levels"
             )
+        self.elements += 1
+        if self.elements > MAX_ELEMENTS:
+            raise self.broken(f"more than {MAX_ELEMENTS} elements", "split the site")
         if stack:
             stack[-1].children.append(element)
         elif self.root is None:

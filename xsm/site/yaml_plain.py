@@ -105,7 +105,9 @@ class PlainReader:
         top.pending = shape.item if text is None else None
         top.sequence = None
 
-    def value(self, match: re.Match[str], key: Scalar, shape: Shape, text: str | None, line: int) -> Node:
+    def value(
+        self, match: re.Match[str], key: Scalar, shape: Shape, text: str | None, line: int
+    ) -> Node:
         if text is None:
             if shape is VALUE:
                 raise NotPlain(line)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml import events as ev
@@ -24,6 +25,7 @@ from xsm.site.file_limits import (
     MAX_STRAY_EVENTS,
     MAX_VALUE_CHARS,
     MAX_YAML_BYTES,
+    MAX_YAML_LINES,
     MIB,
 )
 from xsm.site.yaml_node import VALUE, Mapping_, Node, Scalar, Sequence_, Shape
@@ -43,10 +45,10 @@ class _Builder:
         self.findings = findings
         self.spans: list[tuple[int, int]] = []
         self.stray = 0
-        self.events: Iterator[ev.Event] = iter(YAML(typ="safe", pure=True).parse(text))
+        self.events: Iterator[Any] = iter(YAML(typ="safe", pure=True).parse(text))
 
-    def next(self) -> ev.Event:
-        event = next(self.events)
+    def next(self) -> Any:  # an event; their attributes differ by kind
+        event: Any = next(self.events)
         if isinstance(event, ev.AliasEvent):
             raise self.refused(event, f"the alias *{event.anchor[:40]}", "write the value out")
         if isinstance(event, ev.NodeEvent):
@@ -54,8 +56,9 @@ class _Builder:
                 raise self.refused(
                     event, f"the anchor &{event.anchor[:40]}", "remove it; aliases are not read"
                 )
-            if getattr(event, "tag", None) is not None:
-                raise self.refused(event, f"the tag {str(event.tag)[:40]}", "remove it")
+            tag = getattr(event, "tag", None)
+            if tag is not None:
+                raise self.refused(event, f"the tag {str(tag)[:40]}", "remove it")
         return event
 
     def refused(self, event: ev.Event, what: str, hint: str) -> Exception:
@@ -95,9 +98,7 @@ class _Builder:
         )
         return None
 
-    def mapping(
-        self, event: ev.MappingStartEvent, keys: Mapping[str, Shape], where: str, depth: int
-    ) -> Mapping_:
+    def mapping(self, event: Any, keys: Mapping[str, Shape], where: str, depth: int) -> Mapping_:
         result = Mapping_(event.start_mark.line + 1, event.start_mark.index, bool(event.flow_style))
         seen: dict[str, int] = {}
         while not isinstance(event := self.next(), ev.MappingEndEvent):
@@ -133,7 +134,7 @@ class _Builder:
         result.end = event.end_mark.index if result.flow else self.last_end(result.pairs)
         return result
 
-    def sequence(self, event: ev.Event, item: Shape, where: str, depth: int) -> Sequence_:
+    def sequence(self, event: Any, item: Shape, where: str, depth: int) -> Sequence_:
         result = Sequence_(
             event.start_mark.line + 1, event.start_mark.index, bool(event.flow_style)
         )
@@ -216,6 +217,9 @@ def parse(data: bytes, findings: Findings, shape: Shape) -> Tree:
     """The tree of `data` as far as it has `shape`; what differs is noted in `findings`. Raises `Invalid`."""
     text = decode(data, findings, MAX_YAML_BYTES)
     check_entries(text.count("name"), findings)
+    lines = text.count("\n") + 1
+    if lines > MAX_YAML_LINES:
+        raise findings.fatal(0, f"the file has {lines} lines", f"at most {MAX_YAML_LINES}")
     bom = data.startswith(BOM)
     plain = yaml_plain.PlainReader(text, shape)
     try:
@@ -232,12 +236,13 @@ def _check_size(text: str, size_bytes: int, odd_line: int, findings: Findings) -
             odd_line,
             f"in a file of more than {MAX_ODD_YAML_BYTES // MIB} MiB this can't be read: "
             "an unknown or repeated key, or more than one `key: value` on the line",
-            "the layout that `xsm convert` writes is read up to "
-            f"{MAX_YAML_BYTES // MIB} MiB",
+            f"the layout that `xsm convert` writes is read up to {MAX_YAML_BYTES // MIB} MiB",
         )
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > MAX_LINE_CHARS:
-            raise findings.fatal(number, f"a line of {len(line)} characters", f"at most {MAX_LINE_CHARS}")
+            raise findings.fatal(
+                number, f"a line of {len(line)} characters", f"at most {MAX_LINE_CHARS}"
+            )
 
 
 def parse_any(text: str, bom: bool, findings: Findings, shape: Shape) -> Tree:

@@ -139,7 +139,7 @@ def test_both_refuse_in_yaml(name):
     assert not schema_takes(text)
 
 
-@pytest.mark.parametrize("text", [b"sets: []", b"sets:", b"hosts:\n- name: a", b"{hosts: [], sets: [{name: a, vms: }]}"])  # fmt: skip
+@pytest.mark.parametrize("text", [b"sets: []", b"sets:", b"hosts:\n- name: a", b"{hosts: [], sets: [{name: a, vms: }]}"])  # noqa: E501 # fmt: skip
 def test_both_take_in_yaml(text):
     assert reader_takes(text)
     assert schema_takes(text)
