@@ -69,6 +69,17 @@ class Eviction:
     last_at: float
 
 
+@dataclass(frozen=True)
+class ToDo:
+    """What the last round found, in words. `revision` is the one that it planned for: a newer head
+    may have come since, and then this says nothing about it."""
+
+    revision: str = ""
+    pending: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Peer:
     """The state of one host's daemon. Everything but the ballots is volatile."""
 
@@ -83,9 +94,7 @@ class Peer:
         self.report: HostReport | None = None
         self.evictions: dict[str, Eviction] = {}
         self.frozen = "no revision yet"
-        self.pending: tuple[str, ...] = ()
-        self.held: tuple[str, ...] = ()
-        self.notes: tuple[str, ...] = ()
+        self.todo = ToDo()
         self._started_at = now
         self._head_at = now
         self._unacted_since: float | None = None
@@ -128,17 +137,20 @@ class Peer:
         document = self.head.document if self.head else None
         return frozenset(document.state.members) if document else frozenset()
 
+    @property
+    def _revision(self) -> str:
+        return self.head.revision if self.head else ""
+
     def own_report(self) -> HostReport | None:
         """This host's word on itself, with what it still has to do."""
         if self.report is None:
             return None
-        revision = self.head.revision if self.head else ""
         return replace(
             self.report,
-            revision=revision,
-            pending=self.pending,
-            held=self.held,
-            notes=self.notes,
+            revision=self.todo.revision,
+            pending=self.todo.pending,
+            held=self.todo.held,
+            notes=self.todo.notes,
             frozen=self.frozen,
         )
 
@@ -179,8 +191,9 @@ class Peer:
         self.report = event.report
         self._observed_at = event.started_at
         if event.report.facts is None:
-            self.pending, self.held = (), (f"the hypervisor does not answer: {event.report.error}",)
-            self._tell({"": f"the hypervisor does not answer: {event.report.error}"})
+            why = f"the hypervisor does not answer: {event.report.error}"
+            self.todo = ToDo(self._revision, held=(f"{self.name}: {why}",))
+            self._tell({"": why})
             return
         self._answer_evictions(now)
         self._act(now)
@@ -342,7 +355,7 @@ class Peer:
             or self.head.document is None
             or not self.report
         ):
-            self.pending, self.held, self.notes = (), (), ()
+            self.todo = ToDo(self._revision)
             return
         due = now >= self._act_due(now)
         self._unacted_since = None if due else self._unacted_since
@@ -388,7 +401,7 @@ class Peer:
                 pending.append(f"{line} [{state}]" if state else line)
         self._tell(told)
         self._doing = doing
-        self.pending, self.held, self.notes = tuple(pending), tuple(held), tuple(notes)
+        self.todo = ToDo(self._revision, tuple(pending), tuple(held), tuple(notes))
 
     def _act_due(self, now: float) -> float:
         """When the present head may be acted on."""
