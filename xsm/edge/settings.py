@@ -286,6 +286,8 @@ class _Reader:
     def _url(self, address: str, listen: str) -> str:
         port = _split_listen(listen)[1]
         example = f"https://{host_in_url(address or '192.168.5.101')}:{port}"
+        if "url" not in self._table:
+            return example  # made of the address, whose problems are told already
         url = self._string("url", example)
         try:
             parts = urlsplit(url)
