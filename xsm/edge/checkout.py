@@ -115,8 +115,9 @@ class Checkout:
             write.append(path)
         if blocked:
             raise CheckoutError(
-                f"{self.path} stays on {(head or 'nothing')[:10]}: {', '.join(blocked)} has edits that the site doesn't "
-                f"have, and {revision[:10]} changes it; save it right, or put it back with `git restore`"
+                f"{self.path} stays on {(head or 'nothing')[:10]}: {', '.join(blocked)} has edits that the "
+                f"site doesn't have, and {revision[:10]} changes it; save it right, or put it back with "
+                "`git restore`"
             )
         for path in write:
             self._write(path, there.get(path))

@@ -186,7 +186,7 @@ class Repository:
         return entry
 
     def resolve(self, named: str) -> str | None:
-        """The full id of a revision that a person named: an id, its first digits, main, main~3; None: none or several."""
+        """The full id of what a person named: an id, its first digits, main, main~3; None: none or several."""
         if not _NAMED.fullmatch(named):
             return None
         code, out, _ = self.git.attempt("rev-parse", "--verify", "--quiet", f"{named}^{{commit}}")

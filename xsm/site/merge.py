@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from xsm.site import changes, state_file, xml_file
@@ -22,6 +23,7 @@ from xsm.site.model import VM, Site
 from xsm.site.problems import Invalid
 from xsm.site.state import Conflict, State
 
+SITES_CACHED = 8
 _CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
 _CONFLICTS = state_file.path_of("conflicts")
 _PLACEMENT = state_file.path_of("placement")
@@ -129,10 +131,14 @@ def _side(files: Files) -> _Side:
 
 
 def _read(files: Files, path: str | None) -> Site | None:
-    if path is None:
-        return Site()
+    return Site() if path is None else _parsed(path, files[path])
+
+
+@lru_cache(maxsize=SITES_CACHED)
+def _parsed(path: str, content: bytes) -> Site | None:
+    """One merge asks for the same few site files again and again."""
     try:
-        return _format(path).read(files[path], path)
+        return _format(path).read(content, path)
     except Invalid:
         return None
 
@@ -212,7 +218,8 @@ def _written(path: str, side: _Side, site: Site) -> bytes:
     if side.path == path and side.site is not None:
         try:
             text = form.edit(side.files[path], changes.diff(side.site, site), path)
-            if changes.in_order(form.read(text, path)) == changes.in_order(site):
+            again = _parsed(path, text)
+            if again is not None and changes.in_order(again) == changes.in_order(site):
                 return text
         except Invalid:
             return form.write(site)
@@ -358,18 +365,23 @@ def _host_clashes(
     placement: Mapping[str, Any],
     known: set[str],
 ) -> list[Clash]:
-    """VMs that the two sides want on different hosts, whether by DOM0 or by placement."""
+    """VMs that both sides gave a host, by DOM0 or by placement, and not the same one.
+
+    Pinning a VM to the host where it floats is a decision, too, though its host stays the same.
+    """
     found = []
-    hosts = [
-        {vm.name: _host(vm, side.placement) for vm in (side.site or Site()).vms()}
-        for side in (base, first, second)
+    decisions = [
+        {vm.name: (vm.host is None, _host(vm, s.placement)) for vm in (s.site or Site()).vms()}
+        for s in (base, first, second)
     ]
     for vm in sorted(site.vms(), key=lambda v: v.name):
-        was, one, two = (by_name.get(vm.name) for by_name in hosts)
-        if vm.name in known or one is None or two is None or one == two or was in (one, two):
+        was, one, two = (by_name.get(vm.name) for by_name in decisions)
+        if vm.name in known or one is None or two is None or was in (one, two):
             continue
+        hosts = one[1] or "", two[1] or ""
         shown = _host(vm, placement) or ""
-        found.append(Clash(vm.name, "host", shown, one if shown != one else two))
+        if hosts[0] != hosts[1]:
+            found.append(Clash(vm.name, "host", shown, hosts[0] if shown != hosts[0] else hosts[1]))
     return found
 
 

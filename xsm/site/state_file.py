@@ -1,4 +1,4 @@
-"""The state tables as files: state/<table>.json, canonical JSON, read with care and written byte for byte alike everywhere.
+"""The state tables as files: state/<table>.json, read with care, written alike byte for byte everywhere.
 
 Decides what a state table may hold. Must not know why it holds it, nor where the files come from.
 Canonical form: keys sorted, two spaces, ASCII, a newline at the end; an empty table has no file.

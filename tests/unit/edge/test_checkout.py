@@ -34,8 +34,8 @@ class Site:
 
     def change(self, **files: bytes | None) -> str:
         now = {**self.repository.files(self.main)}
-        for path, content in files.items():
-            path = path.replace("__", "/").replace("_", ".")
+        for name, content in files.items():
+            path = name.replace("__", "/").replace("_", ".")
             now.pop(path, None)
             if content is not None:
                 now[path] = content

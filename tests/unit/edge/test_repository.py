@@ -157,7 +157,7 @@ def test_heads_and_main_survive_a_restart(tmp_path: Path) -> None:
     (store.path / "objects" / "tmp_objdir-incoming-x").mkdir()
     again = Repository.open(store.path)
     assert (again.main(), again.heads()) == (merged, tuple(sorted((one, two))))
-    assert [c.id for c in again.log(10)][0] == merged
+    assert again.log(1)[0].id == merged
     assert [c.id for c in again.log(10)][-1] == root
     assert again.resolve(root[:8]) == root and again.resolve("main") == merged
     assert (

@@ -106,6 +106,12 @@ def test_hosts_by_dom0_and_by_placement_are_compared_with_one_another() -> None:
     assert told == [("vm1", "host", "h2", "h3")]
 
 
+def test_pinning_a_vm_where_it_floats_is_a_decision_too() -> None:
+    base = files(site(vm("vm1")), State(ID, members=MEMBERS, placement={"vm1": "h1"}))
+    _, _, told, _ = both(base, files(site(vm("vm1", host="h2"))), files(site(vm("vm1", host="h1"))))
+    assert told == [("vm1", "host", "h1", "h2")]
+
+
 def test_the_same_decision_on_both_sides_is_no_conflict() -> None:
     base = files(site(vm("vm1")), State(ID, members=MEMBERS, placement={"vm1": "h1"}))
     first = files(site(vm("vm1")), State(ID, members=MEMBERS, placement={"vm1": "h2"}))
@@ -373,7 +379,7 @@ def three(draw: st.DrawFn) -> tuple[dict[str, bytes], dict[str, bytes], dict[str
     return trees  # type: ignore[return-value]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(three())
 def test_merging_two_valid_revisions_gives_one_valid_revision(
     trees: tuple[Files, Files, Files],
@@ -395,7 +401,7 @@ def test_merging_two_valid_revisions_gives_one_valid_revision(
     assert active_conflicts(document.site, document.state) == document.state.conflicts
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(three())
 def test_no_edit_is_lost_without_a_word(trees: tuple[Files, Files, Files]) -> None:
     """Each field that a side changed is as that side wants it, or the VM is in conflict."""
