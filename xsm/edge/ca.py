@@ -338,10 +338,31 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
+class ClientContext(ssl.SSLContext):
+    """A context that remembers its files, so that a refusal can be explained."""
+
+    files: TlsFiles | None = None
+
+
+def own_trouble(context: ssl.SSLContext, now: float) -> str:
+    """What is wrong with the certificate that we show, "" when nothing is.
+
+    A server that runs on asyncio hangs up without saying why it doesn't accept a certificate.
+    """
+    files = context.files if isinstance(context, ClientContext) else None
+    try:
+        if files is not None:
+            verify(files, now)
+    except CertificateRefused as error:
+        return str(error)
+    return ""
+
+
 def client_context(files: TlsFiles) -> ssl.SSLContext:
     """TLS 1.3 with our certificate, trusting only the site's CA. Use with
     server_hostname=server_name(member)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.files = files
     _harden(context)
     reload(context, files)
     return context

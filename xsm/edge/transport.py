@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import aiohttp
 import msgspec
 
 from xsm.api.types import API_VERSION, Refusal
-from xsm.edge.ca import server_name
+from xsm.edge.ca import own_trouble, server_name
 from xsm.plan.observed import HostReport
 from xsm.site.state import Member
 
@@ -111,7 +112,8 @@ class PeerClient:
         total_timeout_s: float = TOTAL_TIMEOUT_S,
         source: str = "",
     ) -> None:
-        """`tls`: from `ca.client_context`. `source`: the address to connect from, "": the system chooses.
+        """`tls`: from `ca.client_context`. `source`: the address to connect from, "": the system
+        chooses.
         The session is opened by the first request."""
         self._tls = tls
         self._source = source
@@ -172,7 +174,11 @@ class PeerClient:
                         raise
                     return await self._send(member, request)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            raise PeerUnreachable(member.name, why(error, member.url)) from error
+            reason = why(error, member.url)
+            if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
+                trouble = own_trouble(self._tls, time.time())
+                reason += f"; this host's own certificate is no good: {trouble}" if trouble else ""
+            raise PeerUnreachable(member.name, reason) from error
 
     @asynccontextmanager
     async def _turn(self, member: Member) -> AsyncIterator[None]:
@@ -304,8 +310,8 @@ def _why_tls(error: ssl.SSLError, url: str) -> str:
 
 
 def _why_system(error: BaseException, url: str) -> str:
-    refused = _find(error, OSError)
-    code = refused.errno if refused is not None else None
+    found = _find(error, OSError)
+    code = found.errno if found is not None else getattr(error, "errno", None)
     if code == errno.ECONNREFUSED:
         return f"nobody listens at {url} (xsmd is not running there)"
     if code in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN):
@@ -331,7 +337,8 @@ def _find(error: BaseException | None, kind: type[K]) -> K | None:
         current = waiting.pop(0)
         if not isinstance(current, BaseException) or current in seen:
             continue
-        if isinstance(current, kind):
+        # aiohttp's own kinds inherit from these too, but don't say what is wrong.
+        if isinstance(current, kind) and not isinstance(current, aiohttp.ClientError):
             return current
         seen.append(current)
         waiting += [
