@@ -32,6 +32,9 @@ class Attempt:
     refused: Mapping[str, str] = field(default_factory=dict)  # voter -> whom it voted for instead
     least: int = 0  # epochs below can't win any more
     reasons: Mapping[str, str] = field(default_factory=dict)  # claimant -> why it has not let go
+    keeping: frozenset[str] = (
+        frozenset()
+    )  # claimants who won't let go before somebody does something
     asked_at: float = float("-inf")
     pause_until: float = float("-inf")
 
@@ -76,7 +79,8 @@ def stuck(
 ) -> bool:
     """Whether the claim waits for somebody who does not answer: a person may have to say or do something."""
     if has_majority(attempt, members):
-        return any(silent(m) for m in to_evict(attempt, register, me, members))
+        left = to_evict(attempt, register, me, members)
+        return any(silent(m) or m in attempt.keeping for m in left)
     possible = {m for m in members if m in attempt.voters or not silent(m)}
     return len(possible) <= len(members) // 2
 
@@ -135,8 +139,11 @@ def hear_eviction(attempt: Attempt, sender: str, answer: EvictAnswer) -> Attempt
     if answer.epoch != attempt.epoch:
         return attempt
     if answer.done:
-        return replace(attempt, evicted=attempt.evicted | {sender})
-    return replace(attempt, reasons={**attempt.reasons, sender: answer.reason})
+        return replace(
+            attempt, evicted=attempt.evicted | {sender}, keeping=attempt.keeping - {sender}
+        )
+    keeping = attempt.keeping | {sender} if answer.held else attempt.keeping - {sender}
+    return replace(attempt, reasons={**attempt.reasons, sender: answer.reason}, keeping=keeping)
 
 
 def waiting_for(
@@ -156,7 +163,9 @@ def waiting_for(
         return f"no majority for its claim yet ({len(attempt.voters & members)} of {len(members)} hosts; {why})"
     waits = []
     for claimant in sorted(to_evict(attempt, register, me, members)):
-        if claimant in attempt.reasons:
+        if claimant in attempt.keeping:
+            waits.append(f"{claimant} keeps it: {attempt.reasons[claimant]}")
+        elif claimant in attempt.reasons and not silent(claimant):
             waits.append(f"{claimant}: {attempt.reasons[claimant]}")
         elif silent(claimant):
             waits.append(

@@ -102,7 +102,9 @@ class Peer:
         self._observing = False
         self._observed_at = float("-inf")
         self._told: dict[str, str] = {}  # VM -> why it is held, as last logged
-        self._doing: dict[str, str] = {}  # VM -> what the last round made of it
+        self._doing: dict[
+            str, tuple[str, bool]
+        ] = {}  # VM -> what hinders its move, and whether that may last
         self._out: list[Effect] = []
 
     # -- the one way in -----------------------------------------------------
@@ -263,52 +265,50 @@ class Peer:
         for vm, eviction in sorted(self.evictions.items()):
             if eviction.first_at > self._observed_at:
                 continue
-            reason = self._why_not_let_go(vm, eviction, now)
+            reason, held = self._why_not_let_go(vm, eviction, now)
             if reason:
-                self._answer(eviction, False, reason)
+                self._answer(eviction, False, reason, held)
                 continue
-            self.ballots.let_go(vm, eviction.ask.epoch)
-            self.claiming.drop_below(vm, eviction.ask.epoch)
+            epoch = eviction.ask.epoch
+            if self.ballots.of(vm).bar < epoch:
+                text = f"let go: {eviction.asker} claims epoch {epoch}; it does not run here"
+                self._out.append(Log("claim", vm, text))
+            self.ballots.let_go(vm, epoch)
+            self.claiming.drop_below(vm, epoch)
             self._answer(eviction, True, "")
-            self._out.append(
-                Log(
-                    "claim",
-                    vm,
-                    f"let go: {eviction.asker} claims epoch {eviction.ask.epoch}; it does not run here",
-                )
-            )
             del self.evictions[vm]
 
-    def _answer(self, eviction: Eviction, done: bool, reason: str) -> None:
-        self._out.append(
-            Send(eviction.asker, EvictAnswer(eviction.ask.vm, eviction.ask.epoch, done, reason))
-        )
+    def _answer(self, eviction: Eviction, done: bool, reason: str, held: bool = False) -> None:
+        answer = EvictAnswer(eviction.ask.vm, eviction.ask.epoch, done, reason, held)
+        self._out.append(Send(eviction.asker, answer))
 
-    def _why_not_let_go(self, vm: str, eviction: Eviction, now: float) -> str:
+    def _why_not_let_go(self, vm: str, eviction: Eviction, now: float) -> tuple[str, bool]:
+        """Why this host can't say yet that the VM doesn't run here, "" when it can; and whether that may last."""
         register = self.ballots.of(vm)
         newer = max(register.held, register.voted if register.claimant == self.name else 0)
         if newer > eviction.ask.epoch:
-            return f"{self.name} has claimed it since (epoch {newer})"
+            return f"{self.name} has claimed it since (epoch {newer})", False
         flight = self.work.in_flight.get(vm)
         if flight is not None:
-            return f"{flight.action.step} under way on {self.name} for {now - flight.since:.0f} s"
+            took_s = now - flight.since
+            return f"{flight.action.step} under way on {self.name} for {took_s:.0f} s", False
         if self.work.ended_at.get(vm, float("-inf")) > self._observed_at:
-            return f"{self.name} is looking again after its last action"
+            return f"{self.name} is looking again after its last action", False
         domain = self._active_domain(vm)
         if domain is None:
             settling = register.held and now < self._started_at + SETTLE_S
-            return (
-                f"xsmd on {self.name} has just started and waits for its hypervisor to settle"
-                if settling
-                else ""
-            )
+            why = f"xsmd on {self.name} has just started and waits for its hypervisor to settle"
+            return (why if settling else ""), False
         want = self.wanted.by_name.get(vm) if self.wanted else None
-        if want is not None and want.host == eviction.asker and not self.frozen:
-            return self._doing.get(vm) or f"runs on {self.name}, about to move"
+        if self.frozen:
+            return f"it runs there, and {self.name} acts on nothing: {self.frozen}", True
+        if want is not None and want.host == eviction.asker:
+            return self._doing.get(vm, (f"runs on {self.name}, about to move", False))
         where = (
             f"it belongs on {want.host}" if want and want.host else "the site has no place for it"
         )
-        return f"it runs on {self.name}, where {where} by revision {self.head.revision[:10] if self.head else 'none'}"
+        revision = self.head.revision[:10] if self.head else "none"
+        return f"it runs there, and {where} by {self.name}'s revision {revision}", False
 
     def _active_domain(self, vm: str) -> Domain | None:
         """An active domain that is, or could be taken for, the VM: by tag, UUID or name, so that none is overlooked."""
@@ -379,7 +379,7 @@ class Peer:
             if not n.foreign
         ]
         told: dict[str, str] = {}
-        doing: dict[str, str] = {}
+        doing: dict[str, tuple[str, bool]] = {}
         for action in plan.actions:
             state, stuck = (
                 (action.held, action.consequence is Consequence.HELD)
@@ -388,9 +388,9 @@ class Peer:
                 if due
                 else ("the revision has just come", False)
             )
-            doing[action.vm] = (
-                f"{action.consequence}: {state}" if state else str(action.consequence)
-            )
+            if action.vm not in doing or action.what == "host":
+                went = state if stuck else f"{action.consequence}: {state}" if state else ""
+                doing[action.vm] = (went or str(action.consequence), stuck)
             if action.consequence is Consequence.NEXT_BOOT:
                 notes.append(str(action))
             elif stuck:

@@ -65,12 +65,14 @@ class EvictAsk:
 
 @dataclass(frozen=True)
 class EvictAnswer:
-    """`done`: it doesn't run here and won't below this epoch (on my disk by now). Else `reason` says why not (yet)."""
+    """`done`: it doesn't run here and won't below this epoch (on my disk by now). Else `reason` says why not (yet);
+    `held`: that won't change by itself."""
 
     vm: str
     epoch: int
     done: bool
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,20 @@ class Action:
     target: str = ""  # the other host of a migration or a hand-over
     held: str = ""
 
+    @property
+    def change(self) -> str:
+        """What changes: "memory 96 MiB => 128 MiB", "host dmz01 => dmz02", "definition: disks"."""
+        if self.what == "definition" and not self.old:
+            return f"definition: {self.new}"
+        if self.what == "domain" and self.old == "absent":
+            return self.new
+        return f"{self.what} {self.old} => {self.new}"
+
     def __str__(self) -> str:
-        held = f" HELD: {self.held}" if self.held else ""
-        return f"{self.vm} on {self.host}: {self.consequence}: {self.what} {self.old} => {self.new} ({self.reason}){held}"
+        where = f"{self.vm} on {self.host}" if self.host else self.vm
+        if self.held:
+            return f"{where}: {self.change}: held: {self.held}"
+        return f"{where}: {self.consequence}: {self.change} ({self.reason})"
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,9 @@ class Notice:
     host: str
     vm: str
     message: str
-    foreign: bool = False  # about a domain that isn't the site's: there may be many, and none is news
+    foreign: bool = (
+        False  # about a domain that isn't the site's: there may be many, and none is news
+    )
 
 
 @dataclass(frozen=True)

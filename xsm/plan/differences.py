@@ -23,7 +23,7 @@ XEN_MEMORY_TOLERANCE_MIB = 1
 VCPUS_CAN_LEAVE = frozenset({HypervisorKind.XEN, HypervisorKind.TEST})
 """Kinds whose guests give VCPUs back while they run. QEMU's guests mostly refuse or ignore it."""
 
-NEXT_BOOT_REASON = "changes when it is restarted (`xsm restart`)"
+NEXT_BOOT_REASON = "takes effect at the next `xsm restart`"
 
 
 def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:

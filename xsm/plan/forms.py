@@ -60,12 +60,7 @@ def grouped(plan: Plan) -> tuple[tuple[Consequence, tuple[Action, ...]], ...]:
 
 
 def difference(action: Action) -> str:
-    """What changes: "memory 96 MiB => 128 MiB", "host dmz01 => dmz02", "definition: disks"."""
-    if action.what == "definition" and not action.old:
-        return f"definition: {action.new}"
-    if action.what == "domain" and action.old == "absent":
-        return action.new
-    return f"{action.what} {action.old} => {action.new}"
+    return action.change
 
 
 def line(action: Action) -> str:

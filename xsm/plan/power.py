@@ -137,6 +137,10 @@ def start(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     crashed = domain.state is DomainState.CRASHED
     by_hand = "it crashed" if crashed else "shut down or destroyed by hand or by its guest"
     last = applied(domain, "power")
+    if restart_is_due(w, domain):
+        reason = "a restart was asked for"
+    else:
+        reason = f"drift: {by_hand}" if last in (Power.RUNNING, Power.PAUSED) else BY_FILE
     action = Action(
         w.name,
         s.host,
@@ -145,7 +149,7 @@ def start(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
         "power",
         str(domain.state),
         str(w.vm.power),
-        f"drift: {by_hand}" if last in (Power.RUNNING, Power.PAUSED) else BY_FILE,
+        reason,
         uuid=domain.uuid,
     )
     # The tag says whether XSM had it running; without that word the policy decides for leaving it
