@@ -78,7 +78,7 @@ def load(files: Files) -> Document:
     Raises `Invalid` with all problems of all files at once.
     """
     problems = [problem for path in sorted(files) for problem in _bad_path(path)]
-    site, site_path = _collect(problems, lambda: _read_site(files)) or (None, "")
+    site, site_path = _site_of(files, problems)
     configs, broken, warnings = _read_configs(files, problems)
     state = _collect(problems, lambda: state_file.read(files))
     if site is not None:
@@ -89,6 +89,15 @@ def load(files: Files) -> Document:
         raise Invalid([*problems, *warnings])
     assert site is not None and state is not None  # or there would be a problem
     return Document(site, site_path, configs, state, tuple(sorted(set(warnings))))
+
+
+def _site_of(files: Files, problems: list[Problem]) -> tuple[Site | None, str]:
+    """The site as far as it can be read: what is wrong across its entries is told along with the rest."""
+    try:
+        return _read_site(files)
+    except Invalid as invalid:
+        problems.extend(invalid.problems)
+        return invalid.partial, invalid.problems[0].path
 
 
 def _collect(problems: list[Problem], read: Callable[[], Read]) -> Read | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xsm.site.fields import VM_ENTRY, Entry, Field, Wrong, contradictions
 from xsm.site.file_limits import MAX_APART_TAGS, MAX_ENTRIES, MAX_PROBLEMS, MAX_VALUE_CHARS, MIB
-from xsm.site.model import VM, Host, VMSet
+from xsm.site.model import VM, Host, Site, VMSet
 from xsm.site.problems import Invalid, Problem
 
 
@@ -23,6 +23,7 @@ class Findings:
     def __init__(self, path: str) -> None:
         self.path = path
         self.problems: list[Problem] = []
+        self.host_is_missing = False  # without all hosts, every DOM0 could look unknown
 
     def error(self, line: int, message: str, hint: str = "") -> None:
         """Note a problem. Raises `Invalid` once there are MAX_PROBLEMS of them: reading on would help nobody."""
@@ -41,9 +42,9 @@ class Findings:
         """The exception to raise for a problem that nothing can be read after."""
         return Invalid([*self.problems, Problem(self.path, line, message, hint)])
 
-    def raise_any(self) -> None:
+    def raise_any(self, partial: Site | None = None) -> None:
         if self.problems:
-            raise Invalid(self.problems)
+            raise Invalid(self.problems, None if self.host_is_missing else partial)
 
 
 def near(word: str, known: Iterable[str], form: str = "{}") -> str:
@@ -130,8 +131,11 @@ class RawEntry:
 
 
 def values_of(raw: RawEntry, findings: Findings, xml: bool) -> dict[str, Any] | None:
-    """The entry's values by model attribute, absent ones left out; None after reporting what is wrong."""
-    before = len(findings.problems)
+    """The entry's values by model attribute, absent ones left out; wrong ones are reported.
+
+    A stand-in takes the place of a required number that is wrong, so that the rest of the entry can
+    still be compared with others; None when what is wrong is what others would be compared with.
+    """
     result: dict[str, Any] = {}
     for row in raw.entry.fields:
         found = raw.values.get(row.attribute)
@@ -140,6 +144,7 @@ def values_of(raw: RawEntry, findings: Findings, xml: bool) -> dict[str, Any] | 
                 findings.error(
                     raw.line, f"{raw.who()} has no {row.label(xml)}", f"{row.kind.about}"
                 )
+                result[row.attribute] = row.kind.minimum
             continue
         if len(found) > 1 and not row.repeatable:
             findings.error(
@@ -149,12 +154,14 @@ def values_of(raw: RawEntry, findings: Findings, xml: bool) -> dict[str, Any] | 
             )
         parsed = [_value(row, text, line, raw, findings, xml) for text, line in found]
         if not row.repeatable:
-            result[row.attribute] = parsed[0]
+            result[row.attribute] = parsed[0] if parsed[0] is not None else row.kind.minimum
         else:
             result[row.attribute] = _tags(row, parsed, found, raw, findings, xml)
+    result = {attribute: value for attribute, value in result.items() if value is not None}
     for attribute, wrong in contradictions(result) if raw.entry is VM_ENTRY else ():
         findings.error(raw.values[attribute][0][1], f"{raw.who()}: {wrong.message}", wrong.hint)
-    return result if len(findings.problems) == before else None
+    required = {row.attribute for row in raw.entry.fields if row.required}
+    return result if required <= result.keys() else None
 
 
 def _value(row: Field, text: str, line: int, raw: RawEntry, findings: Findings, xml: bool) -> Any:
@@ -199,7 +206,10 @@ def vm_of(raw: RawEntry, set_name: str, findings: Findings, xml: bool) -> VM | N
 
 def host_of(raw: RawEntry, findings: Findings, xml: bool) -> Host | None:
     values = values_of(raw, findings, xml)
-    return None if values is None else Host(line=raw.line, **values)
+    if values is None:
+        findings.host_is_missing = True
+        return None
+    return Host(line=raw.line, **values)
 
 
 def set_of(raw: RawEntry, vms: Iterable[VM], findings: Findings, xml: bool) -> VMSet | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xsm.site.model import Site
+
 
 class Severity(StrEnum):
     ERROR = "error"
@@ -39,9 +41,11 @@ class Problem:
 class Invalid(Exception):
     """A file or a whole site that can't be accepted.
 
-    Invariant: `problems` is not empty, sorted by place, and holds at least one error.
+    Invariant: `problems` is not empty, sorted by place, and holds at least one error. `partial` is the
+    site as far as it could be read, only good for finding more that is wrong; None when too little was.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], partial: Site | None = None) -> None:
         self.problems = tuple(sorted(set(problems)))
+        self.partial = partial
         super().__init__("\n".join(str(p) for p in self.problems))

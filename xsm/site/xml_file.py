@@ -24,7 +24,7 @@ def read(text: bytes, path: str = "site.xml") -> Site:
     findings = Findings(path)
     tree = xml_tree.parse(text, findings, LEAVES)
     site = _Reader(findings).site(tree.root)
-    findings.raise_any()
+    findings.raise_any(site)
     return site
 
 

@@ -37,7 +37,7 @@ def read(text: bytes, path: str = "site.yaml") -> Site:
     findings = Findings(path)
     tree = yaml_tree.parse(text, findings, SHAPE)
     site = _site(tree, findings)
-    findings.raise_any()
+    findings.raise_any(site)
     return site
 
 
