@@ -1,8 +1,7 @@
 """`git clone`, `pull` and `push` against xsmd: git's own http-backend as a CGI process.
 
-Decides what the process is told and when it is ended. A push is judged by git's hooks, which ask
-the
-daemon (`git_hook.py`). Must not know what is in a commit.
+Decides what the process is told and when it is ended. A push is judged by git's hooks, which ask the
+daemon (`edge.hook`; the repository has them). Must not know what is in a commit.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ import asyncio
 import logging
 import os
 import re
-import shlex
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 
 from aiohttp import web
@@ -21,32 +18,17 @@ from aiohttp import web
 from xsm.api.access import GIT_PREFIX
 from xsm.api.asking import Ask, refused
 from xsm.api.control import Refused
-from xsm.edge.durable import write_durably
-from xsm.edge.settings import Settings
 
 HEAD_LIMIT_BYTES = 16 * 1024
 STDERR_LIMIT_BYTES = 8 * 1024
 CHUNK_BYTES = 64 * 1024
 SERVICES = ("git-upload-pack", "git-receive-pack")
-HOOKS = ("pre-receive", "post-receive")
 
 PROTOCOL = re.compile(r"version=[0-9]")
 PASSED_ON = ("Content-Type", "Cache-Control", "Expires", "Pragma")
 """Headers of http-backend that reach the client."""
 
 log = logging.getLogger(__name__)
-
-
-def install_hooks(settings: Settings) -> None:
-    """Make pushes ask the daemon, also those that come by file path or ssh. Raises `OSError`."""
-    hooks = settings.repository_dir / "hooks"
-    hooks.mkdir(exist_ok=True)
-    for hook in HOOKS:
-        words = [sys.executable, "-I", "-m", "xsm.api.git_hook", hook, str(settings.socket)]
-        script = f"#!/bin/sh\n# Written by xsmd at each start.\nexec {shlex.join(words)}\n"
-        path = hooks / hook
-        if not path.exists() or path.read_text(errors="replace") != script:
-            write_durably(path, script.encode(), 0o755)
 
 
 async def serve(ask: Ask) -> web.StreamResponse:

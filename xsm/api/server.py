@@ -18,7 +18,6 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from xsm.api import git_http
 from xsm.api.access import GATE_LIMITS, RULES, Caller, Gate, Role, Rule, allowed
 from xsm.api.access import git_least as least_of
 from xsm.api.asking import Ask, Limits, json_answer, refused
@@ -28,6 +27,8 @@ from xsm.api.types import API_VERSION, Refusal
 from xsm.api.unix_socket import Listening, StartRefused, listen, user_of
 from xsm.edge import ca
 from xsm.edge.settings import Settings
+from xsm.edge.tls import reload as reload_context
+from xsm.edge.tls import server_context
 from xsm.site.problems import Invalid
 
 __all__ = ["ApiServer", "Limits", "StartRefused"]
@@ -92,19 +93,14 @@ class ApiServer:
     def reload_certificate(self) -> None:
         """Take up a renewed certificate for new connections. Raises `ca.CertificateRefused`."""
         assert self._tls is not None
-        ca.reload(self._tls, ca.peer_files(self._settings.tls_dir))
+        reload_context(self._tls, ca.peer_files(self._settings.tls_dir))
 
     async def _start(self) -> None:
         settings = self._settings
         try:
-            self._tls = ca.server_context(ca.peer_files(settings.tls_dir))
+            self._tls = server_context(ca.peer_files(settings.tls_dir))
         except ca.CertificateRefused as error:
             raise StartRefused(str(error)) from error
-        if settings.repository_dir.is_dir():
-            try:
-                git_http.install_hooks(settings)
-            except OSError as error:
-                raise StartRefused(f"git's hooks can't be written: {error}") from error
         # The socket first: it is what keeps a second daemon out.
         self._local = listen(settings.socket)
         loop = asyncio.get_running_loop()
