@@ -31,6 +31,7 @@ from xsm.edge.register_file import RegisterDamaged, RegisterFile, RegisterInUse
 from xsm.edge.repository import Repository, RepositoryError
 from xsm.edge.revisions import Busy, Moved, Revisions
 from xsm.edge.settings import Settings, load_settings
+from xsm.edge.tls import client_context
 from xsm.edge.transport import PeerClient
 from xsm.edge.watch import Watch
 from xsm.peer import register
@@ -73,8 +74,8 @@ class Daemon:
         entries = {vm: register.from_entry(entry) for vm, entry in votes.load().items()}
         self.peer = Peer(settings.name, entries, self.clock())
         self.events = EventLog(settings.events_path, settings.name)
-        tls = ca.client_context(ca.peer_files(settings.tls_dir))
-        self.client = PeerClient(tls, source=source_address(settings.listen_host))
+        context = client_context(ca.peer_files(settings.tls_dir))
+        self.client = PeerClient(context, source=source_address(settings.listen_host))
         self.peers = Peers(self.client, self.revisions, self.members, self.feed)
         self.observer = Observer(
             settings.name,
@@ -91,7 +92,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._checkout: Checkout | None = None
 
-    # -- what others ask of it -------------------------------------------------------------------------------------------
+    # -- what others ask of it -----------------------------------------------------
 
     def members(self) -> Mapping[str, Member]:
         """The site's members, by name; before the first revision those that the join told of."""
@@ -119,7 +120,7 @@ class Daemon:
         self._stepped.clear()
         await self._stepped.wait()
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life -----------------------------------------------------
 
     async def run(self) -> None:
         """Run until told to stop (SIGTERM, SIGINT) or until it can't go on safely (raises `Fatal`)."""
@@ -175,7 +176,7 @@ class Daemon:
         if not task.cancelled() and task.exception() is not None:
             self._log.error("task failed", exc_info=task.exception())
 
-    # -- the loop --------------------------------------------------------------------------------------------------------
+    # -- the loop -----------------------------------------------------
 
     async def _step_forever(self) -> None:
         while True:
@@ -239,7 +240,7 @@ class Daemon:
         self.events.add(kind, vm, message + more, time.time())
         self._log.info("%s", message, extra={"kind": kind, "vm": vm, **(fields or {})})
 
-    # -- the checkout ------------------------------------------------------------------------------------------------------
+    # -- the checkout -----------------------------------------------------
 
     async def _watch_checkout(self) -> None:
         """Apply what people save in the checkout; an invalid save changes nothing and shows in `xsm status`."""

@@ -21,6 +21,7 @@ from xsm.edge.register_file import RegisterFile
 from xsm.edge.repository import Repository
 from xsm.edge.revisions import Revisions
 from xsm.edge.settings import Settings, write_settings
+from xsm.edge.tls import client_context
 from xsm.edge.transport import PeerClient
 from xsm.peer.edit import Surroundings, edit
 from xsm.site.document import Files
@@ -167,7 +168,7 @@ async def _catch_up(settings: Settings, settings_path: Path, token: Token) -> En
     else:
         repository = Repository.create(settings.repository_dir, settings.socket)
     revisions = Revisions(repository)
-    client = PeerClient(ca.client_context(ca.peer_files(settings.tls_dir)))
+    client = PeerClient(client_context(ca.peer_files(settings.tls_dir)))
     inviter = Member(token.host, "", token.url)
     try:
         heads = await client.get_heads(inviter)

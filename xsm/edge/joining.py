@@ -16,6 +16,7 @@ from xsm.api.types import JoinAnswer, JoinRequest, Refusal
 from xsm.edge import ca
 from xsm.edge.ca import CertificateRefused, TlsFiles
 from xsm.edge.invitations import Token, TokenRefused, parse_token
+from xsm.edge.tls import first_contact_context, pinned_context
 from xsm.edge.transport import PeerRefused, PeerUnreachable, why
 
 CONNECT_TIMEOUT_S = 5.0
@@ -39,7 +40,7 @@ async def join(token_text: str, name: str, address: str, url: str, files: TlsFil
     csr_pem = ca.create_csr(files.key, name)
     ca_pem = await _fetch_ca(token)
     request = JoinRequest(token_text.strip(), name, address, url, csr_pem)
-    raw = await _ask(token, "/v1/join", msgspec.json.encode(request), ca.pinned_context(ca_pem))
+    raw = await _ask(token, "/v1/join", msgspec.json.encode(request), pinned_context(ca_pem))
     try:
         answer = msgspec.json.decode(raw, type=JoinAnswer)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -52,7 +53,7 @@ async def join(token_text: str, name: str, address: str, url: str, files: TlsFil
 
 
 async def _fetch_ca(token: Token) -> str:
-    raw = await _ask(token, "/v1/ca", b"", ca.first_contact_context())
+    raw = await _ask(token, "/v1/ca", b"", first_contact_context())
     try:
         ca_pem = raw.decode("ascii")
         found = ca.fingerprint(ca_pem)

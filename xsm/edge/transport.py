@@ -19,7 +19,8 @@ import aiohttp
 import msgspec
 
 from xsm.api.types import API_VERSION, Refusal
-from xsm.edge.ca import own_trouble, server_name
+from xsm.edge.ca import server_name
+from xsm.edge.tls import own_trouble
 from xsm.plan.observed import HostReport
 from xsm.site.state import Member
 
@@ -112,7 +113,7 @@ class PeerClient:
         total_timeout_s: float = TOTAL_TIMEOUT_S,
         source: str = "",
     ) -> None:
-        """`tls`: from `ca.client_context`. `source`: the address to connect from, "": the system
+        """`tls`: from `tls.client_context`. `source`: the address to connect from, "": the system
         chooses.
         The session is opened by the first request."""
         self._tls = tls

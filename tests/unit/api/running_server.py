@@ -15,6 +15,7 @@ from small_control import SmallControl
 from xsm.api.server import ApiServer, Limits
 from xsm.edge import ca
 from xsm.edge.settings import Settings
+from xsm.edge.tls import client_context, pinned_context
 
 QUICK = Limits(idle_s=0.6, body_silence_s=0.5, body_s=2.0, handshake_s=1.0, gate_wait_s=0.3,
 heartbeat_s=0.2,
@@ -67,10 +68,10 @@ class Running:
     pki: Pki
 
     def tls(self, name: str, role: str) -> ssl.SSLContext:
-        return ca.client_context(self.pki.files(name, role))
+        return client_context(self.pki.files(name, role))
 
     def anonymous(self) -> ssl.SSLContext:
-        return ca.pinned_context(self.pki.authority.pem)
+        return pinned_context(self.pki.authority.pem)
 
 
 def settings_for(folder: Path, pki: Pki, name: str = "dmz01") -> Settings:

@@ -16,6 +16,7 @@ from small_control import invalid_site
 from xsm.api.access import MIB
 from xsm.edge import ca
 from xsm.edge.durable import write_secret
+from xsm.edge.tls import client_context
 
 
 async def refusal(response: aiohttp.ClientResponse) -> dict[str, object]:
@@ -194,7 +195,7 @@ async def get_status(url: str, tls: ssl.SSLContext) -> int:
 
 def with_files(own: ca.TlsFiles, trusted: Path) -> ssl.SSLContext:
     """A client that trusts one CA and shows a certificate of another."""
-    return ca.client_context(ca.TlsFiles(trusted, own.certificate, own.key))
+    return client_context(ca.TlsFiles(trusted, own.certificate, own.key))
 
 
 async def test_a_certificate_of_another_site(running: Running, tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ async def test_a_certificate_of_another_site(running: Running, tmp_path: Path) -
 
 async def test_an_expired_certificate(running: Running) -> None:
     past = time.time() - ca.LEAF_VALIDITY_S - 86400
-    tls = ca.client_context(running.pki.files("root", "admin", past))
+    tls = client_context(running.pki.files("root", "admin", past))
     with pytest.raises(aiohttp.ClientError):
         await get_status(running.settings.url, tls)
     assert running.control.asked == []

@@ -16,6 +16,7 @@ from xsm.api.types import Applied, Command, JoinAnswer, JoinRequest, Verb
 from xsm.edge import ca
 from xsm.edge.invitations import Invitations, TokenRefused
 from xsm.edge.joining import join
+from xsm.edge.tls import client_context
 from xsm.edge.transport import PARALLEL_LIMIT, PeerClient, PeerRefused, PeerUnreachable
 from xsm.plan.observed import HostReport
 from xsm.site.state import Member
@@ -171,7 +172,7 @@ async def test_it_does_not_accept_our_certificate(
 ) -> None:
     pki = running.pki if age_s else make_pki(tmp_path / "other")
     own = pki.files("dmz02", "peer", time.time() - age_s)
-    tls = ca.client_context(replace(own, ca=running.pki.folder / "ca.pem"))
+    tls = client_context(replace(own, ca=running.pki.folder / "ca.pem"))
     client = PeerClient(tls)
     reason = await unreachable(client, member(running))
     await client.close()
@@ -223,7 +224,7 @@ async def test_a_host_joins(tmp_path: Path, pki: Pki) -> None:
     async with ApiServer(settings, control, limits=QUICK):
         await join(token, "dmz05", "127.0.0.1", "https://127.0.0.1:2", files)
         assert ca.verify(files, time.time()).name == "dmz05"
-        client = PeerClient(ca.client_context(files))
+        client = PeerClient(client_context(files))
         dmz01 = Member("dmz01", "127.0.0.1", settings.url)
         await client.post_messages(dmz01, b"hello")
         await client.close()

@@ -23,6 +23,7 @@ from xsm.edge.invitations import Invitations
 from xsm.edge.register_file import RegisterFile
 from xsm.edge.repository import Repository
 from xsm.edge.settings import Settings, places, read_settings
+from xsm.edge.tls import server_context
 from xsm.edge.transport import Fetch, Heads
 from xsm.site.document import load
 
@@ -137,7 +138,6 @@ def test_impossible_options_are_told_all_at_once(tmp_path: Path) -> None:
         "address",
         "listen",
         "name",
-        "url",
     ]
     assert contents(tmp_path) == []
     assert "Missing option '--name'" in run_xsm("init").err
@@ -200,7 +200,7 @@ def answering(inviter: Inviter) -> Iterator[None]:
     app = web.Application(client_max_size=1 << 20)
     app.router.add_route("*", "/{path:.*}", inviter.answer)
     runner = web.AppRunner(app)
-    tls = ca.server_context(ca.peer_files(inviter.settings.tls_dir))
+    tls = server_context(ca.peer_files(inviter.settings.tls_dir))
 
     async def start() -> None:
         await runner.setup()

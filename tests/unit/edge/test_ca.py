@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from xsm.edge import ca
 from xsm.edge.invitations import LIFETIME_S, Invitations, TokenRefused, parse_token
+from xsm.edge.tls import client_context, own_trouble, server_context
 
 NOW = 1_800_000_000.0
 
@@ -143,7 +144,7 @@ def test_installing_checks_first(tmp_path: Path, authority: ca.Authority) -> Non
     with pytest.raises(ca.CertificateRefused, match=r"peer\.pem: not a certificate"):
         ca.verify(files, NOW)
     with pytest.raises(ca.CertificateRefused, match=r"peer\.pem"):
-        ca.client_context(files)
+        client_context(files)
 
 
 def test_contexts_are_strict(tmp_path: Path) -> None:
@@ -153,14 +154,14 @@ def test_contexts_are_strict(tmp_path: Path) -> None:
     ca.create_key(files.key)
     pem = authority.issue_peer(ca.create_csr(files.key, "dmz01"), "dmz01", "10.0.0.1", now)
     ca.install(files, authority.pem, pem)
-    client, server = ca.client_context(files), ca.server_context(files)
+    client, server = client_context(files), server_context(files)
     assert client.verify_mode is ssl.CERT_REQUIRED and client.check_hostname
     assert server.verify_mode is ssl.CERT_OPTIONAL
     for context in (client, server):
         assert context.minimum_version is ssl.TLSVersion.TLSv1_3
         assert len(context.get_ca_certs()) == 1
-    assert ca.own_trouble(client, now) == ""
-    assert "expired" in ca.own_trouble(client, now + 400 * 86400)
+    assert own_trouble(client, now) == ""
+    assert "expired" in own_trouble(client, now + 400 * 86400)
 
 
 # --- invitations -----------------------------------------------------------------------------------
