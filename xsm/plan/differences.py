@@ -137,11 +137,11 @@ def _upkeep(w: WantedVM, s: Sighting) -> Iterator[Finding]:
     if not domain.persistent:
         what, old, new, by_hand = "definition", "absent", "defined", "undefined by hand"
     elif domain.autostart:
-        what, old, new, by_hand = "autostart", "on", "off", "switched on by hand"
+        what, old, new, by_hand = "autostart", "on", "off", "autostart switched on by hand"
     else:
         return
     if w.vm.drift is Drift.REPORT:
-        yield reported(w, s, f"{what} was {by_hand}")
+        yield reported(w, s, by_hand)
         return
     yield Action(
         w.name,

@@ -245,7 +245,7 @@ def _off(r: Round, w: WantedVM, seen: Seen) -> Iterator[Finding]:
 
 
 def _create(r: Round, w: WantedVM, seen: Seen, home: str) -> Action:
-    size = f"{w.vm.memory_mib} MiB, {w.vm.vcpus} VCPUs"
+    size = f"{w.vm.memory_mib} MiB, {w.vm.vcpus} VCPU" + ("" if w.vm.vcpus == 1 else "s")
     came_from = next((s.host for s in seen.own), "")
     reason = BY_FILE if w.pinned else BY_SITE
     action = Action(

@@ -80,9 +80,11 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     domain = s.domain
     if w.vm.power is Power.STOPPED:
         # A VM that is on against the file is turned off only by an edit when the policy is to
-        # report.
-        if may_act(w, domain, "power", Power.STOPPED):
-            reason = why(domain, "power", Power.STOPPED, "started by hand")
+        # report. One that was asked to shut down already was on before anybody's hand.
+        asked = (s.host, domain.uuid) in r.view.shutdowns
+        if asked or may_act(w, domain, "power", Power.STOPPED):
+            by_hand = why(domain, "power", Power.STOPPED, "started by hand")
+            reason = BY_FILE if asked else by_hand
             yield turn_off(r.view, s, w.name, Consequence.STOP, reason)
         else:
             yield reported(w, s, "it was started by hand")
