@@ -6,12 +6,15 @@ retry: the next round observes anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, Domain, DomainState
 from xsm.site import tag as tags
+from xsm.site.model import Power
 from xsm.site.tag import Tag
 
 
@@ -91,8 +94,23 @@ def _start(
     if domain is not None and domain.state in ACTIVE:
         return f"already {domain.state}"
     hypervisor.define(xml)
-    hypervisor.start(action.uuid)
+    try:
+        hypervisor.start(action.uuid)
+    except HypervisorError:
+        _never_ran(hypervisor, action.uuid)
+        raise
     return f"{_state(domain)} => running"
+
+
+def _never_ran(hypervisor: Hypervisor, uuid: str) -> None:
+    """The new definition's mark says that XSM has it running. Where that failed, it must not look as if somebody had
+    turned it off by hand since."""
+    # The failure of the start is the one to tell; without the mark only its reason is less exact.
+    with contextlib.suppress(HypervisorError):
+        domain = next((d for d in hypervisor.find(uuid, "") if d.uuid == uuid), None)
+        if domain is not None and domain.tag is not None and domain.state not in ACTIVE:
+            live = {**domain.tag.live, "power": Power.STOPPED.value}
+            hypervisor.set_tag(uuid, replace(domain.tag, live=live))
 
 
 def _define(
