@@ -15,7 +15,7 @@ from xsm.site import state_file
 from xsm.site.changes import describe, diff
 from xsm.site.document import SITE_FILES, Document, Files, load
 from xsm.site.merge import active_conflicts, merge
-from xsm.site.problems import Invalid, Problem
+from xsm.site.problems import Invalid, Problem, Severity
 from xsm.site.state import Conflict, State
 
 STATE_FOLDER = "state/"
@@ -110,18 +110,19 @@ def edit(
     new_state = state if state is not None else old_state
     tree = {p: c for p, c in wanted.items() if not p.startswith(STATE_FOLDER)}
     document = load({**tree, **state_file.write(new_state)})
-    settled = _settle(document, around)
+    settled, unplaced = _settle(document, around)
     files = {**tree, **state_file.write(settled)}
     document = load(files)
-    return Edited(files, document, describe_changes(head, files), document.warnings)
+    return Edited(files, document, describe_changes(head, files), (*document.warnings, *unplaced))
 
 
 def _conflicts(files: Files) -> tuple[Conflict, ...]:
     return state_file.read(files).conflicts
 
 
-def _settle(document: Document, around: Surroundings) -> State:
-    """The state tables that belong to this document: every floating VM that fits has a place, nothing is left over."""
+def _settle(document: Document, around: Surroundings) -> tuple[State, list[Problem]]:
+    """The state tables that belong to this document: every floating VM that fits has a place, nothing is left over.
+    And a warning for each that doesn't fit anywhere."""
     vms = {vm.name: vm for vm in document.site.vms()}
     chosen = {
         vm: host
@@ -137,12 +138,23 @@ def _settle(document: Document, around: Surroundings) -> State:
                 for vm, why in sorted(placed.refused.items())
             )
         )
-    return replace(
+    unplaced = [
+        Problem(
+            document.site_path,
+            vms[vm].line,
+            f"no host was found for {vm}: {why}",
+            "it waits for an edit that makes room",
+            Severity.WARNING,
+        )
+        for vm, why in sorted(placed.unplaced.items())
+    ]
+    state = replace(
         document.state,
         placement=dict(placed.placements),
         restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
         conflicts=active_conflicts(document.site, document.state),
     )
+    return state, unplaced
 
 
 def describe_changes(old: Files, new: Files) -> tuple[str, ...]:
