@@ -55,6 +55,8 @@ ACT_AFTER_HEAD_LIMIT_S = 5.0
 """...but a site that is edited all the time is acted on all the same."""
 EVICT_ASK_LIFE_S = 5.0
 """A claimant that hasn't asked again for so long no longer waits: nothing is stopped or migrated for it."""
+HANDOVER_WAIT_S = 10.0
+"""A VM that is to go and that its target doesn't claim for so long is shown as held."""
 SETTLE_S = 5.0
 """After the daemon started, a start that its predecessor had asked libvirt for may still be under way this long."""
 
@@ -105,6 +107,7 @@ class Peer:
         self._doing: dict[
             str, tuple[str, bool]
         ] = {}  # VM -> what hinders its move, and whether that may last
+        self._waits_since: dict[str, float] = {}  # VM -> since when the plan holds its action
         self._out: list[Effect] = []
 
     # -- the one way in -----------------------------------------------------
@@ -335,9 +338,11 @@ class Peer:
     def _unclaimed(self) -> set[str]:
         """VMs that belong here and run here, but without this host's claim (adopted, or the votes were lost)."""
         here = self.wanted.by_host.get(self.name, ()) if self.wanted else ()
-        return {
-            vm for vm in here if self._active_domain(vm) is not None and not self.ballots.holds(vm)
-        }
+        return {vm for vm in here if self._runs_tagged(vm) and not self.ballots.holds(vm)}
+
+    def _runs_tagged(self, vm: str) -> bool:
+        domain = self._active_domain(vm)
+        return domain is not None and domain.tag is not None and domain.tag.vm == vm
 
     # -- acting -----------------------------------------------------
 
@@ -372,6 +377,7 @@ class Peer:
             starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
             needed = starts | self._unclaimed()
             self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
+        self._waits_since = {a.vm: self._waits_since.get(a.vm, now) for a in plan.actions if a.held}
         pending, held = [], []
         notes = [
             f"{n.host}: {n.vm}: {n.message}" if n.vm else f"{n.host}: {n.message}"
@@ -381,13 +387,12 @@ class Peer:
         told: dict[str, str] = {}
         doing: dict[str, tuple[str, bool]] = {}
         for action in plan.actions:
-            state, stuck = (
-                (action.held, action.consequence is Consequence.HELD)
-                if action.held
-                else self._go(action, now)
-                if due
-                else ("the revision has just come", False)
-            )
+            if action.held:
+                state, stuck = action.held, self._stays(action, now)
+            elif due:
+                state, stuck = self._go(action, now)
+            else:
+                state, stuck = "the revision has just come", False
             if action.vm not in doing or action.what == "host":
                 went = state if stuck else f"{action.consequence}: {state}" if state else ""
                 doing[action.vm] = (went or str(action.consequence), stuck)
@@ -402,6 +407,14 @@ class Peer:
         self._tell(told)
         self._doing = doing
         self.todo = ToDo(self._revision, tuple(pending), tuple(held), tuple(notes))
+
+    def _stays(self, action: Action, now: float) -> bool:
+        """Whether an action that the plan holds will stay so: one that waits for its target's claim may have to wait
+        for something that only the target knows, and says in its own report."""
+        if action.consequence is Consequence.HELD:
+            return True
+        waits = now - self._waits_since[action.vm]
+        return self._silent(action.target) or waits > HANDOVER_WAIT_S
 
     def _act_due(self, now: float) -> float:
         """When the present head may be acted on."""
