@@ -19,8 +19,8 @@ from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import commands
 from xsm.peer.commands import CommandRefused, Intent
 from xsm.peer.edit import Overtaken, PlaceRefused, describe_changes
+from xsm.plan import forms
 from xsm.plan.actions import Step
-from xsm.plan.forms import grouped
 from xsm.plan.observed import ACTIVE
 from xsm.plan.planner import plan
 from xsm.plan.view import View
@@ -38,6 +38,8 @@ SETTLE_LIMIT_S = 300.0
 TOLD = ("action", "claim", "held", "member")
 BEGUN = re.compile("(" + "|".join(Step) + "): ")
 """How the log of an action's beginning starts. It is left out where its end follows at once."""
+AFTERMATH_S = 3.0
+"""After all is as wanted, claims of what came by migration may still be on their way."""
 FOREIGN = """<domain type="test"><name>{name}</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
 
@@ -146,6 +148,7 @@ class Script:
     def do_settle(self, limit: str = str(SETTLE_LIMIT_S)) -> Iterable[str]:
         """Let time go by until all daemons that run show one revision and have nothing left to do."""
         settled = self._world.run_until(self._world.settled, float(limit))
+        self._world.run(AFTERMATH_S)
         return () if settled else (f"NOT SETTLED within {limit} s", *self._left())
 
     def _left(self) -> list[str]:
@@ -162,7 +165,8 @@ class Script:
         self._world.run(float(seconds))
 
     def do_edit(self, on: str, vm: str, *words: str) -> Iterable[str]:
-        """edit HOST VM ELEMENT VALUE...: `xsm apply` of a file with these values; "-" takes the element out."""
+        """edit HOST VM ELEMENT VALUE...: `xsm apply` of a file with these values; "-" takes the element out, Set moves
+        the VM to another set."""
         host = self._host(on)
         document = host.document
         old = document.site.vm(vm)
@@ -170,8 +174,9 @@ class Script:
             raise ScriptError(f"no VM {vm!r}")
         changes = []
         for tag, text in zip(words[::2], words[1::2], strict=True):
-            attribute = VM_FIELDS[tag].attribute
-            changes.append(SetVM(vm, attribute, getattr(old, attribute), _value(tag, text)))
+            attribute = "set_name" if tag == "Set" else VM_FIELDS[tag].attribute
+            value = text if tag == "Set" else _value(tag, text)
+            changes.append(SetVM(vm, attribute, getattr(old, attribute), value))
         return self._change(host, changes)
 
     def do_add(self, on: str, vm: str, *words: str) -> Iterable[str]:
@@ -197,7 +202,7 @@ class Script:
         text = host.head_files[host.document.site_path].decode()
         if old not in text:
             raise ScriptError(f"{old!r} is not in the site file")
-        return self._apply(host, text.replace(old, new).encode())
+        return self._apply(host, text.replace(old, new.replace("\\n", "\n")).encode())
 
     def do_config(self, on: str, name: str, old: str, new: str) -> Iterable[str]:
         """config HOST PATH TEXT TEXT: `xsm apply` with one text of a config in place of another."""
@@ -239,6 +244,7 @@ class Script:
 
     def _applied(self, host: SimHost, before: Files) -> list[str]:
         lines = [f"applied: {line}" for line in describe_changes(before, host.head_files)]
+        lines += [str(problem) for problem in self._world.warnings]
         return lines or ["applied: nothing changes"]
 
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
@@ -248,10 +254,6 @@ class Script:
         before = host.head_files
         self._world.intend(on, self._intent(host, verb, *args))
         return self._applied(host, before)
-
-    def _applied(self, host: SimHost, before: Files) -> list[str]:
-        lines = [f"applied: {line}" for line in describe_changes(before, host.head_files)]
-        return lines or ["applied: nothing changes"]
 
     def _intent(self, host: SimHost, verb: str, *args: str) -> Intent:
         files, document = host.head_files, host.document
@@ -353,7 +355,11 @@ class Script:
                 if names and d.name not in names:
                     continue
                 foreign = "" if d.tag else " (foreign)"
-                size = f" {d.memory_mib} MiB {d.vcpus} VCPUs" if d.state in ACTIVE else ""
+                size = (
+                    f" {d.memory_mib} MiB {d.vcpus} VCPU{'s' * (d.vcpus != 1)}"
+                    if d.state in ACTIVE
+                    else ""
+                )
                 yield f"{host.name} {d.name} {d.state}{size}{'' if d.persistent else ' transient'}{foreign}"
 
     def do_status(self, *hosts: str) -> Iterable[str]:
@@ -367,9 +373,9 @@ class Script:
                 continue
             if report.frozen:
                 yield f"{host.name}: frozen: {report.frozen}"
-            yield from (f"{host.name}: pending: {line}" for line in report.pending)
-            yield from (f"{host.name}: held: {line}" for line in report.held)
-            yield from (f"{host.name}: note: {line}" for line in report.notes)
+            yield from (f"pending: {line}" for line in report.pending)
+            yield from report.held
+            yield from (f"note: {line}" for line in report.notes)
 
     def do_plan(self, on: str) -> Iterable[str]:
         """`xsm plan` on a host."""
@@ -377,11 +383,7 @@ class Script:
         around = host.surroundings()
         view = View(around.reports, around.unreachable, around.now, {}, None)
         found = plan(wanted(host.document), host.document, view)
-        for consequence, actions in grouped(found):
-            yield f"{consequence}:"
-            yield from (f"  {action}" for action in actions)
-        if found.empty:
-            yield "nothing to do"
+        yield from forms.text(found).splitlines()
 
     def do_revisions(self) -> Iterable[str]:
         """Which revision each host shows."""

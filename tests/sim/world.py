@@ -44,7 +44,7 @@ from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, HostReport
 from xsm.site import state_file
 from xsm.site.document import Document, Files, load
-from xsm.site.problems import Invalid
+from xsm.site.problems import Invalid, Problem
 from xsm.site.state import Member, State
 
 SITE_ID = "5f0c1a52-0000-4000-8000-00000000beef"
@@ -241,6 +241,8 @@ class SimHost:
         delay_s = max(
             [ACTION_S, *(self.hypervisor.slow_s.get(call, 0.0) for call in CALLS.get(step, ()))]
         )
+        # No two end at one instant: an observation in between would be older than the second, and not know.
+        delay_s += 1e-4 * (len(self.world.performed) % 97)
         self.world.performed.append((self.world.now, self.name, effect.action))
         husk = self._announce(uuid, effect.target_uri) if step is Step.MIGRATE else None
 
@@ -357,6 +359,7 @@ class World:
         self.loss = 0.0
         self.cut: set[frozenset[str]] = set()
         self.story: list[tuple[float, str, str, str, str]] = []
+        self.warnings: tuple[Problem, ...] = ()  # of the last edit
         self.performed: list[tuple[float, str, Action]] = []
         self.checkers: list[Callable[[World], None]] = []
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -498,6 +501,7 @@ class World:
             tree,
             host.surroundings(),
         )
+        self.warnings = edited.warnings
         return host.commit(edited.files, message)
 
     def intend(self, on: str, intent: object) -> str:
@@ -512,6 +516,7 @@ class World:
             host.surroundings(intent.moving),
             intent.state,
         )
+        self.warnings = edited.warnings
         return host.commit(edited.files, intent.message)
 
     def alive(self) -> list[SimHost]:
