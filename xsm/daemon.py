@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -21,7 +22,7 @@ from xsm.api.access import Caller, Role
 from xsm.api.answers import Answers
 from xsm.api.server import ApiServer, StartRefused
 from xsm.edge import ca, log
-from xsm.edge.checkout import Checkout, CheckoutError, Edited
+from xsm.edge.checkout import Checkout, Edited
 from xsm.edge.event_log import EventLog
 from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
 from xsm.edge.notify import Notify
@@ -79,7 +80,7 @@ class Daemon:
         self.peers = Peers(self.client, self.revisions, self.members, self.feed)
         self.observer = Observer(
             settings.name,
-            lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed),
+            lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed, settings.migrate_uri),
             self.clock,
             time.time,
         )
@@ -90,6 +91,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers = Answers(self)
         self._stopping = asyncio.Event()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._checkout: Checkout | None = None
 
     # -- what others ask of it -----------------------------------------------------
@@ -141,20 +143,19 @@ class Daemon:
                 ApiServer(self.settings, self._answers, admits=self._admits)
             )
             self.took_head(head, local=False)
-            machine = self._start(self._step_forever())
-            others = [
-                machine,
-                self._start(self.observer.run(self._looked)),
-                self._start(self._tick(notifier)),
-            ]
-            others += [self._start(self._watch_checkout()), self._start(self._collect())]
+            self._start(self._step_forever())
+            self._start(self.observer.run(self._looked))
+            self._start(self._tick(notifier))
+            self._start(self._watch_checkout())
+            self._start(self._collect())
             notifier.ready(f"revision {head.revision[:10]}")
             self._tell("daemon", "", f"started on revision {head.revision[:10]}")
             stopping = self._start(self._wait_for_stop())
-            done, _ = await asyncio.wait({stopping, *others}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, self._failed}, return_when=asyncio.FIRST_COMPLETED)
             notifier.stopping()
-            for task in done:
-                task.result()
+            if self._failed.done():
+                self._tell("daemon", "", "ends after a failure; the VMs run on")
+                self._failed.result()
             self._tell("daemon", "", "stopped; the VMs run on")
 
     async def _wait_for_stop(self) -> None:
@@ -172,9 +173,16 @@ class Daemon:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that fails ends the daemon: what it should have done is not done, and nobody would know."""
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._log.error("task failed", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if not isinstance(error, Fatal):
+            self._log.error("a task failed, which can't be", exc_info=error)
+            error = Fatal(f"a task failed: {error or type(error).__name__}")
+        if not self._failed.done():
+            self._failed.set_exception(error)
 
     # -- the loop -----------------------------------------------------
 
@@ -208,7 +216,7 @@ class Daemon:
         """Votes must be on disk before anybody hears of them; a daemon that can't write them must not go on."""
         try:
             await asyncio.to_thread(self._votes.write, entries)
-        except OSError as error:
+        except (OSError, RegisterDamaged) as error:
             raise Fatal(f"votes can't be written to {self.settings.votes_path}: {error}") from error
 
     async def _perform(self, effect: Perform) -> None:
@@ -254,7 +262,12 @@ class Daemon:
         def on_save() -> None:
             loop.call_soon_threadsafe(saved.set)
 
-        watching = Watch(self.settings.checkout_dir, on_save)
+        try:
+            watching = Watch(self.settings.checkout_dir, on_save)
+        except OSError as error:
+            why = f"saves in it are not seen until xsmd is started again: {error}"
+            self._checkout_trouble(Problem(str(self.settings.checkout_dir), 0, why))
+            return
         try:
             saved.set()
             while True:
@@ -273,10 +286,14 @@ class Daemon:
                 self.checkout_problems = ()
                 return
             self.checkout_problems = await self._answers.apply_save(edited)
-        except (CheckoutError, Moved) as error:
+        except (RepositoryError, Busy, Moved, OSError) as error:
             self.checkout_problems = (Problem(str(self.settings.checkout_dir), 0, str(error)),)
         for problem in self.checkout_problems:
             self._tell("checkout", "", f"a save was not applied: {problem}")
+
+    def _checkout_trouble(self, problem: Problem) -> None:
+        self.checkout_problems = (problem,)
+        self._tell("checkout", "", str(problem))
 
     async def _follow(self, taken: Edited | None = None) -> None:
         """Bring the checkout to the head, where nobody is editing it."""
@@ -285,7 +302,7 @@ class Daemon:
             return
         try:
             await self.revisions.call(lambda _: checkout.follow(head.revision, taken))
-        except CheckoutError as error:
+        except (RepositoryError, Busy, OSError) as error:
             self._tell("checkout", "", str(error))
 
 
@@ -331,12 +348,23 @@ def main(argv: list[str] | None = None) -> int:
         print(invalid, file=sys.stderr)
         return 2
     log.set_up(settings.log_format, settings.log_level, os.environ)
+    code = 0
     try:
         asyncio.run(_serve(settings))
     except (Fatal, StartRefused) as error:
         print(f"xsmd: {error}", file=sys.stderr)
-        return 1
-    return 0
+        code = 1
+    _leave_hanging_threads(code)
+    return code
+
+
+def _leave_hanging_threads(code: int) -> None:
+    """End here and now where a call into libvirt hangs: Python would wait for its thread."""
+    if any(not t.daemon and t is not threading.main_thread() for t in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Answers:
             if isinstance(result, HostReport):
                 reports[member] = result
             elif isinstance(result, PeerUnreachable | PeerRefused | TimeoutError):
-                unreachable[member] = str(result) or f"no answer within {REPORT_LIMIT_S:.0f} s"
+                unreachable[member] = _why_silent(result)
                 last = self._reports.get(member)
                 if last is not None:
                     reports[member] = last[1]
@@ -99,6 +99,7 @@ class Answers:
         return reports, unreachable
 
     async def _report(self, member: str) -> HostReport:
+        """Raises `PeerUnreachable`, `PeerRefused`, `TimeoutError`."""
         last = self._reports.get(member)
         if last is not None and self._daemon.clock() - last[0] < REPORT_AGE_S:
             return last[1]
@@ -130,13 +131,10 @@ class Answers:
         daemon, peer = self._daemon, self._daemon.peer
         head = daemon.revisions.head
         document = head.document if head else None
-        reports, _ = await self._gather()
+        reports, unreachable = await self._gather()
         now = daemon.clock()
-        alive = [
-            r
-            for m, r in sorted(reports.items())
-            if peer.contacts.reach(m, len(peer.members), now) is Reach.ALIVE
-        ]
+        members = views.members(peer, document, now, reports, unreachable) if document else ()
+        alive = [reports[m.name] for m in members if m.reach is Reach.ALIVE and m.name in reports]
         pending = tuple(line for r in alive for line in r.pending)
         held = tuple(line for r in alive for line in r.held)
         commit = (
@@ -153,7 +151,7 @@ class Answers:
             subject=commit.message.splitlines()[0] if commit and commit.message else "",
             author=commit.author if commit else "",
             date=float(commit.date) if commit else 0.0,
-            members=views.members(peer, document, now) if document else (),
+            members=members,
             majority=peer.contacts.majority(peer.members, now),
             conflicts=active_conflicts(document.site, document.state) if document else (),
             frozen=peer.frozen,
@@ -452,3 +450,12 @@ class Answers:
     async def join(self, request: JoinRequest) -> JoinAnswer:
         async with self._editing:
             return await self._enrolling.join(request)
+
+
+def _why_silent(error: BaseException) -> str:
+    """Why a member's report is missing; who it is stands beside it already."""
+    if isinstance(error, PeerUnreachable):
+        return error.reason
+    if isinstance(error, PeerRefused):
+        return f"it refuses to say: {error.refusal.message}"
+    return f"it did not answer within {REPORT_LIMIT_S:.0f} s"

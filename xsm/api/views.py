@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xsm.api.types import MemberStatus, VmStatus
+from xsm.peer.contacts import Reach
 from xsm.peer.machine import Peer
 from xsm.peer.register import Register
 from xsm.plan.actions import Plan
@@ -16,27 +17,50 @@ from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
 
 
-def members(peer: Peer, document: Document, now: float) -> tuple[MemberStatus, ...]:
-    """All members as this host sees them, by name."""
+def members(
+    peer: Peer,
+    document: Document,
+    now: float,
+    reports: Mapping[str, HostReport],
+    unreachable: Mapping[str, str],
+) -> tuple[MemberStatus, ...]:
+    """All members as this host sees them, by name. `reports`, `unreachable`: what they answered just now, which is
+    newer than the last greeting."""
     shown = []
     for name, member in sorted(document.state.members.items()):
         heard = peer.contacts.heard_at.get(name)
         myself = name == peer.name
-        own = peer.head.revision if peer.head else ""
+        answered = name in reports and name not in unreachable
+        reach = peer.contacts.reach(name, len(document.state.members), now)
+        if name in unreachable and reach is Reach.ALIVE:
+            reach = Reach.SUSPECT
+        elif answered:
+            reach = Reach.ALIVE
         shown.append(
             MemberStatus(
                 name=name,
                 address=member.address,
                 url=member.url,
-                reach=peer.contacts.reach(name, len(document.state.members), now),
-                seen_s=0.0 if myself else None if heard is None else round(now - heard, 1),
-                revision=own if myself else peer.contacts.revisions.get(name, ""),
+                reach=reach,
+                seen_s=0.0
+                if answered or myself
+                else None
+                if heard is None
+                else round(now - heard, 1),
+                revision=_revision(peer, name, reports[name] if answered else None),
                 drained=name in document.state.drained,
                 myself=myself,
-                error=peer.contacts.errors.get(name, ""),
+                error="" if answered else unreachable.get(name, peer.contacts.errors.get(name, "")),
             )
         )
     return tuple(shown)
+
+
+def _revision(peer: Peer, name: str, report: HostReport | None) -> str:
+    """What a member said last that it shows; "" when it never did."""
+    if name == peer.name:
+        return peer.head.revision if peer.head else ""
+    return report.revision if report else peer.contacts.revisions.get(name, "")
 
 
 def domains_of(

@@ -179,6 +179,17 @@ class Stage:
         host = self.hosts[name]
         return {**os.environ, "XSM_CONFIG": str(host.config), "COLUMNS": "110"}
 
+    def own_options(self, name: str) -> tuple[str, ...]:
+        """What `xsm init` and `xsm join` are told of that host."""
+        host = self.hosts[name]
+        place = host.place
+        return (
+            "--name", name, "--address", host.address, "--listen", f"{place.ip}:{place.listen_port}",
+            "--url", f"https://{place.ip}:{place.relay_port}", "--uri", host.libvirtd.uri,
+            "--data", str(host.folder / "data"), "--checkout", str(host.checkout),
+            "--control-socket", str(host.folder / "xsmd.sock"),
+        )  # fmt: skip
+
     def run(self, name: str, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`xsm ARGS` on a host. Raises `DemoFailed` when it fails and `check` is set."""
         result = subprocess.run(

@@ -137,7 +137,7 @@ class Story:
         stage.start_xsmd(first)
         for name in others:
             token = json.loads(stage.run(first, "invite", name, "-o", "json").stdout)["token"]
-            self.xsm(name, "join", token, *self._own_options(name), show=False)
+            self.xsm(name, "join", token, *self.stage.own_options(name), show=False)
             stage.start_xsmd(name)
         wait_for(
             "every host sees all four alive", lambda: all(self._all_alive(n) for n in stage.hosts)
@@ -151,17 +151,7 @@ class Story:
         empty = self.stage.folder / "empty"
         empty.mkdir()
         (empty / SITE).write_text("<XSMConfig>\n</XSMConfig>\n")
-        self.xsm(name, "init", str(empty), *self._own_options(name), show=False)
-
-    def _own_options(self, name: str) -> tuple[str, ...]:
-        host = self.stage.hosts[name]
-        place = host.place
-        return (
-            "--name", name, "--address", host.address, "--listen", f"{place.ip}:{place.listen_port}",
-            "--url", f"https://{place.ip}:{place.relay_port}", "--uri", host.libvirtd.uri,
-            "--data", str(host.folder / "data"), "--checkout", str(host.checkout),
-            "--control-socket", str(host.folder / "xsmd.sock"),
-        )  # fmt: skip
+        self.xsm(name, "init", str(empty), *self.stage.own_options(name), show=False)
 
     def _all_alive(self, name: str) -> bool:
         members = self.status(name)["members"]

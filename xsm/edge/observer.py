@@ -24,6 +24,8 @@ LOOK_PAUSE_S = 0.02
 """Least time between two looks: a storm of libvirt events costs a bounded number of them."""
 RECONNECT_S = (0.5, 1.0, 2.0, 5.0)
 """Pause before the first, second, ... try to connect again; the last one repeats."""
+CLOSE_LIMIT_S = 1.0
+"""How long a hypervisor may take to let go of us."""
 
 Result = TypeVar("Result")
 
@@ -81,11 +83,13 @@ class Observer:
         )
 
     def close(self) -> None:
-        """Leave the hypervisor; its domains run on."""
-        if self._hypervisor is not None:
-            self._hypervisor.close()
-            self._hypervisor = None
+        """Leave the hypervisor; its domains run on. One that hangs is left without a word."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        hypervisor, self._hypervisor = self._hypervisor, None
+        if hypervisor is not None:
+            leaving = threading.Thread(target=hypervisor.close, name="leaving", daemon=True)
+            leaving.start()
+            leaving.join(CLOSE_LIMIT_S)
 
     # -- in the event loop -----------------------------------------------------
 

@@ -83,7 +83,13 @@ class Peers:
             return False
         try:
             await work(member)
-        except (PeerUnreachable, PeerRefused, PackRefused, Busy) as error:
+        except PeerUnreachable as error:
+            self._feed(Contact(to, error.reason))
+            return False
+        except PeerRefused as error:
+            self._feed(Contact(to, f"it refused: {error.refusal.message}"))
+            return False
+        except (PackRefused, Busy) as error:
             self._feed(Contact(to, str(error)))
             return False
         self._feed(Contact(to))

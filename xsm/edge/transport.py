@@ -319,10 +319,9 @@ def _why_system(error: BaseException, url: str) -> str:
         return f"the network has no way to {url}"
     if code == errno.ETIMEDOUT:
         return f"{url} did not connect in time"
-    if isinstance(error, aiohttp.ServerDisconnectedError) or code in (
-        errno.ECONNRESET,
-        errno.EPIPE,
-    ):
+    # asyncio raises these without a code where TLS was still being agreed.
+    broken = isinstance(found, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
+    if broken or isinstance(error, aiohttp.ServerDisconnectedError):
         return f"{url} broke the connection off"
     return f"{url} can't be asked ({error or type(error).__name__})"
 
