@@ -14,6 +14,7 @@ from xsm.plan.place import place
 from xsm.site import state_file
 from xsm.site.changes import describe, diff
 from xsm.site.document import SITE_FILES, Document, Files, load
+from xsm.site.fields import vm_label
 from xsm.site.merge import active_conflicts, merge
 from xsm.site.problems import Invalid, Problem, Severity
 from xsm.site.state import Conflict, State
@@ -190,7 +191,7 @@ def _state_changes(old: State, new: State) -> list[str]:
     lines += [f"{vm}: restart asked for" for vm in asked]
     there = {(c.vm, c.what) for c in new.conflicts}
     lines += [
-        f"{c.vm}: conflict over {c.what} settled"
+        f"{c.vm}: conflict over {vm_label(c.what)} settled"
         for c in old.conflicts
         if (c.vm, c.what) not in there
     ]

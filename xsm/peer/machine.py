@@ -7,6 +7,7 @@ Must not know libvirt, git, sockets or clocks: `daemon.py` and the simulation ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -45,6 +46,7 @@ from xsm.site.problems import Invalid
 from xsm.site.state import MERGE_VERSION
 from xsm.site.tag import Tag
 
+COUNTS = re.compile(r" \(\d+ of \d+ hosts agree\)|, \d+ times|; again in \d+ s")
 TICK_S = 0.5
 """The machine wants a `Tick` at least this often."""
 OBSERVE_EVERY_S = 1.0
@@ -389,6 +391,8 @@ class Peer:
         for action in plan.actions:
             if action.held:
                 state, stuck = action.held, self._stays(action, now)
+                if action.target and self._silent(action.target):
+                    state = f"{state}, but it does not answer"
             elif due:
                 state, stuck = self._go(action, now)
             else:
@@ -489,10 +493,14 @@ class Peer:
     def _tell(self, held: dict[str, str]) -> None:
         """Log what is held and why, when that is news."""
         for vm, text in sorted(held.items()):
-            # The countdown of a retry changes all the time and is none.
-            if text.split("; again in")[0] != self._told.get(vm, "").split("; again in")[0]:
+            if _news(text) != _news(self._told.get(vm, "")):
                 self._out.append(Log("held", vm, f"held: {text}"))
         self._told = held
+
+
+def _news(text: str) -> str:
+    """What of a reason is worth another line in the log: counts and countdowns change all the time."""
+    return COUNTS.sub("", text)
 
 
 def messages_for(effects: Iterable[Effect]) -> dict[str, list[Message]]:

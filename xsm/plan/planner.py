@@ -18,6 +18,7 @@ from xsm.plan.sightings import Seen, Sighting, sort_domains
 from xsm.plan.view import SHUTDOWN_LIMIT_S, Handover, View, is_fresh
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
+from xsm.site.fields import vm_label
 
 __all__ = ["SHUTDOWN_LIMIT_S", "Handover", "View", "going_off", "incoming", "plan", "plan_host"]
 
@@ -120,7 +121,8 @@ def _conflicted(w: WantedVM, running: list[Sighting]) -> Iterator[Finding]:
     """Nothing is done to a VM about which two edits disagree."""
     owner = running[0].host if running else w.host or ""
     told = "; ".join(
-        f"{c.what}: {c.shown!r} is shown, {c.other!r} was wanted too" for c in w.conflicts
+        f"{vm_label(c.what)}: {c.shown or 'none'} is shown, {c.other or 'none'} was wanted too"
+        for c in w.conflicts
     )
     first = w.conflicts[0]
     yield Action(
@@ -129,8 +131,8 @@ def _conflicted(w: WantedVM, running: list[Sighting]) -> Iterator[Finding]:
         Consequence.HELD,
         Step.NONE,
         "conflict",
-        first.other,
-        first.shown,
+        first.other or "none",
+        first.shown or "none",
         "two edits at once disagree",
         uuid=running[0].domain.uuid if running else "",
         held=f"{told}; `xsm resolve {w.name}` keeps what is shown, or edit it",
@@ -175,7 +177,7 @@ def _running(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
         whose = (
             "its DOM0 pins it there: change that"
             if w.pinned
-            else "no other host could be found for it"
+            else "the site has no other host for it so far, and looks again at the next edit"
         )
         yield Action(
             w.name,

@@ -137,7 +137,7 @@ def start(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     it."""
     domain = s.domain
     crashed = domain.state is DomainState.CRASHED
-    by_hand = "it crashed" if crashed else "shut down or destroyed by hand or by its guest"
+    by_hand = "it crashed" if crashed else "turned off by hand, by its guest or with its host"
     last = applied(domain, "power")
     if restart_is_due(w, domain):
         reason = "a restart was asked for"

@@ -435,6 +435,14 @@ SET_ENTRY = Entry(
     ),
 )
 
+
+
+def vm_label(attribute: str) -> str:
+    """What people call an attribute of a VM: its element in the site file ("MEM"), else the attribute itself."""
+    row = VM_ENTRY.by_attribute.get(attribute)
+    return row.tag if row else attribute
+
+
 ENTRIES = (HOST_ENTRY, SET_ENTRY, VM_ENTRY)
 ROOT_TAG = "XSMConfig"
 
