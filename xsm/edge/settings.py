@@ -47,6 +47,7 @@ class Settings:
     data_dir: Path
     checkout_dir: Path
     socket: Path
+    migrate_uri: str = ""  # libvirt URI by which the other hosts' libvirt reaches this one's; "": none
     log_format: str = "text"
     log_level: str = "info"
 
@@ -169,7 +170,8 @@ def write_settings(settings: Settings, path: Path) -> None:
     """Write a settings file that `read_settings` reads back equal; atomically, readable by all
     (no secrets)."""
     lines = ["# What this host's xsmd is told; written by xsm, yours to edit (docs/settings.md)."]
-    lines += [f"{key} = {_toml_string(str(getattr(settings, key)))}" for key in KEYS]
+    values = {key: str(getattr(settings, key)) for key in KEYS}
+    lines += [f"{key} = {_toml_string(value)}" for key, value in values.items() if value]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, ("\n".join(lines) + "\n").encode(), 0o644)
 
@@ -240,6 +242,13 @@ class _Reader:
             self._problem(
                 "libvirt_uri", f"{uri!r} is not a libvirt URI", "qemu:///system or xen:///system"
             )
+        migrate_uri = self._string("migrate_uri", "")
+        if migrate_uri and not re.match(r"[a-z][a-z0-9+]*://[^/]", migrate_uri):
+            self._problem(
+                "migrate_uri",
+                f"{migrate_uri!r} is not a libvirt URI with a host",
+                f"qemu+tls://{address or '192.168.5.101'}/system",
+            )
         result = Settings(
             name=name,
             address=address,
@@ -249,6 +258,7 @@ class _Reader:
             data_dir=self._dir("data_dir", defaults.data_dir),
             checkout_dir=self._dir("checkout_dir", defaults.checkout_dir),
             socket=self._socket(defaults.socket),
+            migrate_uri=migrate_uri,
             log_format=self._choice("log_format", "text", LOG_FORMATS),
             log_level=self._choice("log_level", "info", LOG_LEVELS),
         )

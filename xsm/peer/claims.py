@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Message
 from xsm.peer.register import Register, may_start, next_epoch
-from xsm.plan.observed import HypervisorFacts
+from xsm.plan.observed import HypervisorFacts, cannot_receive
 from xsm.site.model import HypervisorKind
 
 ASK_AGAIN_S = 1.0
@@ -104,7 +104,7 @@ def questions(
         attempt.vm,
         attempt.epoch,
         facts.kind if facts else HypervisorKind.TEST,
-        facts.cold_only if facts else "the target's hypervisor does not answer",
+        cannot_receive(facts) if facts else "the target's hypervisor does not answer",
         facts.migrate_uri if facts else "",
     )
     return asked, [(m, evict) for m in sorted(to_evict(attempt, register, me, members))]
@@ -160,7 +160,8 @@ def waiting_for(
         why = "; ".join(refused) or (
             f"no answer from {', '.join(missing)}" if missing else "asking"
         )
-        return f"no majority for its claim yet ({len(attempt.voters & members)} of {len(members)} hosts; {why})"
+        agree = f"{len(attempt.voters & members)} of {len(members)} hosts agree"
+        return f"no majority for its claim yet: {why} ({agree})"
     waits = []
     for claimant in sorted(to_evict(attempt, register, me, members)):
         if claimant in attempt.keeping:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from xsm.plan import differences
 from xsm.plan.actions import Action, Consequence, Step
-from xsm.plan.observed import DomainState
+from xsm.plan.observed import DomainState, cannot_receive
 from xsm.plan.power import Finding, off_step, turn_off
 from xsm.plan.round import BY_FILE, BY_SITE, Round, hold
 from xsm.plan.sightings import Sighting
@@ -81,7 +81,11 @@ def _receiver(r: Round, w: WantedVM, home: str) -> tuple[HypervisorKind | None, 
     if handover is not None and handover.target == home:
         return handover.kind, handover.cold_only, True
     facts = r.view.facts(home)
-    return (facts.kind if facts else None), (facts.cold_only if facts else ""), r.view.foresees
+    return (
+        (facts.kind if facts else None),
+        (cannot_receive(facts) if facts else ""),
+        r.view.foresees,
+    )
 
 
 def _not_live(r: Round, s: Sighting, home: str, kind: HypervisorKind | None, cold_only: str) -> str:

@@ -47,7 +47,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class HypervisorFacts:
-    """What a host can do. `cold_only`: why it can't migrate live, "" when it can."""
+    """What a host can do. `cold_only`: why its hypervisor can't migrate live at all, "" when it can."""
 
     kind: HypervisorKind
     version: str
@@ -58,6 +58,13 @@ class HypervisorFacts:
     cpu_model: str = ""
     cold_only: str = ""
     migrate_uri: str = ""  # libvirt URI by which other hosts reach it, "" when none is configured
+
+
+def cannot_receive(facts: HypervisorFacts) -> str:
+    """Why no VM can be migrated live to the host, "" when one can."""
+    if facts.cold_only or facts.migrate_uri:
+        return facts.cold_only
+    return "its xsmd.toml sets no migrate_uri"
 
 
 @dataclass(frozen=True)

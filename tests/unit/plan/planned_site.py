@@ -79,7 +79,16 @@ def document(
 def facts(
     kind: HypervisorKind = TEST, memory_mib: int = 8192, cold_only: str = ""
 ) -> HypervisorFacts:
-    return HypervisorFacts(kind, "9.0", "x86_64", 8, memory_mib, memory_mib, cold_only=cold_only)
+    return HypervisorFacts(
+        kind,
+        "9.0",
+        "x86_64",
+        8,
+        memory_mib,
+        memory_mib,
+        cold_only=cold_only,
+        migrate_uri="qemu+tls://there/system",
+    )
 
 
 def domain_of(

@@ -24,8 +24,9 @@ from planned_site import (
 )
 
 from xsm.plan.actions import Consequence, Step
+from xsm.plan.observed import HypervisorFacts, cannot_receive
 from xsm.plan.planner import Handover, incoming, plan_host
-from xsm.site.model import Migration, Power
+from xsm.site.model import HypervisorKind, Migration, Power
 
 C, S = Consequence, Step
 
@@ -161,3 +162,10 @@ def test_the_target_sees_what_it_should_claim() -> None:
         ("vm1", C.MIGRATE_LIVE),
         ("vm2", C.HELD),
     ]
+
+
+def test_a_host_without_a_migrate_uri_can_not_receive_live() -> None:
+    facts = HypervisorFacts(HypervisorKind.KVM, "9.0", "x86_64", 8, 4096, 4096)
+    assert "migrate_uri" in cannot_receive(facts)
+    assert cannot_receive(replace(facts, migrate_uri="qemu+tls://there/system")) == ""
+    assert cannot_receive(replace(facts, cold_only="it is a test")) == "it is a test"

@@ -330,7 +330,7 @@ def test_a_conflict_holds_the_vm_entirely() -> None:
     there = made(document(vm("vm1", "dmz01")))["vm1"]
     action = only(plan_of(doc, view(report("dmz01", there), report("dmz02"))))
     assert (action.host, action.consequence, action.step) == ("dmz01", C.HELD, S.NONE)
-    assert "'dmz02' is shown, 'dmz03' was wanted too" in action.held
+    assert "dmz02 is shown, dmz03 was wanted too" in action.held
     settled = document(vm("vm1", "dmz01"), conflicts=[conflict])
     assert plan_of(settled, view(report("dmz01", there))).empty
 
