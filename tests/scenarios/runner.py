@@ -156,9 +156,11 @@ class Script:
         return [f"{name}: {line}" for name, r in reports if r for line in r.pending]
 
     def do_times(self, count: str, *command: str) -> Iterable[str]:
-        """times N COMMAND...: the same command N times; `{}` in it is 1, 2, ..."""
+        """times N COMMAND...: the same command N times; `{}` in it is 1, 2, ... The last one's words are shown."""
+        said: list[str] = []
         for i in range(1, int(count) + 1):
-            yield from self.run(shlex.join(word.replace("{}", str(i)) for word in command))
+            said = self.run(shlex.join(word.replace("{}", str(i)) for word in command))
+        return said
 
     def do_wait(self, seconds: str) -> None:
         """Let time go by."""

@@ -342,7 +342,7 @@ class SimHost:
             if report is not None and (host is self or self.world.linked(self.name, host.name)):
                 reports[host.name] = report
             else:
-                unreachable[host.name] = "does not answer"
+                unreachable[host.name] = "connection refused"
         return edits.Surroundings(reports, unreachable, self.wall(), moving or {})
 
 
@@ -502,6 +502,8 @@ class World:
             host.surroundings(),
         )
         self.warnings = edited.warnings
+        if not edited.changes:
+            return ""
         return host.commit(edited.files, message)
 
     def intend(self, on: str, intent: object) -> str:
@@ -517,6 +519,8 @@ class World:
             intent.state,
         )
         self.warnings = edited.warnings
+        if not edited.changes:
+            return ""
         return host.commit(edited.files, intent.message)
 
     def alive(self) -> list[SimHost]:

@@ -50,7 +50,7 @@ class Overtaken(Exception):
     def __init__(self, conflicts: tuple[Conflict, ...]) -> None:
         self.conflicts = conflicts
         lines = [
-            f"{c.vm}: {c.what}: you say {c.shown}, meanwhile somebody said {c.other}"
+            f"{c.vm}: {vm_label(c.what)}: you say {c.shown}, meanwhile somebody said {c.other}"
             for c in conflicts
         ]
         super().__init__("; ".join(lines))

@@ -305,6 +305,8 @@ class Peer:
             why = f"xsmd on {self.name} has just started and waits for its hypervisor to settle"
             return (why if settling else ""), False
         want = self.wanted.by_name.get(vm) if self.wanted else None
+        if domain.incoming:
+            return f"{self.name} is just receiving it by a live migration", False
         if self.frozen:
             return f"it runs there, and {self.name} acts on nothing: {self.frozen}", True
         if want is not None and want.host == eviction.asker:
