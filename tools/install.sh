@@ -23,6 +23,7 @@ for program in xsm xsmd; do
 done
 install -m 644 docs/*.md "$PREFIX/share/doc/"
 install -m 644 schemas/* "$PREFIX/share/schemas/"
+rm -rf "$PREFIX/share/sites" && cp -r sites "$PREFIX/share/sites"
 install -m 644 tools/xsmd.service /etc/systemd/system/xsmd.service
 if [[ -d /run/systemd/system ]]; then
     systemctl daemon-reload

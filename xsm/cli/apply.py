@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from xsm.api.types import Applied
 from xsm.cli.carry_out import Change, Manner, carry_out, manner_options
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
@@ -45,15 +46,21 @@ def command(
     Takes the site file and the configs beside it. In a clone of the site's repository an edit made
     meanwhile by somebody else is merged, and refused only where both disagree.
     """
-    from xsm.cli.site_folder import proposal
+    from xsm.cli.site_folder import proposal, remember_applied
     from xsm.edge.folder import read_folder
 
     folder = read_folder(path, with_state=False)
     client = context.client
     edit = proposal(folder, client, message=message, restart=tuple(sorted(restart)))
+
+    def do(head: str) -> Applied:
+        applied = client.apply(replace(edit, expect=head))
+        remember_applied(folder, client, applied.revision)
+        return applied
+
     change = Change(
         preview=lambda: client.preview(edit),
-        apply=lambda head: client.apply(replace(edit, expect=head)),
+        apply=do,
         question="Apply this?",
         always_ask=True,
         shown=folder.shown,

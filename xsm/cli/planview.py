@@ -73,7 +73,9 @@ def show_plan(screen: Screen, plan: Plan, unreachable: Mapping[str, str]) -> Non
     for notice in told:
         screen.line(forms.notice_line(notice), indent=2)
     if foreign:
-        screen.line(f"{count(foreign, 'foreign domain')} left alone (`xsm vms` lists them)", indent=2)
+        screen.line(
+            f"{count(foreign, 'foreign domain')} left alone (`xsm vms` lists them)", indent=2
+        )
     for host, reason in sorted(unreachable.items()):
         screen.line(f"no fresh report of {host}: {reason}", "care")
     screen.line(f"{forms.summary(plan)}.", "head")

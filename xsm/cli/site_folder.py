@@ -17,6 +17,7 @@ from xsm.site.document import SITE_FILES, Files
 
 BASE_SEARCH = 20  # own commits on top of a pulled one that we look through
 GIT_TIMEOUT_S = 10.0
+MAX_NOTE_CHARS = 200
 
 
 def proposal(
@@ -49,14 +50,53 @@ def removed(files: Files, before: Files, cloned: bool) -> tuple[str, ...]:
 
 
 def known_base(root: str, client: Client) -> str:
-    """The newest commit of the folder's git work tree that the site knows; "": none."""
-    for commit in own_commits(root):
+    """The newest commit of the folder's git work tree that the site knows, or what was applied from it
+    since; "": none.
+    """
+    commits = own_commits(root)
+    for commit in (*applied_from(root, commits), *commits):
         try:
             return client.revision(commit).id
         except Refused as refused:
             if refused.code != "unknown":
                 raise
     return ""
+
+
+def remember_applied(folder: Folder, client: Client, revision: str) -> None:
+    """Note in the folder's git work tree that its files are now `revision`, for the next `xsm apply` there.
+
+    Only when they are: where the site merged somebody else's edit, the folder doesn't have that, and the
+    next edit from it must not look as if it took that back.
+    """
+    commits = own_commits(folder.root)
+    place = _applied_path(folder.root) if commits else ""
+    if not place:
+        return
+    there = client.files(revision)
+    mine = folder.proposed()
+    ours = {p for p in there if p in SITE_FILES or p.startswith(CONFIGS + "/")}
+    if ours == set(mine) and all(there[path] == mine[path] for path in mine):
+        try:
+            with open(place, "w", encoding="ascii") as stream:
+                stream.write(f"{commits[0]} {revision}\n")
+        except OSError:
+            return  # a clone that can't be written to: the next apply starts from its HEAD
+
+
+def applied_from(root: str, commits: tuple[str, ...]) -> tuple[str, ...]:
+    """What `remember_applied` noted, while the work tree's HEAD is where it was then."""
+    try:
+        with open(_applied_path(root) or os.devnull, encoding="ascii") as stream:
+            head, _, revision = stream.read(MAX_NOTE_CHARS).strip().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return (revision,) if revision and commits[:1] == (head,) else ()
+
+
+def _applied_path(root: str) -> str:
+    path = _git(root, "rev-parse", "--git-path", "xsm-applied")
+    return os.path.join(root, path) if path else ""
 
 
 def own_commits(root: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ def command(keep: bool) -> int:
     from xsm.demo.story import run
 
     console = Console(soft_wrap=True)
-    sample = Path(__file__).parents[2] / "sites" / "figure3"
+    sample = _sample()
     stage = Stage()
     failed = True
     try:
@@ -43,6 +44,17 @@ def command(keep: bool) -> int:
     if not failed:
         shutil.rmtree(stage.folder)
     return 1 if failed else 0
+
+
+def _sample() -> Path:
+    """The paper's site: in a clone beside the package, where XSM is installed under share/."""
+    places = (Path(__file__).parents[2] / "sites", Path(sys.prefix).parent / "share" / "sites")
+    for place in places:
+        if (place / "figure3").is_dir():
+            return place / "figure3"
+    raise click.ClickException(
+        f"the sample site figure3 is in none of: {', '.join(map(str, places))}"
+    )
 
 
 def _say_how(console: object, stage: object) -> None:

@@ -26,6 +26,8 @@ from xsm.site.state import Member
 
 CONNECT_TIMEOUT_S = 2.0
 TOTAL_TIMEOUT_S = 10.0
+BULK_TIMEOUT_S = 120.0
+"""For packs: the first one of a joining host holds the site's whole history."""
 KEEP_OPEN_S = 20.0
 """Less than the server's (`server.IDLE_S`), so that the two don't cross."""
 PARALLEL_LIMIT = 4
@@ -93,6 +95,7 @@ class _Request:
     heads: tuple[str, ...] = ()
     limit_bytes: int = ANSWER_LIMIT_BYTES
     again: bool = True
+    bulk: bool = False  # a pack: it may take longer
 
 
 @dataclass
@@ -136,14 +139,14 @@ class PeerClient:
         HEADS_LIMIT."""
         if len(heads) > HEADS_LIMIT or len(pack) > PACK_LIMIT_BYTES:
             raise ValueError(f"too much for one delivery: {len(heads)} heads, {len(pack)} bytes")
-        request = _Request("POST", "/v1/peer/pack", pack, heads=tuple(heads))
+        request = _Request("POST", "/v1/peer/pack", pack, heads=tuple(heads), bulk=True)
         body = await self._ask(member, request)
         return _decoded(member, body, Heads).heads
 
     async def fetch(self, member: Member, want: Sequence[str], have: Sequence[str]) -> bytes:
         """A pack with `want`, thin against `have`."""
         body = msgspec.json.encode(Fetch(tuple(want), tuple(have)))
-        request = _Request("POST", "/v1/peer/fetch", body, limit_bytes=PACK_LIMIT_BYTES)
+        request = _Request("POST", "/v1/peer/fetch", body, limit_bytes=PACK_LIMIT_BYTES, bulk=True)
         return await self._ask(member, request)
 
     async def get_heads(self, member: Member) -> tuple[str, ...]:
@@ -167,7 +170,9 @@ class PeerClient:
 
     async def _ask(self, member: Member, request: _Request) -> bytes:
         try:
-            async with asyncio.timeout(self._total_timeout_s), self._turn(member):
+            longest_s = BULK_TIMEOUT_S if request.bulk else 0.0
+            limit_s = max(self._total_timeout_s, longest_s)
+            async with asyncio.timeout(limit_s), self._turn(member):
                 try:
                     return await self._send(member, request)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):
@@ -227,9 +232,7 @@ class PeerClient:
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=aiohttp.ClientTimeout(
-                    total=self._total_timeout_s, sock_connect=self._connect_timeout_s
-                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept-Encoding"),
