@@ -32,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("xsm.cli.init:command", "Setting up", "Make a new site with this host as its first."),
     "invite": ("xsm.cli.invite:command", "Setting up", "Make a token with which a host may join."),
     "join": ("xsm.cli.join:command", "Setting up", "Join this host to a site."),
+    "certificate": (
+        "xsm.cli.certificate:command",
+        "Setting up",
+        "Make a certificate for git and curl from elsewhere.",
+    ),
     "completion": ("xsm.cli.completion:command", "Setting up", "Print the shell's completion."),
     "demo": ("xsm.demo.main:command", "Setting up", "Run a site of four hosts on this machine."),
     "validate": ("xsm.cli.validate:command", "Files", "Check a site's files; needs no xsmd."),

@@ -213,7 +213,7 @@ def create_key(path: Path) -> None:
 def create_csr(key_path: Path, name: str) -> str:
     """A request (PEM) to be certified as `name`. Raises `CertificateRefused` for an impossible
     name."""
-    _check_name(name)
+    check_name(name)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     request = builder.sign(_load_key(key_path), hashes.SHA256())
@@ -222,7 +222,7 @@ def create_csr(key_path: Path, name: str) -> str:
 
 def check_csr(csr_pem: str, name: str) -> ec.EllipticCurvePublicKey:
     """The public key of a good request of `name`. Raises `CertificateRefused`."""
-    _check_name(name)
+    check_name(name)
     if len(csr_pem) > MAX_PEM_BYTES:
         raise CertificateRefused(f"the request is larger than {MAX_PEM_BYTES} bytes")
     try:
@@ -381,7 +381,7 @@ def _alternative_names(address: str) -> Iterable[x509.GeneralName]:
     return names
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise CertificateRefused(
             f"{name!r} can't be the name in a certificate; "

@@ -301,3 +301,40 @@ def test_nobody_there_to_join(inviter: Inviter, second: Path) -> None:
     assert ran.code == 1
     assert "nobody listens at https://127.0.0.1:9" in ran.err
     assert "the same command may be given again" in ran.err
+
+
+# --- certificate --------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, *args: str) -> Ran:
+    config = str(folder / "xsmd.toml")
+    return run_xsm("certificate", *args, "--output", str(folder / "alice"), "--config", config)
+
+
+def test_a_person_gets_a_certificate_with_a_role(tmp_path: Path) -> None:
+    assert init(tmp_path).code == 0
+    ran = certificate(tmp_path, "alice", "--role", "operator")
+    assert ran.code == 0, ran.err
+    folder = tmp_path / "alice"
+    files = ca.TlsFiles(folder / "site-ca.pem", folder / "alice.pem", folder / "alice.key")
+    known = ca.verify(files, time.time())
+    assert (known.name, known.role) == ("alice", "operator")
+    assert files.key.stat().st_mode & 0o777 == 0o600
+    assert "git -c http.sslCAInfo=" in ran.out and "/git/site.git" in ran.out
+
+
+def test_a_certificate_replaces_none(tmp_path: Path) -> None:
+    assert init(tmp_path).code == 0
+    assert certificate(tmp_path, "alice").code == 0
+    before = (tmp_path / "alice" / "alice.key").read_bytes()
+    ran = certificate(tmp_path, "alice")
+    assert ran.code == 2 and "is there already" in ran.err
+    assert (tmp_path / "alice" / "alice.key").read_bytes() == before
+
+
+def test_only_the_host_with_the_ca_makes_certificates(tmp_path: Path) -> None:
+    assert init(tmp_path).code == 0
+    (tmp_path / "data" / "tls" / "ca.key").rename(tmp_path / "ca.key")
+    ran = certificate(tmp_path, "alice")
+    assert ran.code == 1 and "CA key" in ran.err
+    assert not (tmp_path / "alice").exists()
