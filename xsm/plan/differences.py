@@ -134,6 +134,8 @@ def _upkeep(w: WantedVM, s: Sighting) -> Iterator[Finding]:
     """What XSM's own rules want of every domain: it survives a power cycle of the host, and doesn't
     start by itself."""
     domain = s.domain
+    if (domain.uuid, domain.name) != (w.uuid, w.name):
+        return  # a definition of the old name or UUID can't be renewed; the next boot makes it anew
     if not domain.persistent:
         what, old, new, by_hand = "definition", "absent", "defined", "undefined by hand"
     elif domain.autostart:
