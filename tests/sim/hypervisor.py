@@ -276,6 +276,16 @@ class SimHypervisor:
         self._off(domain)
         return True
 
+    def used_mib(self) -> int:
+        """Memory that guests have now."""
+        return self._used_mib()
+
+    def no_more_faults(self) -> None:
+        """What was told to fail, to be slow or to be deaf no longer is."""
+        self._faults.clear()
+        self.slow_s = {}
+        self.deaf = set()
+
     def running(self) -> list[str]:
         """Which guests may write to their disks here now, for checkers: a VM's name, else a domain's UUID."""
         return sorted(

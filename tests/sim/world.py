@@ -357,6 +357,8 @@ class World:
         self.archive = Archive()
         self.switch = SimSwitch(live=live)
         self.loss = 0.0
+        self.doubled = 0.0  # share of requests that arrive twice
+        self.latency_s = LATENCY_S
         self.cut: set[frozenset[str]] = set()
         self.story: list[tuple[float, str, str, str, str]] = []
         self.warnings: tuple[Problem, ...] = ()  # of the last edit
@@ -450,9 +452,15 @@ class World:
             if receiver is not None:
                 arrive(receiver)
             answer = Contact(to) if receiver is not None else Contact(to, "no answer")
-            self.after(LATENCY_S, lambda: sender.feed(answer) if sender.life == life else None)
+            self.after(
+                self._latency_s(), lambda: sender.feed(answer) if sender.life == life else None
+            )
 
-        self.after(LATENCY_S * (1 + self.random.random()), arrival)
+        for _ in range(1 + (self.random.random() < self.doubled)):
+            self.after(self._latency_s(), arrival)
+
+    def _latency_s(self) -> float:
+        return self.latency_s * (1 + self.random.random())
 
     def post(self, sender: SimHost, to: str, body: bytes) -> None:
         def arrive(receiver: SimHost) -> None:
@@ -473,7 +481,7 @@ class World:
         def arrive(owner: SimHost) -> None:
             heads = owner.disk.heads
             self.after(
-                LATENCY_S,
+                self._latency_s(),
                 lambda: asker.take_heads(heads, local=False) if asker.life == life else None,
             )
 
