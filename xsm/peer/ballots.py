@@ -57,6 +57,12 @@ class Ballots:
     def settle(self, vm: str, epoch: int, claimant: str) -> None:
         self._put(vm, rules.settle(self.of(vm), epoch, claimant))
 
+    def newest(self, vm: str) -> int:
+        """The highest epoch that this host has claimed or let go for: for a lower one it says nothing any more."""
+        register = self.of(vm)
+        mine = register.voted if register.claimant == self.me else 0
+        return max(register.held, register.bar, mine)
+
     def holds(self, vm: str) -> bool:
         """Whether this host's claim of the VM is complete and no newer one is known here."""
         register = self.of(vm)

@@ -77,10 +77,14 @@ class Claiming:
     def hear_eviction(
         self, sender: str, answer: EvictAnswer, who: Electorate, now: float
     ) -> list[Effect]:
-        if answer.vm not in self.attempts:
+        vm = answer.vm
+        if vm not in self.attempts or vm in self._won_at:
             return []
-        self.attempts[answer.vm] = claims.hear_eviction(self.attempts[answer.vm], sender, answer)
-        return self._pursue(answer.vm, who, now)
+        self.attempts[vm] = claims.hear_eviction(
+            self.attempts[vm], sender, answer, self._ballots.of(vm), self.me, now
+        )
+        self._vote_for_myself(vm)
+        return self._pursue(vm, who, now)
 
     def carry_on(self, who: Electorate, now: float) -> list[Effect]:
         """Ask again those who have not answered."""
@@ -114,6 +118,8 @@ class Claiming:
         attempt, register = self.attempts[vm], self._ballots.of(vm)
         if vm in self._won_at:
             return []
+        attempt = claims.next_round(attempt, register, self.me, who.members)
+        self.attempts[vm] = attempt
         if not claims.won(attempt, register, self.me, who.members):
             self.attempts[vm], asks = claims.questions(
                 attempt, register, self.me, who.members, who.facts, now

@@ -32,9 +32,8 @@ class Attempt:
     refused: Mapping[str, str] = field(default_factory=dict)  # voter -> whom it voted for instead
     least: int = 0  # epochs below can't win any more
     reasons: Mapping[str, str] = field(default_factory=dict)  # claimant -> why it has not let go
-    keeping: frozenset[str] = (
-        frozenset()
-    )  # claimants who won't let go before somebody does something
+    keeping: frozenset[str] = frozenset()  # who won't let go before somebody does something
+    round: int = 1  # of asking the earlier claimants
     asked_at: float = float("-inf")
     pause_until: float = float("-inf")
 
@@ -54,6 +53,8 @@ def to_evict(
 
 
 def won(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> bool:
+    if register.held != attempt.epoch and _asks_twice(attempt, me, members):
+        return False
     forgotten = attempt.earlier - members
     return may_start(
         register,
@@ -64,6 +65,23 @@ def won(attempt: Attempt, register: Register, me: str, members: frozenset[str]) 
         attempt.evicted | forgotten,
         attempt.earlier,
     )
+
+
+def _asks_twice(attempt: Attempt, me: str, members: frozenset[str]) -> bool:
+    """Whether the earlier claimants have to be asked a second time, when all of them have let go.
+
+    One may have let go and then have received the VM from another, by a migration that was agreed before this claim
+    and began after its answer. Once all of them have let go nobody is left who could send it: the second answers hold.
+    """
+    return attempt.round == 1 and len((attempt.earlier - {me}) & members) > 1
+
+
+def next_round(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> Attempt:
+    """Begin the second round when the first one is over and does not suffice."""
+    over = has_majority(attempt, members) and not to_evict(attempt, register, me, members)
+    if over and register.held != attempt.epoch and _asks_twice(attempt, me, members):
+        return replace(attempt, round=2, evicted=frozenset(), asked_at=float("-inf"))
+    return attempt
 
 
 def has_majority(attempt: Attempt, members: frozenset[str]) -> bool:
@@ -106,6 +124,7 @@ def questions(
         facts.kind if facts else HypervisorKind.TEST,
         cannot_receive(facts) if facts else "the target's hypervisor does not answer",
         facts.migrate_uri if facts else "",
+        attempt.round,
     )
     return asked, [(m, evict) for m in sorted(to_evict(attempt, register, me, members))]
 
@@ -117,10 +136,10 @@ def hear_vote(
     if answer.epoch != attempt.epoch:
         return attempt
     if answer.granted:
-        before = attempt.voters
-        heard = replace(
-            attempt, voters=before | {sender}, earlier=attempt.earlier | frozenset(answer.earlier)
-        )
+        earlier = attempt.earlier | frozenset(answer.earlier)
+        heard = replace(attempt, voters=attempt.voters | {sender}, earlier=earlier)
+        if earlier != attempt.earlier:
+            heard = replace(heard, round=1, evicted=frozenset())
         # The next question (evictions) must not wait for the resend timer of this one.
         return replace(heard, asked_at=float("-inf"))
     least = max(attempt.least, answer.highest + (answer.claimant != me))
@@ -135,15 +154,23 @@ def hear_vote(
     )
 
 
-def hear_eviction(attempt: Attempt, sender: str, answer: EvictAnswer) -> Attempt:
-    if answer.epoch != attempt.epoch:
+def hear_eviction(
+    attempt: Attempt, sender: str, answer: EvictAnswer, register: Register, me: str, now: float
+) -> Attempt:
+    """Count an earlier claimant's answer. One that knows of a newer epoch makes this attempt claim a higher one."""
+    if (answer.epoch, answer.round) != (attempt.epoch, attempt.round):
         return attempt
     if answer.done:
-        return replace(
-            attempt, evicted=attempt.evicted | {sender}, keeping=attempt.keeping - {sender}
-        )
+        gone = attempt.evicted | {sender}
+        return replace(attempt, evicted=gone, keeping=attempt.keeping - {sender})
+    reasons = {**attempt.reasons, sender: answer.reason}
+    if answer.newest > attempt.epoch:
+        least = max(attempt.least, answer.newest + 1)
+        epoch = next_epoch(register, me, least)
+        pause_until = now + DUEL_PAUSE_S
+        return Attempt(attempt.vm, epoch, least=least, reasons=reasons, pause_until=pause_until)
     keeping = attempt.keeping | {sender} if answer.held else attempt.keeping - {sender}
-    return replace(attempt, reasons={**attempt.reasons, sender: answer.reason}, keeping=keeping)
+    return replace(attempt, reasons=reasons, keeping=keeping)
 
 
 def waiting_for(

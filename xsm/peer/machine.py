@@ -257,9 +257,11 @@ class Peer:
 
     def _asked_to_let_go(self, sender: str, ask: EvictAsk, now: float) -> None:
         known = self.evictions.get(ask.vm)
-        if known is not None and known.ask.epoch > ask.epoch:
+        question = (ask.epoch, ask.round)
+        if known is not None and (known.ask.epoch, known.ask.round) > question:
             return
-        again = known is not None and known.asker == sender and known.ask.epoch == ask.epoch
+        again = known is not None and known.asker == sender
+        again = again and known is not None and (known.ask.epoch, known.ask.round) == question
         self.evictions[ask.vm] = Eviction(
             ask, sender, known.first_at if known and again else now, now
         )
@@ -284,15 +286,17 @@ class Peer:
             del self.evictions[vm]
 
     def _answer(self, eviction: Eviction, done: bool, reason: str, held: bool = False) -> None:
-        answer = EvictAnswer(eviction.ask.vm, eviction.ask.epoch, done, reason, held)
+        ask = eviction.ask
+        newest = self.ballots.newest(ask.vm)
+        answer = EvictAnswer(ask.vm, ask.epoch, done, reason, held, ask.round, newest)
         self._out.append(Send(eviction.asker, answer))
 
     def _why_not_let_go(self, vm: str, eviction: Eviction, now: float) -> tuple[str, bool]:
         """Why this host can't say yet that the VM doesn't run here, "" when it can; and whether that may last."""
         register = self.ballots.of(vm)
-        newer = max(register.held, register.voted if register.claimant == self.name else 0)
-        if newer > eviction.ask.epoch:
-            return f"{self.name} has claimed it since (epoch {newer})", False
+        newest = self.ballots.newest(vm)
+        if newest > eviction.ask.epoch:
+            return f"{self.name} has claimed it since, or let go of it (epoch {newest})", False
         flight = self.work.in_flight.get(vm)
         if flight is not None:
             took_s = now - flight.since
@@ -331,7 +335,7 @@ class Peer:
         return {
             vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only)
             for vm, e in self.evictions.items()
-            if self._active_domain(vm) is not None
+            if self._active_domain(vm) is not None and self.ballots.newest(vm) <= e.ask.epoch
         }
 
     # -- claims: this host as a claimant -----------------------------------------------------
@@ -444,6 +448,9 @@ class Peer:
             self.claiming.drop(action.vm)  # the win is used up
         eviction = self.evictions.get(action.vm)
         uri = eviction.ask.migrate_uri if eviction else ""
+        if action.step is Step.MIGRATE and eviction is not None:
+            # From here on an older claimant must not hear from this host that the VM is off: it may run on the target.
+            self.ballots.let_go(action.vm, eviction.ask.epoch)
         self.work.begin(action, now)
         self._out.append(Perform(action, xml, uri, tag))
         self._out.append(

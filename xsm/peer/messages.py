@@ -61,6 +61,7 @@ class EvictAsk:
     kind: HypervisorKind
     cold_only: str
     migrate_uri: str
+    round: int = 1  # echoed, so that an answer to an earlier question is not taken for one to this
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class EvictAnswer:
     done: bool
     reason: str
     held: bool = False
+    round: int = 1
+    newest: int = 0  # a newer epoch that I have claimed, or let go for: yours can't win any more
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def vote(register: Register, epoch: int, host: str) -> tuple[Register, Vote]:
 def bar(register: Register, epoch: int) -> Register:
     """This host lets go: it will not start the VM under an epoch below `epoch`.
 
-    The caller has made sure that no domain of the VM is active here and that no start is under way.
+    The caller has made sure that no domain of the VM is active here and that no start is under way; or it hands the
+    VM that runs here over to the claimant of `epoch`.
     """
     return replace(register, bar=max(register.bar, epoch))
 
