@@ -77,7 +77,7 @@ class Daemon:
         self.events = EventLog(settings.events_path, settings.name)
         context = client_context(ca.peer_files(settings.tls_dir))
         self.client = PeerClient(context, source=source_address(settings.listen_host))
-        self.peers = Peers(self.client, self.revisions, self.members, self.feed)
+        self.peers = Peers(self.client, self.revisions, self.members, self.feed, self.events)
         self.observer = Observer(
             settings.name,
             lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed, settings.migrate_uri),

@@ -59,6 +59,11 @@ REPORT_LIMIT_S = 2.0
 REPORT_AGE_S = 1.0
 """A report that is no older is used again, so that many questions at once ask each host only once."""
 
+WHY_EVENTS_LIMIT = 30
+"""Newest events of a VM that its story tells."""
+PLACE_TRIES = 5
+"""How often a push's floating VMs are placed anew because the head moved meanwhile."""
+
 
 class Answers:
     """One host's `Control`."""
@@ -188,7 +193,8 @@ class Answers:
         commits = await self._daemon.revisions.call(
             lambda repository: story.touching(repository, vm, limit=20)
         )
-        events = tuple(e for e in self._daemon.events.since(0) if e.vm == vm)[-30:]
+        known = (e for e in self._daemon.events.since(0) if e.vm == vm)
+        events = tuple(sorted(known, key=lambda e: (e.at, e.seq))[-WHY_EVENTS_LIMIT:])
         if want is None and not commits and not events:
             names = ", ".join(sorted(v.name for v in document.site.vms())[:20])
             raise refused(404, "unknown", f"the site has and had no VM {vm!r}", f"it has: {names}")
@@ -377,12 +383,16 @@ class Answers:
         head, _ = self._head()
         if old != head.revision:
             raise refused(409, "moved", "the site has moved on", "`git pull`, then push again")
-        pushed = await self._daemon.revisions.call(lambda r: r.read_quarantined(new, environ))
-        files = await self._daemon.revisions.files(head.revision)
         try:
-            gone = tuple(sorted(set(files) - set(pushed)))
-            tree = overlay(files, pushed, tuple(p for p in gone if not p.startswith("state/")))
-            edit(files, head.revision, files, head.revision, tree, await self._around())
+            pushed = await self._daemon.revisions.call(lambda r: r.read_quarantined(new, environ))
+        except PackRefused as error:
+            raise refused(409, "conflict", str(error)) from error
+        files = await self._daemon.revisions.files(head.revision)
+        gone = tuple(sorted(set(files) - set(pushed)))
+        tree = overlay(files, pushed, tuple(p for p in gone if not p.startswith("state/")))
+        origin = Origin(head, files, head.revision, files)
+        try:
+            editing.ready_tree(origin, tree, await self._around(), "")
         except Invalid as error:
             raise refused(
                 422, "invalid", "the site can't be like that", problems=error.problems
@@ -395,24 +405,38 @@ class Answers:
         if head is None:
             return
         self._daemon.took_head(head, local=True)
-        if head.document is None:
+        async with self._editing:
+            for _ in range(PLACE_TRIES):
+                try:
+                    await self._place_pushed(new)
+                    return
+                except Moved:
+                    continue  # another host's edit came in between
+        raise refused(
+            503, "busy", "the site changes all the time", "`xsm apply` places what floats"
+        )
+
+    async def _place_pushed(self, pushed: str) -> None:
+        """Raises `Moved`."""
+        head = self._daemon.revisions.head
+        if head is None or head.document is None:
             return
         files = await self._daemon.revisions.files(head.revision)
         edited = edit(files, head.revision, files, head.revision, files, await self._around())
-        if edited.changes:
-            commit = await self._daemon.revisions.call(lambda r: r.commit(new))
-            placed = await self._daemon.revisions.commit(
-                edited.files,
-                head.revision,
-                commit.author,
-                "; ".join(edited.changes),
-                int(time.time()),
-            )
-            self._daemon.took_head(placed, local=True)
+        if not edited.changes:
+            return
+        commit = await self._daemon.revisions.call(lambda r: r.commit(pushed))
+        placed = await self._daemon.revisions.commit(
+            edited.files, head.revision, commit.author, "; ".join(edited.changes), int(time.time())
+        )
+        self._daemon.took_head(placed, local=True)
 
     # -- peers -----------------------------------------------------
 
-    async def receive_messages(self, sender: str, body: bytes) -> None:
+    async def own_events(self, since: int) -> tuple[Event, ...]:
+        return self._daemon.events.own_since(since)
+
+    async def receive_messages(self, sender: str, body: bytes) -> int:
         try:
             messages = decode(body)
         except Malformed as error:
@@ -420,6 +444,7 @@ class Answers:
         heads = sorted({h for m in messages if isinstance(m, Hello) for h in m.heads})
         missing = await self._daemon.revisions.missing(heads) if heads else ()
         self._daemon.feed(Received(sender, messages, missing))
+        return self._daemon.events.last_own
 
     async def receive_pack(
         self, sender: str, heads: tuple[str, ...], pack: bytes

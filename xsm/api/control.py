@@ -93,7 +93,13 @@ class Control(Protocol):
 
     async def hook_post_receive(self, old: str, new: str, ref: str) -> None: ...
 
-    async def receive_messages(self, sender: str, body: bytes) -> None: ...
+    async def receive_messages(self, sender: str, body: bytes) -> int:
+        """The number of this host's own newest event: by it the sender sees that there is news."""
+        ...
+
+    async def own_events(self, since: int) -> tuple[Event, ...]:
+        """Events that happened on this host after its own number `since`, oldest first."""
+        ...
 
     async def receive_pack(
         self, sender: str, heads: tuple[str, ...], pack: bytes

@@ -23,7 +23,7 @@ from xsm.api.access import GIT_PREFIX
 from xsm.api.asking import Ask, json_answer, refused
 from xsm.api.types import Command, Event, JoinRequest, Proposal
 from xsm.edge.settings import NAME
-from xsm.edge.transport import HEADS_HEADER, HEADS_LIMIT, Fetch, Heads
+from xsm.edge.transport import HEADS_HEADER, HEADS_LIMIT, Fetch, Heads, Heard
 
 HISTORY_DEFAULT, HISTORY_MOST = 50, 10_000
 HAVE_LIMIT = 10_000
@@ -236,8 +236,12 @@ async def _hook(ask: Ask) -> HookRequest:
 
 
 async def post_messages(ask: Ask) -> web.StreamResponse:
-    await ask.control.receive_messages(ask.known.name, await ask.body())
-    return web.Response(status=204)
+    last = await ask.control.receive_messages(ask.known.name, await ask.body())
+    return json_answer(Heard(last))
+
+
+async def get_own_events(ask: Ask) -> web.StreamResponse:
+    return json_answer(await ask.control.own_events(ask.number("since", 0, 0, 2**53)))
 
 
 async def post_pack(ask: Ask) -> web.StreamResponse:
@@ -300,6 +304,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/v1/peer/fetch"): post_fetch,
     ("GET", "/v1/peer/heads"): get_heads,
     ("GET", "/v1/peer/report"): get_report,
+    ("GET", "/v1/peer/events"): get_own_events,
     ("GET", GIT_PREFIX + "/info/refs"): git_http.serve,
     ("POST", GIT_PREFIX + "/git-upload-pack"): git_http.serve,
     ("POST", GIT_PREFIX + "/git-receive-pack"): git_http.serve,

@@ -199,7 +199,11 @@ class RevisionInfo:
 
 @dataclass(frozen=True)
 class Event:
-    """GET /v1/events?follow=1&since=SEQ: one JSON object a line. Bounded ring in memory and journal."""
+    """GET /v1/events?follow=1&since=SEQ: one JSON object a line. Bounded ring in memory and journal.
+
+    `seq` counts on the host that is asked; `origin` is the event's number on `host`, where it happened
+    (0: the same). Hosts copy each other's events, so that each can tell the whole site's story.
+    """
 
     seq: int
     at: float
@@ -207,6 +211,7 @@ class Event:
     kind: str  # "revision", "action", "claim", "member", "drift", "checkout", "daemon", "migration"
     vm: str
     message: str  # "memory 96 MiB => 128 MiB (site file, a1b2c3d by root@domain.com)"
+    origin: int = 0
 
 
 @dataclass(frozen=True)

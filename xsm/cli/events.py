@@ -57,6 +57,8 @@ def command(context: Context, follow: bool, vm: str, limit: int, since: int) -> 
         last = max(last, event.seq)
         if vm in ("", event.vm):
             past.append(event)
+    # Other hosts' events are copied a moment after they happened.
+    past.sort(key=lambda event: event.at)
     _show(context, past[-limit:] if limit else [])
     if follow:
         _follow(context, vm, last)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,12 +22,14 @@ RING_LIMIT = 4096
 JOURNAL_LIMIT_BYTES = 8 * 1024 * 1024
 """Of one journal file; one older file is kept beside it."""
 MESSAGE_LIMIT_CHARS = 4096
+COPY_LIMIT = 200
+"""Most events that one host takes from another at a time; older ones are left to where they happened."""
 
 log = logging.getLogger(__name__)
 
 
 class EventLog:
-    """The events of one host. Sequence numbers go on after a restart."""
+    """The events of one host, and copies of the other hosts'. Sequence numbers go on after a restart."""
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class EventLog:
         for old in (self._older, path):
             self._ring.extend(_read(old))
         self._last = self._ring[-1].seq if self._ring else 0
+        self._copied = {e.host: e.origin or e.seq for e in self._ring}  # host -> its newest number
         self._file: BinaryIO = _open(path)
 
     @property
@@ -58,14 +61,40 @@ class EventLog:
     def add(self, kind: str, vm: str, message: str, at: float) -> Event:
         """Note an event. `at`: wall clock, seconds since the epoch; kinds: see
         `api.types.Event`."""
+        return self._note(self._host, self.last_own + 1, kind, vm, message, at)
+
+    def _note(self, host: str, origin: int, kind: str, vm: str, message: str, at: float) -> Event:
         self._last += 1
-        event = Event(self._last, at, self._host, kind, vm, message[:MESSAGE_LIMIT_CHARS])
+        text = message[:MESSAGE_LIMIT_CHARS]
+        event = Event(self._last, at, host, kind, vm, text, origin)
+        self._copied[host] = origin
         self._ring.append(event)
         self._journal(msgspec.json.encode(event) + b"\n")
         # Whoever waits gets a reference to this very Event object, and finds it set.
         self._news.set()
         self._news = asyncio.Event()
         return event
+
+    def copied(self, host: str) -> int:
+        """The number, on `host`, of the newest of its events that is here."""
+        return self._copied.get(host, 0)
+
+    def copy(self, events: Iterable[Event]) -> None:
+        """Take in events that happened on other hosts, oldest first; those that are here already are left out."""
+        for event in events:
+            origin = event.origin or event.seq
+            if event.host == self._host or origin <= self.copied(event.host):
+                continue
+            self._note(event.host, origin, event.kind, event.vm, event.message, event.at)
+
+    def own_since(self, origin: int) -> tuple[Event, ...]:
+        """Events of this host itself after its own number `origin`: the newest `COPY_LIMIT` of them."""
+        own = [e for e in self._ring if e.host == self._host and (e.origin or e.seq) > origin]
+        return tuple(own[-COPY_LIMIT:])
+
+    @property
+    def last_own(self) -> int:
+        return self.copied(self._host)
 
     def since(self, seq: int) -> tuple[Event, ...]:
         """What is still known of the events after number `seq`, oldest first."""

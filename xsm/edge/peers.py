@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from xsm.edge.repository import PackRefused
+from xsm.edge.event_log import EventLog
 from xsm.edge.revisions import Busy, Revisions
 from xsm.edge.transport import PeerClient, PeerRefused, PeerUnreachable
 from xsm.peer.events import Contact, Event, HeadChanged
@@ -33,11 +34,13 @@ class Peers:
         revisions: Revisions,
         members: Callable[[], Mapping[str, Member]],
         feed: Feed,
+        events: EventLog,
     ) -> None:
         self._client = client
         self._revisions = revisions
         self._members = members
         self._feed = feed
+        self._events = events
         self._waiting: dict[str, list[Message]] = {}
         self._posting: set[str] = set()
         self._fetching: set[str] = set()
@@ -99,12 +102,17 @@ class Peers:
         try:
             while self._waiting.get(to):
                 messages, self._waiting[to] = self._waiting[to], []
-                if not await self._try(
-                    to, partial(self._client.post_messages, messages=encode(messages))
-                ):
+                if not await self._try(to, partial(self._say, messages=messages)):
                     self._waiting[to] = []  # all of them are asked again while they matter
         finally:
             self._posting.discard(to)
+
+    async def _say(self, member: Member, messages: list[Message]) -> None:
+        """Post messages; where the answer tells of events that aren't here yet, get them."""
+        last = await self._client.post_messages(member, encode(messages))
+        known = self._events.copied(member.name)
+        if last > known:
+            self._events.copy(await self._client.get_events(member, known))
 
     async def _deliver(self, to: str) -> None:
         async def work(member: Member) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-from xsm.api.types import API_VERSION, Refusal
+from xsm.api.types import API_VERSION, Event, Refusal
 from xsm.edge.ca import server_name
 from xsm.edge.tls import own_trouble
 from xsm.plan.observed import HostReport
@@ -77,6 +77,13 @@ class Heads:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """The answer to a post of messages. `last_event`: the number of the member's own newest event."""
+
+    last_event: int = 0
+
+
+@dataclass(frozen=True)
 class Fetch:
     """The body of POST /v1/peer/fetch."""
 
@@ -131,8 +138,14 @@ class PeerClient:
             await self._session.close()
             self._session = None
 
-    async def post_messages(self, member: Member, messages: bytes) -> None:
-        await self._ask(member, _Request("POST", "/v1/peer/messages", messages))
+    async def post_messages(self, member: Member, messages: bytes) -> int:
+        """The number of the member's newest event, 0 when it doesn't say."""
+        body = await self._ask(member, _Request("POST", "/v1/peer/messages", messages))
+        return _decoded(member, body, Heard).last_event if body else 0
+
+    async def get_events(self, member: Member, since: int) -> tuple[Event, ...]:
+        """What happened on the member after its own event number `since`."""
+        return await self.get(member, f"/v1/peer/events?since={since}", tuple[Event, ...])
 
     async def post_pack(self, member: Member, heads: Sequence[str], pack: bytes) -> tuple[str, ...]:
         """Deliver revisions; the member's heads afterwards. `heads` must not be more than

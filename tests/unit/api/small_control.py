@@ -136,8 +136,14 @@ class SmallControl:
     async def hook_post_receive(self, old: str, new: str, ref: str) -> None:
         self._note("post-receive", old, new, ref)
 
-    async def receive_messages(self, sender: str, body: bytes) -> None:
+    async def own_events(self, since: int) -> tuple[Event, ...]:
+        return tuple(
+            e for e in (Event(7, 1.0, "dmz01", "daemon", "", "started", 7),) if e.seq > since
+        )
+
+    async def receive_messages(self, sender: str, body: bytes) -> int:
         self._note("messages", sender, body)
+        return 7
 
     async def receive_pack(
         self, sender: str, heads: tuple[str, ...], pack: bytes

@@ -28,7 +28,7 @@ def seqs(events: tuple[Event, ...] | list[Event]) -> list[int]:
 
 def test_what_is_added(log: EventLog) -> None:
     event = log.add("action", "vm1", "memory 96 => 128", 1.5)
-    assert event == Event(1, 1.5, "dmz01", "action", "vm1", "memory 96 => 128")
+    assert event == Event(1, 1.5, "dmz01", "action", "vm1", "memory 96 => 128", origin=1)
     assert log.since(0) == (event,)
     assert log.since(1) == log.since(99) == ()
 
@@ -141,3 +141,34 @@ def test_a_journal_that_can_not_be_written_costs_only_history(tmp_path: Path) ->
     add(log, 10)
     assert seqs(log.since(0)) == list(range(1, 12))
     log.close()
+
+
+def test_other_hosts_events_are_copied_once_and_in_order(log: EventLog) -> None:
+    add(log, 1)
+    theirs = [Event(n, 2.0, "dmz02", "claim", "vm2", f"theirs {n}", n) for n in (3, 4)]
+    log.copy(theirs)
+    log.copy(theirs)
+    log.copy([Event(9, 2.0, "dmz01", "daemon", "", "our own, come back", 1)])
+    assert [(e.seq, e.host, e.origin) for e in log.since(0)] == [
+        (1, "dmz01", 1), (2, "dmz02", 3), (3, "dmz02", 4)
+    ]  # fmt: skip
+    assert (log.copied("dmz02"), log.copied("dmz03"), log.last_own) == (4, 0, 1)
+
+
+def test_only_own_events_are_given_to_others(log: EventLog) -> None:
+    add(log, 2)
+    log.copy([Event(5, 2.0, "dmz02", "claim", "vm2", "theirs", 5)])
+    add(log, 1)
+    assert [e.origin for e in log.own_since(0)] == [1, 2, 3]
+    assert [e.origin for e in log.own_since(2)] == [3]
+
+
+def test_what_was_copied_is_known_after_a_restart(tmp_path: Path) -> None:
+    first = EventLog(tmp_path / "events.jsonl", "dmz01")
+    first.add("action", "vm1", "own", 1.0)
+    first.copy([Event(5, 2.0, "dmz02", "claim", "vm2", "theirs", 5)])
+    first.close()
+    second = EventLog(tmp_path / "events.jsonl", "dmz01")
+    assert (second.copied("dmz02"), second.last_own, second.last) == (5, 1, 2)
+    assert second.add("action", "vm1", "own again", 3.0).origin == 2
+    second.close()
