@@ -13,6 +13,7 @@ from tests.sim.world import SimHost, Violation, World, never_twice
 from xsm.peer.register import Register, from_entry
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, DomainState
+from xsm.site import identity
 from xsm.site.document import Document
 from xsm.site.merge import active_conflicts
 from xsm.site.model import VM, Drift, Migration, Power
@@ -88,12 +89,8 @@ def _unasked(host: SimHost, document: Document, action: Action) -> str:
             if not (elsewhere or restart or (vm is not None and vm.power is Power.STOPPED)):
                 return "the file wants it to run there"
         case Step.UNDEFINE:
-            if (
-                not elsewhere
-                and vm is not None
-                and tag is not None
-                and vm.uuid in (None, action.uuid)
-            ):
+            uuid = identity.uuid_of(document.state.site_id, vm) if vm else ""
+            if not elsewhere and tag is not None and uuid == action.uuid:
                 return "the file wants it there"
         case Step.MIGRATE:
             if vm is None or place != action.target or vm.migration is Migration.NEVER:
