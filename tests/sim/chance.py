@@ -1,6 +1,6 @@
 """A site's life by chance: edits, commands, hands and faults, all from one seed; then peace, and what came of it.
 
-Run one with its story: `python -m tests.sim.chance SEED`; many: `python -m tests.sim.chance FROM TO`.
+Run one with its story: `python -m tests.sim.chance SEED`; many: `python -m tests.sim.chance FROM TO [restless]`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAULTS = ("no majority", "does not answer", "failed")
 """What is said while something is broken; at rest nobody should have a reason to."""
 HOST_MEMORY_MIB = 1100
 START_LIMIT_S = 4.0
-"""A start that a killed daemon had asked for ends within `machine.SETTLE_S`."""
+"""A start that a killed daemon had asked for ends within `letting_go.SETTLE_S`."""
 FOREIGN = """<domain type="test"><name>scratch</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
 
@@ -41,9 +41,11 @@ FOREIGN = """<domain type="test"><name>scratch</name><memory unit="MiB">64</memo
 class Life:
     """One seed's world and what happens in it."""
 
-    def __init__(self, seed: int, events: int = 60) -> None:
+    def __init__(self, seed: int, events: int = 60, restless: bool = False) -> None:
+        """`restless`: nearly nothing but moves of VMs, among daemons and links that come and go."""
         self.seed = seed
         self.events = events
+        self.restless = restless
         self.random = random.Random(f"life {seed}")
         chance = self.random
         count = chance.choice([3, 3, 4, 4, 5])
@@ -85,7 +87,7 @@ class Life:
         """Raises `Violation`."""
         self.world.run(self.random.choice([0.0, 10.0]))
         for _ in range(self.events):
-            event, weight = zip(*EVENTS, strict=True)
+            event, weight = zip(*(RESTLESS if self.restless else EVENTS), strict=True)
             self.random.choices(event, weight)[0](self)
             self.world.check()
             self.world.run(self.random.expovariate(1 / self.rate_s))
@@ -102,6 +104,7 @@ class Life:
             hypervisor = host.hypervisor
             hypervisor.no_more_faults()
             if host.name in self.gone:
+                host.kill_daemon()  # it is no part of the site any more
                 continue
             if hypervisor.lost:
                 hypervisor.restore()
@@ -134,7 +137,8 @@ class Life:
 
     def host(self) -> SimHost | None:
         """A host whose daemon runs."""
-        alive = [h for h in self.world.alive() if h.peer and h.peer.head and h.peer.head.document]
+        there = [h for h in self.world.alive() if h.name not in self.gone]
+        alive = [h for h in there if h.peer and h.peer.head and h.peer.head.document]
         return self.random.choice(alive) if alive else None
 
     def any_host(self) -> SimHost | None:
@@ -325,6 +329,19 @@ class Life:
             self.tell(host.name, "xsmd starts")
             host.start_daemon()
 
+    def come_back(self) -> None:
+        """A host that was forgotten is switched on again, once all who are there know that it was."""
+        back = sorted(name for name in self.gone if self.world.hosts[name].peer is None)
+        alive = [h for h in self.world.alive() if h.name not in self.gone]
+        if not back or any(
+            back[0] in h.document.state.members for h in alive if h.peer and h.peer.head
+        ):
+            return
+        host = self.world.hosts[back[0]]
+        host.hypervisor.restore()
+        self.tell(host.name, "the forgotten host is back")
+        host.start_daemon()
+
     def cut(self) -> None:
         names = self.random.sample(self.names, len(self.names))
         at = self.random.randrange(1, len(names))
@@ -389,6 +406,22 @@ EVENTS: tuple[tuple[Callable[[Life], None], int], ...] = (
     (Life.fail, 3),
     (Life.libvirt, 3),
     (Life.clock, 1),
+    (Life.come_back, 2),
+)
+RESTLESS: tuple[tuple[Callable[[Life], None], int], ...] = (
+    (Life.move, 20),
+    (Life.edit, 4),
+    (Life.hand, 2),
+    (Life.kill, 5),
+    (Life.crash, 2),
+    (Life.boot, 8),
+    (Life.cut, 2),
+    (Life.cut_one_way_out, 6),
+    (Life.heal, 5),
+    (Life.loss, 3),
+    (Life.forget, 2),
+    (Life.come_back, 2),
+    (Life.libvirt, 1),
 )
 
 
@@ -412,9 +445,9 @@ def story(world: World, vm: str = "") -> str:
     return "\n".join(lines)
 
 
-def broken(seed: int, events: int = 60) -> str:
+def broken(seed: int, events: int = 60, restless: bool = False) -> str:
     """What is wrong with the life of a seed, with its story; "" when nothing is."""
-    life = Life(seed, events)
+    life = Life(seed, events, restless)
     try:
         life.run()
     except Violation as violation:
@@ -433,8 +466,9 @@ def main(argv: list[str]) -> int:
             print(story(life.world))
         return 0
     failed = 0
+    restless = "restless" in argv
     for seed in range(int(argv[0]), int(argv[1])):
-        text = broken(seed)
+        text = broken(seed, restless=restless)
         if text:
             failed += 1
             print(

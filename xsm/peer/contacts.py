@@ -33,6 +33,7 @@ class Contacts:
         self.errors: dict[str, str] = {}
         self.heads: dict[str, tuple[str, ...]] = {}
         self.revisions: dict[str, str] = {}
+        self._told: dict[str, Reach] = {}
         self._hello_at = float("-inf")
         self._turn = 0
 
@@ -62,6 +63,21 @@ class Contacts:
             if quiet or self.failed_at.get(member, float("-inf")) > heard
             else Reach.ALIVE
         )
+
+    def changes(self, members: frozenset[str], now: float) -> list[tuple[str, Reach, Reach]]:
+        """(member, was, is) of those that came or went since this was last asked. Being suspect for a while is no
+        news."""
+        found: list[tuple[str, Reach, Reach]] = []
+        for member in sorted(members - {self.me}):
+            is_now = self.reach(member, len(members), now)
+            was = self._told.get(member, Reach.UNKNOWN)
+            if is_now is was or is_now not in (Reach.ALIVE, Reach.FAILED):
+                continue
+            self._told[member] = is_now
+            # A daemon that starts finds everybody alive: that is how it should be, and no news.
+            if (was, is_now) != (Reach.UNKNOWN, Reach.ALIVE):
+                found.append((member, was, is_now))
+        return found
 
     def majority(self, members: frozenset[str], now: float) -> bool:
         alive = sum(self.reach(m, len(members), now) is Reach.ALIVE for m in members)

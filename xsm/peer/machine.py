@@ -32,6 +32,7 @@ from xsm.peer.events import (
     Send,
     Tick,
 )
+from xsm.peer.letting_go import LettingGo, Sight
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Hello, Message, Settled
 from xsm.peer.register import Register
 from xsm.peer.work import Work
@@ -39,7 +40,7 @@ from xsm.plan import tags
 from xsm.plan.actions import STARTS, Action, Consequence, Step
 from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan.planner import going_off, plan_host
-from xsm.plan.view import Handover, View
+from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, wanted
 from xsm.site import domain as domains
 from xsm.site.problems import Invalid
@@ -55,22 +56,8 @@ ACT_AFTER_HEAD_S = 0.5
 """Edits made at once on several hosts merge within this time; acting on the first alone would undo and redo."""
 ACT_AFTER_HEAD_LIMIT_S = 5.0
 """...but a site that is edited all the time is acted on all the same."""
-EVICT_ASK_LIFE_S = 5.0
-"""A claimant that hasn't asked again for so long no longer waits: nothing is stopped or migrated for it."""
 HANDOVER_WAIT_S = 10.0
 """A VM that is to go and that its target doesn't claim for so long is shown as held."""
-SETTLE_S = 5.0
-"""After the daemon started, a start that its predecessor had asked libvirt for may still be under way this long."""
-
-
-@dataclass(frozen=True)
-class Eviction:
-    """A claimant asked this host to let go of a VM."""
-
-    ask: EvictAsk
-    asker: str
-    first_at: float
-    last_at: float
 
 
 @dataclass(frozen=True)
@@ -96,10 +83,9 @@ class Peer:
         self.head: Head | None = None
         self.wanted: Wanted | None = None
         self.report: HostReport | None = None
-        self.evictions: dict[str, Eviction] = {}
+        self.letting_go = LettingGo(self.ballots, self.claiming, self.work, now)
         self.frozen = "no revision yet"
         self.todo = ToDo()
-        self._started_at = now
         self._head_at = now
         self._unacted_since: float | None = None
         self._observe_at = float("-inf")
@@ -174,6 +160,9 @@ class Peer:
             self._head_at = now
             self._unacted_since = self._unacted_since if self._unacted_since is not None else now
             self.work.forget_failures()
+            was = before.revision[:10] if before else "nothing"
+            merged = f", {len(event.head.heads)} edits merged" if len(event.head.heads) > 1 else ""
+            self._out.append(Log("revision", "", f"{was} => {event.head.revision[:10]}{merged}"))
         others = tuple(sorted(self.members - {self.name}))
         if event.local and others:
             self._out.append(Deliver(others))
@@ -202,7 +191,7 @@ class Peer:
             self.todo = ToDo(self._revision, held=(f"{self.name}: {why}",))
             self._tell({"": why})
             return
-        self._answer_evictions(now)
+        self._out += self.letting_go.answers(self._sight(), now)
         self._act(now)
 
     def _received(self, event: Received, now: float) -> None:
@@ -217,7 +206,8 @@ class Peer:
                     who = self._electorate()
                     self._out += self.claiming.hear_vote(event.sender, message, who, now)
                 case EvictAsk():
-                    self._asked_to_let_go(event.sender, message, now)
+                    self.letting_go.asked(event.sender, message, now)
+                    self._observe(now)
                 case EvictAnswer():
                     who = self._electorate()
                     self._out += self.claiming.hear_eviction(event.sender, message, who, now)
@@ -236,9 +226,9 @@ class Peer:
             hello = Hello(self.head.heads, self.head.revision)
             self._out += [Send(m, hello) for m in self.contacts.to_greet(members, now)]
         self._out += self.claiming.carry_on(self._electorate(), now)
-        for vm, eviction in sorted(self.evictions.items()):
-            if now > eviction.last_at + EVICT_ASK_LIFE_S:
-                del self.evictions[vm]
+        self.letting_go.expire(now)
+        for member, was, now_is in self.contacts.changes(self.members, now):
+            self._out.append(Log("member", "", f"{member}: {was} => {now_is}"))
         unacted = self._unacted_since is not None and now >= self._act_due(now)
         if (unacted or now >= self._observe_at + OBSERVE_EVERY_S) and not self._observing:
             self._observe(now)
@@ -253,95 +243,16 @@ class Peer:
         if self.head and hello.heads != self.head.heads and not hello.reply:
             self._out.append(Send(sender, Hello(self.head.heads, self.head.revision, reply=True)))
 
-    # -- evictions: this host as an earlier claimant -----------------------------------------------------
-
-    def _asked_to_let_go(self, sender: str, ask: EvictAsk, now: float) -> None:
-        known = self.evictions.get(ask.vm)
-        question = (ask.epoch, ask.round)
-        if known is not None and (known.ask.epoch, known.ask.round) > question:
-            return
-        again = known is not None and known.asker == sender
-        again = again and known is not None and (known.ask.epoch, known.ask.round) == question
-        self.evictions[ask.vm] = Eviction(
-            ask, sender, known.first_at if known and again else now, now
-        )
-        self._observe(now)
-
-    def _answer_evictions(self, now: float) -> None:
-        """Answer those that asked before this observation began: what it shows was so after they asked."""
-        for vm, eviction in sorted(self.evictions.items()):
-            if eviction.first_at > self._observed_at:
-                continue
-            reason, held = self._why_not_let_go(vm, eviction, now)
-            if reason:
-                self._answer(eviction, False, reason, held)
-                continue
-            epoch = eviction.ask.epoch
-            if self.ballots.of(vm).bar < epoch:
-                text = f"let go: {eviction.asker} claims epoch {epoch}; it does not run here"
-                self._out.append(Log("claim", vm, text))
-            self.ballots.let_go(vm, epoch)
-            self.claiming.drop_below(vm, epoch)
-            self._answer(eviction, True, "")
-            del self.evictions[vm]
-
-    def _answer(self, eviction: Eviction, done: bool, reason: str, held: bool = False) -> None:
-        ask = eviction.ask
-        newest = self.ballots.newest(ask.vm)
-        answer = EvictAnswer(ask.vm, ask.epoch, done, reason, held, ask.round, newest)
-        self._out.append(Send(eviction.asker, answer))
-
-    def _why_not_let_go(self, vm: str, eviction: Eviction, now: float) -> tuple[str, bool]:
-        """Why this host can't say yet that the VM doesn't run here, "" when it can; and whether that may last."""
-        register = self.ballots.of(vm)
-        newest = self.ballots.newest(vm)
-        if newest > eviction.ask.epoch:
-            return f"{self.name} has claimed it since, or let go of it (epoch {newest})", False
-        flight = self.work.in_flight.get(vm)
-        if flight is not None:
-            took_s = now - flight.since
-            return f"{flight.action.step} under way on {self.name} for {took_s:.0f} s", False
-        if self.work.ended_at.get(vm, float("-inf")) > self._observed_at:
-            return f"{self.name} is looking again after its last action", False
-        domain = self._active_domain(vm)
-        if domain is None:
-            settling = register.held and now < self._started_at + SETTLE_S
-            why = f"xsmd on {self.name} has just started and waits for its hypervisor to settle"
-            return (why if settling else ""), False
-        want = self.wanted.by_name.get(vm) if self.wanted else None
-        if domain.incoming:
-            return f"{self.name} is just receiving it by a live migration", False
-        if self.frozen:
-            return f"it runs there, and {self.name} acts on nothing: {self.frozen}", True
-        if want is not None and want.host == eviction.asker:
-            return self._doing.get(vm, (f"runs on {self.name}, about to move", False))
-        where = (
-            f"it belongs on {want.host}" if want and want.host else "the site has no place for it"
-        )
-        revision = self.head.revision[:10] if self.head else "none"
-        return f"it runs there, and {where} by {self.name}'s revision {revision}", False
-
-    def _active_domain(self, vm: str) -> Domain | None:
-        """An active domain that is, or could be taken for, the VM: by tag, UUID or name, so that none is overlooked."""
-        want = self.wanted.by_name.get(vm) if self.wanted else None
-        for domain in self.report.domains if self.report else ():
-            tagged = domain.tag is not None and domain.tag.vm == vm
-            same = domain.name == vm or (want is not None and domain.uuid == want.uuid)
-            if domain.state in ACTIVE and (tagged or same):
-                return domain
-        return None
-
-    def _handovers(self) -> dict[str, Handover]:
-        return {
-            vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only)
-            for vm, e in self.evictions.items()
-            if self._active_domain(vm) is not None and self.ballots.newest(vm) <= e.ask.epoch
-        }
-
-    # -- claims: this host as a claimant -----------------------------------------------------
+    # -- claims: this host as a claimant, and as an earlier one -----------------------------------------------------
 
     def _electorate(self) -> Electorate:
         return Electorate(self.members, self.report.facts if self.report else None, self._silent)
+
+    def _sight(self) -> Sight:
+        """What it knows of itself, for those who ask it to let go of a VM."""
+        return Sight(
+            self.report, self._observed_at, self.wanted, self._revision, self.frozen, self._doing
+        )
 
     def _unclaimed(self) -> set[str]:
         """VMs that belong here and run here, but without this host's claim (adopted, or the votes were lost)."""
@@ -349,7 +260,7 @@ class Peer:
         return {vm for vm in here if self._runs_tagged(vm) and not self.ballots.holds(vm)}
 
     def _runs_tagged(self, vm: str) -> bool:
-        domain = self._active_domain(vm)
+        domain = self._sight().active_domain(vm)
         return domain is not None and domain.tag is not None and domain.tag.vm == vm
 
     # -- acting -----------------------------------------------------
@@ -377,7 +288,7 @@ class Peer:
             unreachable={},
             now=now,
             shutdowns=self.work.shutdowns,
-            handovers=self._handovers(),
+            handovers=self.letting_go.handovers(self._sight()),
         )
         plan = plan_host(self.wanted, self.head.document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
@@ -446,7 +357,7 @@ class Peer:
             return f"its domain XML can't be made: {error}", True
         if action.step in STARTS:
             self.claiming.drop(action.vm)  # the win is used up
-        eviction = self.evictions.get(action.vm)
+        eviction = self.letting_go.evictions.get(action.vm)
         uri = eviction.ask.migrate_uri if eviction else ""
         if action.step is Step.MIGRATE and eviction is not None:
             # From here on an older claimant must not hear from this host that the VM is off: it may run on the target.

@@ -59,3 +59,15 @@ def test_a_large_site_takes_silence_for_longer():
     made = contacts(far=100.0)
     members = 100
     assert made.reach("far", members, 100.0 + 2 * made.round_s(members)) is Reach.ALIVE
+
+
+def test_a_member_that_goes_and_comes_is_news_once_each():
+    made = contacts(dmz02=100.0, dmz03=100.0)
+    members = frozenset({"dmz01", "dmz02", "dmz03"})
+    assert made.changes(members, 101.0) == []
+    made.heard("dmz03", 130.0)
+    assert made.changes(members, 110.0) == []  # suspect is no news
+    assert made.changes(members, 131.0) == [("dmz02", Reach.ALIVE, Reach.FAILED)]
+    assert made.changes(members, 131.5) == []
+    made.heard("dmz02", 132.0)
+    assert made.changes(members, 132.0) == [("dmz02", Reach.FAILED, Reach.ALIVE)]

@@ -1,0 +1,151 @@
+"""This host as an earlier claimant: asked to let go of a VM, when does it say that it has?
+
+Decides the answer, and remembers who asked. It says "done" only when its hypervisor, looked at after the question
+came, shows no active domain that could be the VM, and nothing of its own is under way; its bar is on disk before the
+answer leaves. Must not stop or migrate anything: the plan does, once a target has asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xsm.peer.ballots import Ballots
+from xsm.peer.claiming import Claiming
+from xsm.peer.events import Effect, Log, Send
+from xsm.peer.messages import EvictAnswer, EvictAsk
+from xsm.peer.work import Work
+from xsm.plan.observed import ACTIVE, Domain, HostReport
+from xsm.plan.view import Handover
+from xsm.plan.wanted import Wanted
+
+ASK_LIFE_S = 5.0
+"""A claimant that hasn't asked again for so long no longer waits: nothing is stopped or migrated for it."""
+SETTLE_S = 5.0
+"""After the daemon started, a start that its predecessor had asked libvirt for may still be under way this long."""
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """A claimant asked this host to let go of a VM."""
+
+    ask: EvictAsk
+    asker: str
+    first_at: float
+    last_at: float
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What this host knows of itself as it answers. `doing`: VM -> what hinders its move, and whether that may last."""
+
+    report: HostReport | None
+    observed_at: float  # when the look at the hypervisor began
+    wanted: Wanted | None
+    revision: str
+    frozen: str
+    doing: Mapping[str, tuple[str, bool]]
+
+    def active_domain(self, vm: str) -> Domain | None:
+        """An active domain that is, or could be taken for, the VM: by tag, UUID or name, so that none is
+        overlooked."""
+        want = self.wanted.by_name.get(vm) if self.wanted else None
+        for domain in self.report.domains if self.report else ():
+            tagged = domain.tag is not None and domain.tag.vm == vm
+            same = domain.name == vm or (want is not None and domain.uuid == want.uuid)
+            if domain.state in ACTIVE and (tagged or same):
+                return domain
+        return None
+
+
+class LettingGo:
+    def __init__(self, ballots: Ballots, claiming: Claiming, work: Work, started_at: float) -> None:
+        self.me = ballots.me
+        self.evictions: dict[str, Eviction] = {}
+        self._ballots = ballots
+        self._claiming = claiming
+        self._work = work
+        self._started_at = started_at
+
+    def asked(self, sender: str, ask: EvictAsk, now: float) -> None:
+        """Remember the question; the answer follows from the next look at the hypervisor."""
+        known = self.evictions.get(ask.vm)
+        question = (ask.epoch, ask.round)
+        if known is not None and (known.ask.epoch, known.ask.round) > question:
+            return
+        again = (
+            known is not None
+            and known.asker == sender
+            and (known.ask.epoch, known.ask.round) == question
+        )
+        first_at = known.first_at if known and again else now
+        self.evictions[ask.vm] = Eviction(ask, sender, first_at, now)
+
+    def expire(self, now: float) -> None:
+        for vm, eviction in sorted(self.evictions.items()):
+            if now > eviction.last_at + ASK_LIFE_S:
+                del self.evictions[vm]
+
+    def answers(self, sight: Sight, now: float) -> list[Effect]:
+        """Answer those that asked before this look began: what it shows was so after they asked."""
+        effects: list[Effect] = []
+        for vm, eviction in sorted(self.evictions.items()):
+            if eviction.first_at > sight.observed_at:
+                continue
+            reason, held = self._why_not(vm, eviction, sight, now)
+            if reason:
+                effects.append(self._answer(eviction, reason, held))
+                continue
+            epoch = eviction.ask.epoch
+            if self._ballots.of(vm).bar < epoch:
+                text = f"let go: {eviction.asker} claims epoch {epoch}; it does not run here"
+                effects.append(Log("claim", vm, text))
+            self._ballots.let_go(vm, epoch)
+            self._claiming.drop_below(vm, epoch)
+            effects.append(self._answer(eviction, "", False))
+            del self.evictions[vm]
+        return effects
+
+    def handovers(self, sight: Sight) -> dict[str, Handover]:
+        """The claims for which a VM that runs here may be migrated or stopped."""
+        return {
+            vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only)
+            for vm, e in self.evictions.items()
+            if sight.active_domain(vm) is not None and self._ballots.newest(vm) <= e.ask.epoch
+        }
+
+    def _answer(self, eviction: Eviction, reason: str, held: bool) -> Send:
+        ask = eviction.ask
+        newest = self._ballots.newest(ask.vm)
+        answer = EvictAnswer(ask.vm, ask.epoch, not reason, reason, held, ask.round, newest)
+        return Send(eviction.asker, answer)
+
+    def _why_not(self, vm: str, eviction: Eviction, sight: Sight, now: float) -> tuple[str, bool]:
+        """Why this host can't say yet that the VM doesn't run here, "" when it can; and whether that may last."""
+        register = self._ballots.of(vm)
+        newest = self._ballots.newest(vm)
+        if newest > eviction.ask.epoch:
+            return f"{self.me} has claimed it since, or let go of it (epoch {newest})", False
+        flight = self._work.in_flight.get(vm)
+        if flight is not None:
+            took_s = now - flight.since
+            return f"{flight.action.step} under way on {self.me} for {took_s:.0f} s", False
+        if self._work.ended_at.get(vm, float("-inf")) > sight.observed_at:
+            return f"{self.me} is looking again after its last action", False
+        domain = sight.active_domain(vm)
+        if domain is None:
+            settling = register.held and now < self._started_at + SETTLE_S
+            why = f"xsmd on {self.me} has just started and waits for its hypervisor to settle"
+            return (why if settling else ""), False
+        want = sight.wanted.by_name.get(vm) if sight.wanted else None
+        if domain.incoming:
+            return f"{self.me} is just receiving it by a live migration", False
+        if sight.frozen:
+            return f"it runs there, and {self.me} acts on nothing: {sight.frozen}", True
+        if want is not None and want.host == eviction.asker:
+            return sight.doing.get(vm, (f"runs on {self.me}, about to move", False))
+        where = (
+            f"it belongs on {want.host}" if want and want.host else "the site has no place for it"
+        )
+        revision = sight.revision[:10] or "none"
+        return f"it runs there, and {where} by {self.me}'s revision {revision}", False
