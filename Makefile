@@ -19,7 +19,7 @@ demo: setup ## a site of four hosts on this machine, by itself, under a minute; 
 	@$(BIN)/xsm demo $(if $(KEEP),--keep)
 
 test: setup ## all tests, under five minutes on two cores; PYTEST_ARGS="..." for pytest
-	@$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host named
 	$(BIN)/ruff check $(LINTED)

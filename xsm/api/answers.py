@@ -142,6 +142,8 @@ class Answers:
         alive = [reports[m.name] for m in members if m.reach is Reach.ALIVE and m.name in reports]
         pending = tuple(line for r in alive for line in r.pending)
         held = tuple(line for r in alive for line in r.held)
+        if document:
+            held += _nobodys(document, reports, unreachable)
         commit = (
             await daemon.revisions.call(lambda repository: repository.commit(head.revision))
             if head
@@ -335,6 +337,8 @@ class Answers:
         old = None
         if command.verb is Verb.ROLLBACK:
             old = await daemon.revisions.files(await self._resolve(command.to))
+        if command.verb is Verb.FORGET:
+            self._reports.clear()  # who may be running something is asked anew
         around = await self._around()
         now = daemon.clock()
         reaches = {
@@ -475,6 +479,15 @@ class Answers:
     async def join(self, request: JoinRequest) -> JoinAnswer:
         async with self._editing:
             return await self._enrolling.join(request)
+
+
+def _nobodys(
+    document: Document, reports: Mapping[str, HostReport], unreachable: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What is held because it belongs to no member, so that no host's report tells of it."""
+    view = View(reports, unreachable, time.time(), shutdowns={}, handovers=None)
+    whole = plan(wanted(document), document, view)
+    return tuple(str(a) for a in whole.actions if a.held and a.host not in document.state.members)
 
 
 def _why_silent(error: BaseException) -> str:

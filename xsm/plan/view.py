@@ -70,7 +70,7 @@ def clock_text(at: float) -> str:
 def owner_trouble(document: Document, view: View, host: str) -> str:
     """Why `host` can't act on its VMs now, "" when it can."""
     if host not in document.state.members:
-        return f"no xsmd has joined for {host} (`xsm host add` or `xsm join` there)"
+        return f"no xsmd has joined for {host} (`xsm invite {host}` here, `xsm join` there)"
     report = view.reports.get(host)
     seen = f"; last report {clock_text(report.at)}" if report else ""
     if host in view.unreachable:
