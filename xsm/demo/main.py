@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def command(keep: bool) -> int:
     from xsm.demo.stage import DemoFailed, Stage
     from xsm.demo.story import run
 
+    # As Ctrl-C does: the hosts' processes are in sessions of their own and would outlive us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(soft_wrap=True)
     sample = _sample()
     stage = Stage()
@@ -74,8 +77,6 @@ def _say_how(console: object, stage: object) -> None:
 
 def _wait(console: object) -> None:
     """Until Ctrl-C or SIGTERM."""
-    import signal
-
     try:
         signal.pause()
     except KeyboardInterrupt:

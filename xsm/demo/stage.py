@@ -1,7 +1,7 @@
 """The demo's hosts: for each a private libvirtd, an xsmd, a loopback address and a folder of its own.
 
-Decides how hosts are made, killed and brought back. What the demo shows is `story.py`'s. Everything is reached as a user
-would: through the programs `xsm` and `xsmd`, and libvirt for the truth.
+Decides how hosts are made, killed and brought back. What the demo shows is `story.py`'s. Everything is reached as a
+user would: through the programs `xsm` and `xsmd`, and libvirt for the truth.
 """
 
 from __future__ import annotations
