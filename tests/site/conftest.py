@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import libvirt
@@ -16,3 +17,5 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     with running_site(*request.module.HOSTS) as site:
         yield site
+    if not request.session.testsfailed:  # else the daemons' logs are of use
+        shutil.rmtree(site.stage.folder)

@@ -134,7 +134,8 @@ async def test_a_push_is_asked_about(running: Running, origin: Path, tmp_path: P
     assert (environ["REMOTE_USER"], environ["XSM_ROLE"]) == ("jo", "operator")
     objects = os.path.normpath(environ["GIT_OBJECT_DIRECTORY"])
     assert objects.startswith(f"{origin}/objects/")
-    assert environ["GIT_ALTERNATE_OBJECT_DIRECTORIES"] == f"{origin}/objects"
+    alternate = os.path.normpath(environ["GIT_ALTERNATE_OBJECT_DIRECTORIES"])
+    assert alternate == f"{origin}/objects"
 
 
 async def test_a_refused_push_says_why(running: Running, origin: Path, tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ async def test_a_refused_push_says_why(running: Running, origin: Path, tmp_path:
     env = tls_environment(running, "admin")
     code, output = await git("push", "origin", "HEAD:refs/heads/other", cwd=work, env=env)
     assert code != 0
-    assert "remote: xsm: refs/heads/other can't be pushed (push to main)" in output
+    assert "remote: xsm: refs/heads/other can't be pushed: the site is the branch main" in output
     code, _ = await git("rev-parse", "--verify", "refs/heads/other", cwd=origin)
     assert code != 0
 
@@ -245,4 +246,3 @@ def test_cgi_heads() -> None:
     head = b"Status: 404 Not Found\r\nContent-Type: text/plain\r\nX-Evil: 1\r\n\r\n"
     assert git_http.parse_head(head) == (404, {"Content-Type": "text/plain"})
     assert git_http.parse_head(b"\r\n\r\n") == (200, {})
-
