@@ -53,6 +53,7 @@ class Life:
         self.live = chance.random() < 0.7
         self.world = World(self.names, self._site(), seed=seed, live=self.live)
         self.world.latency_s = chance.choice([0.005, 0.005, 0.1, 0.6])
+        self.world.announce_s = random.Random(f"announce {seed}").choice([0.0, 0.0, 2.0])
         self.world.doubled = chance.choice([0.0, 0.0, 0.2])
         self.gone: set[str] = set()
         self.rate_s = chance.choice([0.4, 1.5, 1.5, 4.0])

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.sim.checkers import Checkers, Violation, at_rest
 from tests.sim.world import World
 from xsm.peer import commands
+from xsm.plan.actions import Step
 from xsm.site.changes import Change, SetVM
 from xsm.site.model import Power
 
@@ -103,4 +104,37 @@ def a_start_outlives_its_daemon(pace_s: float) -> World:
     return world
 
 
-STORIES = (an_overtaken_move_goes_on, a_newer_claimant_gets_it, a_start_outlives_its_daemon)
+def called_back(pace_s: float, killed: bool) -> World:
+    """vm1 is on its way from dmz01 to dmz02, where nothing is seen of it yet, when it is called back."""
+    world = settled_site()
+    source = world.hosts["dmz01"]
+    source.hypervisor.slow_s = {"migrate": 8.0}
+    world.announce_s = 4.0
+    edit(world, "dmz03", "host", "dmz02")
+    assert world.run_until(lambda: any(a.step is Step.MIGRATE for _, _, a in world.performed), 10.0)
+    edit(world, "dmz03", "host", "dmz01")
+    world.run(pace_s)
+    if killed:
+        source.kill_daemon()
+        source.start_daemon()
+    world.run(9.0)
+    source.hypervisor.slow_s = {}
+    peace(world)
+    return world
+
+
+def a_move_is_called_back(pace_s: float) -> World:
+    return called_back(pace_s, killed=False)
+
+
+def a_move_is_called_back_by_a_new_daemon(pace_s: float) -> World:
+    return called_back(pace_s, killed=True)
+
+
+STORIES = (
+    a_move_is_called_back,
+    a_move_is_called_back_by_a_new_daemon,
+    an_overtaken_move_goes_on,
+    a_newer_claimant_gets_it,
+    a_start_outlives_its_daemon,
+)

@@ -14,12 +14,14 @@ from tests.sim.chance import Life
 from tests.sim.checkers import Checkers, Violation
 from tests.sim.narrow import (
     PACES_S,
+    a_move_is_called_back,
+    a_move_is_called_back_by_a_new_daemon,
     a_newer_claimant_gets_it,
     a_start_outlives_its_daemon,
     an_overtaken_move_goes_on,
 )
 from tests.sim.world import SimHost
-from xsm.peer import ballots, claims, letting_go, register
+from xsm.peer import ballots, claiming, claims, letting_go, register
 from xsm.peer.register import Register, Vote
 from xsm.plan import wanted
 
@@ -102,6 +104,21 @@ def claimants_are_asked_once(patch: Patch) -> None:
     patch.setattr(claims, "_asks_twice", lambda attempt, me, members: False)
 
 
+def a_leaving_vm_is_claimed(patch: Patch) -> None:
+    """A VM that is being migrated away, and is not at its target yet, is claimed back meanwhile."""
+    real = claiming.Claiming.keep
+    patch.setattr(
+        claiming.Claiming,
+        "keep",
+        lambda self, needed, busy, who, now: real(self, needed, (), who, now),
+    )
+
+
+def a_new_daemon_claims_at_once(patch: Patch) -> None:
+    """...or by a daemon that has just started and knows nothing of the migration."""
+    patch.setattr(letting_go.LettingGo, "may_be_leaving", lambda self, vm, now: False)
+
+
 def nobody_remembers_newer_claims(patch: Patch) -> None:
     """A source that gave the VM to a newer claimant tells an older one that it is off."""
     patch.setattr(ballots.Ballots, "newest", lambda self, vm: 0)
@@ -141,6 +158,8 @@ NARROW = {
     for switch, story in (
         (claimants_are_asked_once, an_overtaken_move_goes_on),
         (nobody_remembers_newer_claims, a_newer_claimant_gets_it),
+        (a_leaving_vm_is_claimed, a_move_is_called_back),
+        (a_new_daemon_claims_at_once, a_move_is_called_back_by_a_new_daemon),
         (a_new_daemon_lets_go_at_once, a_start_outlives_its_daemon),
     )
 }

@@ -12,8 +12,9 @@ import pytest
 
 from tests.sim.chance import Life, broken, story
 
-SEEDS = [*range(30), 1078, 1142, 1203]
-"""The last ones each found something: an old UUID's definition, and claims that waited for ever for a newer one."""
+SEEDS = [*range(30), 1078, 1142, 1203, 20235]
+"""The last ones each found something: an old UUID's definition, claims that waited for ever for a newer one, and a VM
+that was claimed back while it was migrated away."""
 QUICK_EVENTS = 60
 
 

@@ -244,10 +244,14 @@ class SimHost:
         # No two end at one instant: an observation in between would be older than the second, and not know.
         delay_s += 1e-4 * (len(self.world.performed) % 97)
         self.world.performed.append((self.world.now, self.name, effect.action))
-        husk = self._announce(uuid, effect.target_uri) if step is Step.MIGRATE else None
+        told: list[SimHost] = []  # the target of a migration, once it has been announced there
+
+        def announce() -> None:
+            target = self._announce(uuid, effect.target_uri) if boot == self.boot else None
+            told.extend([target] if target else [])
 
         def done() -> None:
-            lost = husk is not None and not husk.hypervisor.drop_incoming(uuid)
+            lost = any(not target.hypervisor.drop_incoming(uuid) for target in told)
             if boot != self.boot:
                 return
             outcome, error = (
@@ -257,6 +261,8 @@ class SimHost:
             if life == self.life:
                 self.feed(Finished(effect.action, outcome, error))
 
+        if step is Step.MIGRATE:
+            self.world.after(min(self.world.announce_s, delay_s / 2), announce)
         self.world.after(delay_s, done)
 
     def _announce(self, uuid: str, target_uri: str) -> SimHost | None:
@@ -359,6 +365,7 @@ class World:
         self.loss = 0.0
         self.doubled = 0.0  # share of requests that arrive twice
         self.latency_s = LATENCY_S
+        self.announce_s = 0.0  # until the target of a live migration has the VM as "incoming"
         self.cut: set[frozenset[str]] = set()
         self.story: list[tuple[float, str, str, str, str]] = []
         self.warnings: tuple[Problem, ...] = ()  # of the last edit

@@ -39,12 +39,17 @@ class Claiming:
     def keep(
         self, needed: Iterable[str], busy: Iterable[str], who: Electorate, now: float
     ) -> list[Effect]:
-        """Have an attempt for each VM in `needed` and for no other; those in `busy` are left as they are."""
+        """Have an attempt for each VM in `needed` and for no other; those in `busy` are left as they are.
+
+        None is opened for a busy one: while it is being migrated away its target may not have it yet and say so, and
+        a claim won on that answer would let this host start the VM again once it is gone from here.
+        """
+        busy = set(busy)
         wanted = {*needed, *self.asked}
-        for vm in sorted(set(self.attempts) - wanted - set(busy)):
+        for vm in sorted(set(self.attempts) - wanted - busy):
             self.drop(vm)
         effects: list[Effect] = []
-        for vm in sorted(wanted - set(self.attempts)):
+        for vm in sorted(wanted - set(self.attempts) - busy):
             self.attempts[vm] = claims.open_attempt(vm, self._ballots.of(vm), self.me)
             self._vote_for_myself(vm)
             effects += self._pursue(vm, who, now)

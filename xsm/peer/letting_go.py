@@ -22,7 +22,8 @@ from xsm.plan.wanted import Wanted
 ASK_LIFE_S = 5.0
 """A claimant that hasn't asked again for so long no longer waits: nothing is stopped or migrated for it."""
 SETTLE_S = 5.0
-"""After the daemon started, a start that its predecessor had asked libvirt for may still be under way this long."""
+"""After the daemon started, a start that its predecessor had asked libvirt for may still be under way this long, and a
+migration may still be unknown to its target."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,12 @@ class LettingGo:
             effects.append(self._answer(eviction, "", False))
             del self.evictions[vm]
         return effects
+
+    def may_be_leaving(self, vm: str, now: float) -> bool:
+        """Whether the daemon before this one may have begun to migrate the VM away: it handed the VM over (its bar is
+        above what it held), and libvirt has not had time yet to announce it to the target."""
+        register = self._ballots.of(vm)
+        return register.bar > register.held and now < self._started_at + SETTLE_S
 
     def handovers(self, sight: Sight) -> dict[str, Handover]:
         """The claims for which a VM that runs here may be migrated or stopped."""

@@ -254,10 +254,16 @@ class Peer:
             self.report, self._observed_at, self.wanted, self._revision, self.frozen, self._doing
         )
 
-    def _unclaimed(self) -> set[str]:
+    def _unclaimed(self, now: float) -> set[str]:
         """VMs that belong here and run here, but without this host's claim (adopted, or the votes were lost)."""
         here = self.wanted.by_host.get(self.name, ()) if self.wanted else ()
-        return {vm for vm in here if self._runs_tagged(vm) and not self.ballots.holds(vm)}
+        return {
+            vm
+            for vm in here
+            if self._runs_tagged(vm)
+            and not self.ballots.holds(vm)
+            and not self.letting_go.may_be_leaving(vm, now)
+        }
 
     def _runs_tagged(self, vm: str) -> bool:
         domain = self._sight().active_domain(vm)
@@ -294,7 +300,7 @@ class Peer:
         self.work.keep_shutdowns(going_off(plan))
         if due:
             starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
-            needed = starts | self._unclaimed()
+            needed = starts | self._unclaimed(now)
             self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
         self._waits_since = {a.vm: self._waits_since.get(a.vm, now) for a in plan.actions if a.held}
         pending, held = [], []
@@ -362,6 +368,7 @@ class Peer:
         if action.step is Step.MIGRATE and eviction is not None:
             # From here on an older claimant must not hear from this host that the VM is off: it may run on the target.
             self.ballots.let_go(action.vm, eviction.ask.epoch)
+            self.claiming.drop(action.vm)
         self.work.begin(action, now)
         self._out.append(Perform(action, xml, uri, tag))
         self._out.append(
