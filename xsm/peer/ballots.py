@@ -40,7 +40,12 @@ class Ballots:
             tuple(sorted(vote.earlier)),
             vote.highest,
             vote.claimant,
+            ask.attempt,
         )
+
+    def begin_attempt(self, vm: str) -> Register:
+        self._put(vm, rules.begin_attempt(self.of(vm)))
+        return self.of(vm)
 
     def vote_for_myself(self, vm: str, epoch: int) -> Vote:
         return self._vote(vm, epoch, self.me)

@@ -50,7 +50,8 @@ class Claiming:
             self.drop(vm)
         effects: list[Effect] = []
         for vm in sorted(wanted - set(self.attempts) - busy):
-            self.attempts[vm] = claims.open_attempt(vm, self._ballots.of(vm), self.me)
+            register = self._ballots.begin_attempt(vm)
+            self.attempts[vm] = claims.open_attempt(vm, register, self.me)
             self._vote_for_myself(vm)
             effects += self._pursue(vm, who, now)
         return effects

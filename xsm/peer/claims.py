@@ -26,6 +26,7 @@ class Attempt:
 
     vm: str
     epoch: int
+    number: int = 0  # of all that this host has begun for this VM
     voters: frozenset[str] = frozenset()
     earlier: frozenset[str] = frozenset()
     evicted: frozenset[str] = frozenset()
@@ -39,7 +40,8 @@ class Attempt:
 
 
 def open_attempt(vm: str, register: Register, me: str, least: int = 0) -> Attempt:
-    return Attempt(vm, next_epoch(register, me, least), least=least)
+    """`register`: with this attempt counted already."""
+    return Attempt(vm, next_epoch(register, me, least), register.attempts, least=least)
 
 
 def to_evict(
@@ -53,7 +55,7 @@ def to_evict(
 
 
 def won(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> bool:
-    if register.held != attempt.epoch and _asks_twice(attempt, me, members):
+    if register.held != attempt.epoch and _asks_twice(attempt, me):
         return False
     forgotten = attempt.earlier - members
     return may_start(
@@ -67,19 +69,20 @@ def won(attempt: Attempt, register: Register, me: str, members: frozenset[str]) 
     )
 
 
-def _asks_twice(attempt: Attempt, me: str, members: frozenset[str]) -> bool:
+def _asks_twice(attempt: Attempt, me: str) -> bool:
     """Whether the earlier claimants have to be asked a second time, when all of them have let go.
 
     One may have let go and then have received the VM from another, by a migration that was agreed before this claim
-    and began after its answer. Once all of them have let go nobody is left who could send it: the second answers hold.
+    and began after its answer; the sender may be off and forgotten by now. Once all of them have let go nobody is
+    left who could send it: the second answers hold.
     """
-    return attempt.round == 1 and len((attempt.earlier - {me}) & members) > 1
+    return attempt.round == 1 and len(attempt.earlier - {me}) > 1
 
 
 def next_round(attempt: Attempt, register: Register, me: str, members: frozenset[str]) -> Attempt:
     """Begin the second round when the first one is over and does not suffice."""
     over = has_majority(attempt, members) and not to_evict(attempt, register, me, members)
-    if over and register.held != attempt.epoch and _asks_twice(attempt, me, members):
+    if over and register.held != attempt.epoch and _asks_twice(attempt, me):
         return replace(attempt, round=2, evicted=frozenset(), asked_at=float("-inf"))
     return attempt
 
@@ -116,8 +119,9 @@ def questions(
         return attempt, []
     asked = replace(attempt, asked_at=now)
     if not has_majority(attempt, members):
-        ask = ClaimAsk(attempt.vm, attempt.epoch)
+        ask = ClaimAsk(attempt.vm, attempt.epoch, attempt.number)
         return asked, [(m, ask) for m in sorted(members - attempt.voters - {me})]
+    left = sorted(to_evict(attempt, register, me, members))
     evict = EvictAsk(
         attempt.vm,
         attempt.epoch,
@@ -125,15 +129,17 @@ def questions(
         cannot_receive(facts) if facts else "the target's hypervisor does not answer",
         facts.migrate_uri if facts else "",
         attempt.round,
+        attempt.number,
+        last=len(left) == 1,
     )
-    return asked, [(m, evict) for m in sorted(to_evict(attempt, register, me, members))]
+    return asked, [(m, evict) for m in left]
 
 
 def hear_vote(
     attempt: Attempt, sender: str, answer: ClaimAnswer, register: Register, me: str, now: float
 ) -> Attempt:
     """Count a voter's answer. A refusal opens a higher epoch after a pause; earlier claimants stay known."""
-    if answer.epoch != attempt.epoch:
+    if (answer.epoch, answer.attempt) != (attempt.epoch, attempt.number):
         return attempt
     if answer.granted:
         earlier = attempt.earlier | frozenset(answer.earlier)
@@ -147,6 +153,7 @@ def hear_vote(
     return Attempt(
         attempt.vm,
         epoch,
+        attempt.number,
         least=least,
         refused={**attempt.refused, sender: answer.claimant},
         reasons=attempt.reasons,
@@ -158,17 +165,29 @@ def hear_eviction(
     attempt: Attempt, sender: str, answer: EvictAnswer, register: Register, me: str, now: float
 ) -> Attempt:
     """Count an earlier claimant's answer. One that knows of a newer epoch makes this attempt claim a higher one."""
-    if (answer.epoch, answer.round) != (attempt.epoch, attempt.round):
+    if (answer.epoch, answer.attempt) != (attempt.epoch, attempt.number):
+        return attempt
+    if answer.round != attempt.round:
         return attempt
     if answer.done:
         gone = attempt.evicted | {sender}
-        return replace(attempt, evicted=gone, keeping=attempt.keeping - {sender})
+        heard = replace(attempt, evicted=gone, keeping=attempt.keeping - {sender})
+        # The last one must not wait for the resend timer to hear that it is.
+        only_one = len(attempt.earlier - gone - {me}) == 1
+        return replace(heard, asked_at=float("-inf")) if only_one else heard
     reasons = {**attempt.reasons, sender: answer.reason}
     if answer.newest > attempt.epoch:
         least = max(attempt.least, answer.newest + 1)
         epoch = next_epoch(register, me, least)
         pause_until = now + DUEL_PAUSE_S
-        return Attempt(attempt.vm, epoch, least=least, reasons=reasons, pause_until=pause_until)
+        return Attempt(
+            attempt.vm,
+            epoch,
+            attempt.number,
+            least=least,
+            reasons=reasons,
+            pause_until=pause_until,
+        )
     keeping = attempt.keeping | {sender} if answer.held else attempt.keeping - {sender}
     return replace(attempt, reasons=reasons, keeping=keeping)
 

@@ -14,6 +14,7 @@ from xsm.peer.ballots import Ballots
 from xsm.peer.claiming import Claiming
 from xsm.peer.events import Effect, Log, Send
 from xsm.peer.messages import EvictAnswer, EvictAsk
+from xsm.peer.register import may_hand_over
 from xsm.peer.work import Work
 from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan.view import Handover
@@ -71,14 +72,11 @@ class LettingGo:
     def asked(self, sender: str, ask: EvictAsk, now: float) -> None:
         """Remember the question; the answer follows from the next look at the hypervisor."""
         known = self.evictions.get(ask.vm)
-        question = (ask.epoch, ask.round)
-        if known is not None and (known.ask.epoch, known.ask.round) > question:
+        question = (ask.epoch, ask.attempt, ask.round)
+        before = (known.ask.epoch, known.ask.attempt, known.ask.round) if known else (0, 0, 0)
+        if before > question:
             return
-        again = (
-            known is not None
-            and known.asker == sender
-            and (known.ask.epoch, known.ask.round) == question
-        )
+        again = known is not None and known.asker == sender and before == question
         first_at = known.first_at if known and again else now
         self.evictions[ask.vm] = Eviction(ask, sender, first_at, now)
 
@@ -118,13 +116,16 @@ class LettingGo:
         return {
             vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only)
             for vm, e in self.evictions.items()
-            if sight.active_domain(vm) is not None and self._ballots.newest(vm) <= e.ask.epoch
+            if sight.active_domain(vm) is not None
+            and may_hand_over(self._ballots.newest(vm), e.ask.epoch, e.ask.last)
         }
 
     def _answer(self, eviction: Eviction, reason: str, held: bool) -> Send:
         ask = eviction.ask
         newest = self._ballots.newest(ask.vm)
-        answer = EvictAnswer(ask.vm, ask.epoch, not reason, reason, held, ask.round, newest)
+        answer = EvictAnswer(
+            ask.vm, ask.epoch, not reason, reason, held, ask.round, newest, ask.attempt
+        )
         return Send(eviction.asker, answer)
 
     def _why_not(self, vm: str, eviction: Eviction, sight: Sight, now: float) -> tuple[str, bool]:

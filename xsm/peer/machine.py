@@ -130,6 +130,11 @@ class Peer:
         document = self.head.document if self.head else None
         return frozenset(document.state.members) if document else frozenset()
 
+    def _is_stranger(self, host: str) -> bool:
+        """Whether the site has forgotten this host, or doesn't know it yet. It gets no vote and no VM: others count it
+        as gone. (While the site file can't be read nobody is a stranger.)"""
+        return bool(self.members) and host not in self.members
+
     @property
     def _revision(self) -> str:
         return self.head.revision if self.head else ""
@@ -200,6 +205,8 @@ class Peer:
             match message:
                 case Hello():
                     self._hear_hello(event.sender, message, event.missing)
+                case ClaimAsk() | EvictAsk() if self._is_stranger(event.sender):
+                    continue
                 case ClaimAsk():
                     self._out.append(Send(event.sender, self.ballots.answer(event.sender, message)))
                 case ClaimAnswer():
@@ -312,7 +319,12 @@ class Peer:
         told: dict[str, str] = {}
         doing: dict[str, tuple[str, bool]] = {}
         for action in plan.actions:
-            if action.held:
+            under_way = (
+                action.consequence is not Consequence.HELD and action.vm in self.work.in_flight
+            )
+            if action.held and under_way:
+                state, stuck = self.work.hindrance(action, self._observed_at, now), False
+            elif action.held:
                 state, stuck = action.held, self._stays(action, now)
                 if action.target and self._silent(action.target):
                     state = f"{state}, but it does not answer"

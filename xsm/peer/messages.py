@@ -33,10 +33,12 @@ class Hello:
 
 @dataclass(frozen=True)
 class ClaimAsk:
-    """I claim this epoch of this VM: do you vote for it?"""
+    """I claim this epoch of this VM: do you vote for it? `attempt` is echoed: I count no answers
+    from before my restart."""
 
     vm: str
     epoch: int
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ClaimAnswer:
     earlier: tuple[str, ...]
     highest: int
     claimant: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class EvictAsk:
     cold_only: str
     migrate_uri: str
     round: int = 1  # echoed, so that an answer to an earlier question is not taken for one to this
+    attempt: int = 0  # likewise
+    last: bool = (
+        False  # all others have let go: only now may you migrate it to me, or stop it for me
+    )
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class EvictAnswer:
     held: bool = False
     round: int = 1
     newest: int = 0  # a newer epoch that I have claimed, or let go for: yours can't win any more
+    attempt: int = 0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ class Register:
     )  # all whom it voted for and who were not yet evicted by a later claim
     bar: int = 0  # this host does not start the VM under an epoch below this
     held: int = 0  # the epoch for which this host, as claimant, completed all evictions; 0: none
+    attempts: int = (
+        0  # how often this host began to claim: answers to an earlier attempt don't count
+    )
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,21 @@ def bar(register: Register, epoch: int) -> Register:
 def complete(register: Register, epoch: int) -> Register:
     """This host, the claimant of `epoch`, has a majority's votes and every earlier claimant is evicted."""
     return replace(register, held=max(register.held, epoch))
+
+
+def begin_attempt(register: Register) -> Register:
+    """This host begins to claim the VM, for the first time or anew."""
+    return replace(register, attempts=register.attempts + 1)
+
+
+def may_hand_over(newest: int, epoch: int, last: bool) -> bool:
+    """Whether the host where the VM runs may migrate it to the claimant of `epoch`, or stop it for that one.
+
+    `newest`: the highest epoch that this host has claimed or let go for. A migration makes the VM run on a host that
+    hasn't won yet. So this host must be the `last` that has to let go: another claimant could else start the VM too,
+    once the operator's word stands for this host's answer.
+    """
+    return last and newest <= epoch
 
 
 def settle(register: Register, epoch: int, host: str) -> Register:
@@ -116,6 +134,7 @@ def to_entry(register: Register) -> dict[str, object]:
         "claimants": sorted(register.claimants),
         "bar": register.bar,
         "held": register.held,
+        "attempts": register.attempts,
     }
 
 
@@ -124,8 +143,12 @@ def from_entry(entry: Mapping[str, object]) -> Register:
     voted, claimant, claimants, barred, held = (
         entry.get(key) for key in ("voted", "claimant", "claimants", "bar", "held")
     )
+    attempts = entry.get("attempts", 0)
     if not (isinstance(voted, int) and isinstance(barred, int) and isinstance(held, int)):
+        raise ValueError(f"epochs must be whole numbers: {dict(entry)!r}")
+    if not isinstance(attempts, int):
         raise ValueError(f"epochs must be whole numbers: {dict(entry)!r}")
     if not (isinstance(claimant, str) and isinstance(claimants, list)):
         raise ValueError(f"claimants must be names: {dict(entry)!r}")
-    return Register(voted, claimant, frozenset(str(c) for c in claimants), barred, held)
+    names = frozenset(str(c) for c in claimants)
+    return Register(voted, claimant, names, barred, held, attempts)
