@@ -1,428 +1,423 @@
 """Every state that a small site's claims can reach: the project's own rule, searched exhaustively.
 
-One VM on two to four hosts. The transitions call `xsm.peer.register` and `xsm.peer.claims`; what is modelled here is only
-what surrounds them: the network, disks, hypervisors, people. Breadth first, so that the first accident found is a shortest one.
+One VM on two to four hosts. What decides is called: `xsm.peer.register`, `ballots` and `claims`. Modelled here is only
+what surrounds them: network, disks, hypervisors, people, and of `letting_go` and `claiming` the order of things.
+Breadth first, so that the accident found is one of the shortest.
 
 How the search is kept small without leaving anything out:
-- A message that was sent can be delivered at any later time, any number of times, or never. So loss, doubling, delay and
-  reordering are one thing. An answer is "available" to its claimant from then on, and what the claimant has heard is chosen when it
-  decides: hearing has no other effect.
-- A host that is off, cut off, or whose daemon is dead does nothing, as one that isn't scheduled. So a crash is one step (guests
-  and memory gone, disk kept), and so is a daemon's death (memory gone, guests and libvirt's work go on).
-- A message is dropped once it can't change anything any more.
+- A message that was sent can be delivered at any later time, any number of times, or never. So loss, doubling, delay
+  and reordering are one thing. An answer is "available" to its claimant from then on; what of it the claimant has heard
+  is chosen when it decides, since hearing has no other effect. A refusal only makes a claimant try a higher epoch;
+  here it may at any time.
+- A host that is off or cut off, or whose daemon is dead, does nothing, like one that isn't scheduled. So a crash is one
+  step (guests and memory gone, disk kept), and so is a daemon's death (memory gone, guests and libvirt's work go on).
+- What can't change anything any more is dropped from a state, and states that differ in the hosts' names only are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import combinations
 from typing import Any
 
-from xsm.peer import claims, register
-from xsm.peer.claims import Attempt
-from xsm.peer.messages import ClaimAnswer, EvictAnswer, EvictAsk
-from xsm.peer.register import Register
-
-VM = "v"
-NAMES = "abcd"
-OPEN, AGAIN, WON = range(3)
-LATER = 1e9
-"""Any timer of `claims` has run out by then: waiting only delays, and the search knows no time."""
-
-Reg = tuple[int, int, int, int, int]  # a Register: voted, claimant, claimants (bits), bar, held
-Try = tuple[int, int, int, int]  # an attempt: epoch, OPEN|AGAIN|WON, voters and earlier heard so far
-Mail = tuple[int, tuple[int, ...], int]  # answers available: epoch, earlier by voter (-1: none), evicted
-Host = tuple[int, Reg, Try | None, int, tuple[Mail, ...]]  # runs, register, attempt, start under way, answers
-State = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Site:
-    """What is searched, and which part of the rule is taken away or replaced."""
-
-    hosts: int
-    epochs: int
-    forget: bool = True
-    migrate: bool = True
-    running: bool = False  # start where host a runs the VM under epoch 1, by everybody's vote
-    limit: int = 3_000_000
-    # parts of the rule; a mutant replaces one
-    vote: Callable[..., Any] = register.vote
-    bar: Callable[..., Register] = register.bar
-    complete: Callable[..., Register] = register.complete
-    settle: Callable[..., Register] = register.settle
-    won: Callable[..., bool] = claims.won
-    questions: Callable[..., Any] = claims.questions
-    may_hand_over: Callable[..., bool] = getattr(register, "may_hand_over", lambda r, e, last: True)
-    fresh_answers: bool = True  # answers to an earlier attempt don't count
-    votes_on_disk: bool = True
-    boot_claims: bool = True
-    waits_for_start: bool = True  # lets go only when no start is under way here
-    looks_first: bool = True  # lets go only when it doesn't run here
-    drops_attempt: bool = True  # letting go ends an attempt for a lower epoch
-    source_lets_go: bool = True  # a start waits for the source
-
-
-@dataclass
-class Result:
-    states: int
-    trace: list[str] = field(default_factory=list)
-    finished: bool = True
-    elsewhere: int = 0  # states where the VM runs: shows that the search isn't about a site that does nothing
-
-    @property
-    def safe(self) -> bool:
-        return not self.trace
-
-
-@lru_cache(None)
-def names(bits: int) -> frozenset[str]:
-    return frozenset(n for i, n in enumerate(NAMES) if bits >> i & 1)
-
-
-@lru_cache(None)
-def bits(hosts: frozenset[str]) -> int:
-    return sum(1 << NAMES.index(h) for h in hosts)
-
-
-@lru_cache(None)
-def unpack(reg: Reg) -> Register:
-    voted, claimant, claimants, barred, held = reg
-    return Register(voted, NAMES[claimant] if claimant >= 0 else "", names(claimants), barred, held)
-
-
-@lru_cache(None)
-def pack(r: Register) -> Reg:
-    claimant = NAMES.index(r.claimant) if r.claimant else -1
-    return r.voted, claimant, bits(r.claimants), r.bar, r.held
-
-
-BLANK: Reg = (0, -1, 0, 0, 0)
+from tests.sim.packed import (
+    NAMES,
+    Host,
+    Mail,
+    Move,
+    Net,
+    Reg,
+    Result,
+    Rule,
+    Site,
+    State,
+    Steps,
+    Try,
+    spread,
+)
 
 
 class Search:
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.n = site.hosts
-        self.k = site.epochs
+        self.rule = Rule(site)
+        self.n, self.k = site.hosts, site.epochs
         self.all = (1 << self.n) - 1
+        self.epochs = range(1, self.k + 1)
         self.index: dict[Host, int] = {}
         self.table: list[Host] = []
-        self._prospects: dict[Any, Any] = {}
-        self._votes: dict[Any, Any] = {}
-
-    # -- the project's rule, remembered -----------------------------------------------------
-
-    def vote(self, reg: Reg, epoch: int, host: int) -> tuple[Reg, bool, int]:
-        key = (reg, epoch, host)
-        if key not in self._votes:
-            after, answer = self.site.vote(unpack(reg), epoch, NAMES[host])
-            self._votes[key] = pack(after), answer.granted, bits(answer.earlier)
-        return self._votes[key]
-
-    def epochs(self, reg: Reg, me: int) -> list[int]:
-        """Epochs that this host may claim now, whatever refusals it got."""
-        key = (reg, me)
-        if key not in self._votes:
-            r = unpack(reg)
-            found = {claims.open_attempt(VM, r, NAMES[me], least).epoch for least in range(self.k + 1)}
-            self._votes[key] = sorted(e for e in found if e <= self.k)
-        return self._votes[key]
-
-    def prospects(
-        self, reg: Reg, attempt: Try, mail: Mail, members: int, me: int
-    ) -> tuple[int, int, list[Try], bool]:
-        """What the attempt can come to by the answers available: whom it asks to let go, whom as the last one,
-        the confirmations that it can begin, and whether it can be won."""
-        key = (reg, attempt, mail, members, me)
-        if key in self._prospects:
-            return self._prospects[key]
-        epoch, phase, voters0, earlier0 = attempt
-        _, votes, evicted = mail
-        asks = last = 0
-        again: dict[int, Try] = {}
-        won = False
-        who = names(members)
-        open_votes = [v for v in range(self.n) if votes[v] >= 0 and not voters0 >> v & 1]
-        for size in range(len(open_votes) + 1):
-            for heard in combinations(open_votes, size):
-                a = Attempt(VM, epoch, names(voters0), names(earlier0), **self._phase(phase))
-                r = unpack(reg)
-                for v in heard:
-                    answer = ClaimAnswer(
-                        VM, epoch, True, tuple(sorted(names(votes[v]))), 0, "", **TOKEN(a)
-                    )
-                    a = claims.hear_vote(a, NAMES[v], answer, r, NAMES[me], LATER)
-                for x in range(self.n):
-                    if evicted >> x & 1:
-                        done = EvictAnswer(VM, epoch, True, "", **TOKEN(a))
-                        a = claims.hear_eviction(a, NAMES[x], done)
-                if self.site.won(a, r, NAMES[me], who):
-                    won = True
-                if not claims.has_majority(a, who):
-                    continue
-                b = claims.confirm(a, r, NAMES[me], who) if hasattr(claims, "confirm") else a
-                if b is not a:
-                    found = (epoch, AGAIN, bits(b.voters), bits(b.earlier))
-                    if not any(e & found[3] == e for e in again):
-                        again[found[3]] = found
-                    continue
-                for to, ask in self.site.questions(a, r, NAMES[me], who, None, LATER)[1]:
-                    if isinstance(ask, EvictAsk):
-                        asks |= 1 << NAMES.index(to)
-                        if getattr(ask, "last", True):
-                            last |= 1 << NAMES.index(to)
-        result = asks, last, list(again.values()), won
-        self._prospects[key] = result
-        return result
-
-    @staticmethod
-    def _phase(phase: int) -> dict[str, Any]:
-        return {"confirming": True} if phase == AGAIN else {}
+        self.keys: list[tuple[Any, ...]] = []
+        self.one = [[self.bit(h, max(e, 1)) for e in range(self.k + 1)] for h in range(self.n)]
+        self.renamed = lru_cache(None)(self._renamed)
+        self.renamed_bits = lru_cache(None)(self._renamed_bits)
 
     # -- states -----------------------------------------------------
 
-    def host(self, value: Host) -> int:
-        number = self.index.get(value)
+    def first(self) -> State:
+        hosts = [Host()] * self.n
+        if self.site.running:
+            hosts = [Host(i == 0, Reg(1, 0, 1, 0, int(i == 0))) for i in range(self.n)]
+        return self.tidy(hosts, None, Net())
+
+    def members(self, net: Net, i: int) -> int:
+        return self.all & ~(1 << net.gone) if net.gone >= 0 and net.told >> i & 1 else self.all
+
+    def bit(self, host: int, epoch: int, to: int = 0) -> int:
+        return 1 << ((host * self.k + epoch - 1) * self.n + to)
+
+    def tidy(self, hosts: list[Host], move: Move | None, net: Net) -> State:
+        """Add what claimants now send, drop what can't matter any more."""
+        _, evicts, lasts, settled, gone, told = net
+        asks = net.asks
+        for h, host in enumerate(hosts):
+            t = host.attempt
+            if t is None and host.mail:
+                hosts[h] = host._replace(mail=self.kept_mail(h, host))
+            elif t is not None and not t.won:
+                mail = next(m for m in host.mail if m.epoch == t.epoch)
+                to, last, _, _ = self.rule.prospects(host.reg, t, mail, self.members(net, h), h)
+                evicts |= self.one[h][t.epoch] * to
+                lasts |= self.one[h][t.epoch] * last
+        regs = [x.reg for x in hosts]
+        least = min(r.voted for r in regs)
+        bars = min(r.bar for r in regs)
+        for h in range(self.n):
+            t = hosts[h].attempt
+            for epoch in self.epochs:
+                one = self.one[h][epoch]
+                if not (asks | settled | evicts) & one * self.all:
+                    continue
+                if t is not None and t.epoch == epoch:
+                    continue
+                if epoch <= least:
+                    asks &= ~one
+                    if settled & one and not any(
+                        r.voted == epoch and r.claimant == h and r.claimants != 1 << h for r in regs
+                    ):
+                        settled &= ~one
+                if bars > epoch:
+                    evicts &= ~(one * self.all)
+                    lasts &= evicts
+                elif evicts & (one * self.all):
+                    for x, r in enumerate(regs):
+                        if r.bar > epoch:
+                            evicts &= ~(one << x)
+                    lasts &= evicts | ~(one * self.all)
+        return tuple(map(self.number, hosts)), move, Net(asks, evicts, lasts, settled, gone, told)
+
+    def number(self, host: Host) -> int:
+        number = self.index.get(host)
         if number is None:
-            number = self.index[value] = len(self.table)
-            self.table.append(value)
+            number = self.index[host] = len(self.table)
+            self.table.append(host)
+            voted, _, claimants, barred, held = host.reg
+            t = host.attempt or Try(0, 0, False, 0, 0)
+            self.keys.append(
+                (host.runs, voted, barred, held, host.flight, t[:3], claimants.bit_count())
+            )
         return number
 
-    def first(self) -> State:
-        if not self.site.running:
-            hosts = [(0, BLANK, None, 0, ())] * self.n
-        else:
-            hosts = [
-                (int(i == 0), (1, 0, 1, 0, int(i == 0)), None, 0, ()) for i in range(self.n)
-            ]
-        return (tuple(self.host(h) for h in hosts), None, 0, 0, 0, 0, -1, 0)
+    # -- hosts are alike -----------------------------------------------------
 
-    def members(self, forgotten: int, seen: int, i: int) -> int:
-        return self.all & ~(1 << forgotten) if forgotten >= 0 and seen >> i & 1 else self.all
+    def canonical(self, state: State) -> State:
+        """The same state with the hosts in a certain order. Where they can't be told apart any order is right."""
+        numbers, move, net = state
+        keys = self.keys
+        ends = (move.source, move.target) if move else (-1, -1)
+        order = sorted(
+            range(self.n),
+            key=lambda i: (
+                keys[numbers[i]],
+                i == net.gone,
+                net.told >> i & 1,
+                i == ends[0],
+                i == ends[1],
+            ),
+        )
+        if order == sorted(order):
+            return state
+        new = [0] * self.n  # old place -> new place
+        for place, i in enumerate(order):
+            new[i] = place
+        to = tuple(new)
+        return (
+            tuple(self.renamed(numbers[i], to) for i in order),
+            move and move._replace(source=to[move.source], target=to[move.target]),
+            Net(
+                self.renamed_bits(net.asks, to, False),
+                self.renamed_bits(net.evicts, to, True),
+                self.renamed_bits(net.lasts, to, True),
+                self.renamed_bits(net.settled, to, False),
+                to[net.gone] if net.gone >= 0 else -1,
+                spread(net.told, to),
+            ),
+        )
 
-    def bit(self, h: int, epoch: int, x: int = 0) -> int:
-        return 1 << ((h * self.k + epoch - 1) * self.n + x)
+    def _renamed(self, number: int, to: tuple[int, ...]) -> int:
+        runs, reg, t, flight, mail = self.table[number]
+        claimant = to[reg.claimant] if reg.claimant >= 0 else -1
+        reg = reg._replace(claimant=claimant, claimants=spread(reg.claimants, to))
+        t = t and t._replace(voters=spread(t.voters, to), earlier=spread(t.earlier, to))
+        boxes = []
+        for m in mail:
+            votes = [-1] * self.n
+            for v, e in enumerate(m.votes):
+                votes[to[v]] = spread(e, to) if e >= 0 else -1
+            boxes.append(Mail(m.epoch, tuple(votes), spread(m.gone, to)))
+        return self.number(Host(runs, reg, t, flight, tuple(boxes)))
 
-    def tidy(
-        self, hosts: list[Host], move: Any, asked: int, evict: int, last: int, settled: int, fg: int, seen: int
-    ) -> State:
-        """Add what claimants now send, drop what can't matter any more."""
-        n, k = self.n, self.k
-        for h in range(n):
-            run, reg, attempt, flight, mail = hosts[h]
-            if attempt is not None and attempt[1] != WON:
-                m = next(m for m in mail if m[0] == attempt[0])
-                asks, lasts, _, _ = self.prospects(reg, attempt, m, self.members(fg, seen, h), h)
-                base = self.bit(h, attempt[0])
-                evict |= base * asks
-                last |= base * lasts
-        for h in range(n):
-            run, reg, attempt, flight, mail = hosts[h]
-            for epoch in range(1, k + 1):
-                one = self.bit(h, epoch)
-                row = one * self.all
-                now = attempt is not None and attempt[0] == epoch
-                if asked & one and not now and all(x[1][0] >= epoch for x in hosts):
-                    asked &= ~one
-                if settled & one and all(
-                    x[1][0] > epoch or (x[1][0] == epoch and (x[1][1] != h or x[1][2] == 1 << h))
-                    for x in hosts
-                ):
-                    settled &= ~one
-                if not now and (evict | last) & row:
-                    for x in range(n):
-                        if hosts[x][1][3] > epoch:
-                            last &= ~(one << x)
-                        if hosts[x][1][3] >= epoch:
-                            evict &= ~(one << x)
-            if mail and attempt is None:
-                kept = tuple(
-                    m for m in mail
-                    if reg[0] < m[0] or (reg[0] == m[0] and reg[1] == h and reg[3] <= m[0])
-                ) if not self.site.fresh_answers else ()
-                if kept != mail:
-                    hosts[h] = (run, reg, attempt, flight, kept)
-        return (tuple(self.host(x) for x in hosts), move, asked, evict, last, settled, fg, seen)
+    def _renamed_bits(self, bits: int, to: tuple[int, ...], addressed: bool) -> int:
+        new = 0
+        for h in range(self.n):
+            for epoch in self.epochs:
+                row = bits // self.one[h][epoch] & self.all
+                new |= self.one[to[h]][epoch] * (spread(row, to) if addressed else row)
+        return new
 
-    # -- transitions -----------------------------------------------------
+    def kept_mail(self, h: int, host: Host) -> tuple[Mail, ...]:
+        """Answers that a later attempt could hear."""
+        if self.site.fresh_answers:
+            return ()
+        voted, claimant = host.reg.voted, host.reg.claimant
+        return tuple(
+            m for m in host.mail if voted < m.epoch or (voted == m.epoch and claimant == h)
+        )
 
-    def successors(self, state: State) -> Iterator[tuple[str, State]]:
-        numbers, move, asked, evict, last, settled, fg, seen = state
-        hosts = [self.table[i] for i in numbers]
-        site, n, k, tidy = self.site, self.n, self.k, self.tidy
-        rest = (asked, evict, last, settled, fg, seen)
-
-        def put(i: int, value: Host, *more: tuple[int, Host]) -> list[Host]:
-            new = list(hosts)
-            new[i] = value
-            for j, v in more:
-                new[j] = v
-            return new
-
-        for i in range(n):
-            run, reg, attempt, flight, mail = hosts[i]
-            name = NAMES[i]
-            kept = () if site.fresh_answers else mail
-            # power, guests, daemons
-            disk = reg if site.votes_on_disk else ((1, 0, 1, 0, int(i == 0)) if site.running else BLANK)
-            if run or attempt or flight or disk != reg:
-                stays = None if move and i in move else move
-                yield f"{name} crashes and boots", tidy(put(i, (0, disk, None, 0, kept)), stays, *rest)
-            if attempt or flight == 1:
-                yield (
-                    f"{name}'s daemon dies and comes back",
-                    tidy(put(i, (run, reg, None, 2 * bool(flight), kept)), move, *rest),
-                )
-            if run:
-                stays = None if move and move[0] == i else move
-                yield f"{name}'s guest dies", tidy(put(i, (0, reg, attempt, flight, mail)), stays, *rest)
-            if not site.boot_claims and not run and reg[4] and reg[4] >= reg[3] and not flight:
-                yield f"{name} starts it again", tidy(put(i, (run, reg, None, 1, kept)), move, *rest)
-            # a claim
-            for epoch in self.epochs(reg, i):
-                if attempt is None or attempt[1] == WON or attempt[0] != epoch:
-                    after, granted, earlier = self.vote(reg, epoch, i)
-                    if not granted:
-                        continue
-                    old = next((m for m in kept if m[0] == epoch), (epoch, (-1,) * n, 0))
-                    votes = old[1]
-                    fresh = (epoch, (*votes[:i], -1, *votes[i + 1 :]), old[2])
-                    mails = tuple(sorted((*(m for m in kept if m[0] != epoch), fresh)))
-                    new = (run, after, (epoch, OPEN, 1 << i, earlier), flight, mails)
-                    more = (asked | self.bit(i, epoch), *rest[1:])
-                    yield f"{name} claims {epoch}", tidy(put(i, new), move, *more)
-            # a claim won, its start
-            if attempt is not None and attempt[1] != WON:
-                m = next(m for m in mail if m[0] == attempt[0])
-                _, _, again, won = self.prospects(reg, attempt, m, self.members(fg, seen, i), i)
-                epoch = attempt[0]
-                if won:
-                    r = unpack(reg)
-                    if r.held != epoch:
-                        r = site.settle(site.complete(r, epoch), epoch, name)
-                        more = (asked, evict, last, settled | self.bit(i, epoch), fg, seen)
-                    else:
-                        more = rest
-                    new = (run, pack(r), (epoch, WON, 0, 0), flight, kept)
-                    yield f"{name} wins {epoch}", tidy(put(i, new), move, *more)
-                for a in again:
-                    new = (run, reg, a, flight, tuple((m[0], m[1], 0) if m[0] == epoch else m for m in mail))
-                    yield f"{name} asks again whether all let go for {epoch}", tidy(put(i, new), move, *rest)
-            if attempt is not None and attempt[1] == WON and not run and not flight:
-                yield f"{name} asks libvirt to start it ({attempt[0]})", tidy(put(i, (0, reg, None, 1, kept)), move, *rest)
-            if flight and not run:
-                yield f"it starts on {name}", tidy(put(i, (1, reg, attempt, 0, mail)), move, *rest)
-            elif flight:
-                yield f"{name}: started already", tidy(put(i, (run, reg, attempt, 0, mail)), move, *rest)
-            # messages from h to i
-            for h in range(n):
-                if h == i:
-                    continue
-                theirs = hosts[h]
-                for epoch in range(1, k + 1):
-                    one = self.bit(h, epoch)
-                    now = theirs[2] is not None and theirs[2][0] == epoch and theirs[2][1] != WON
-                    if asked & one:
-                        after, granted, earlier = self.vote(reg, epoch, h)
-                        if granted:
-                            box = self._post(theirs, epoch, now, i, earlier, h)
-                            if after != reg or box != theirs:
-                                new = put(i, (run, after, attempt, flight, mail), (h, box))
-                                yield f"{name} votes for {NAMES[h]} {epoch}", tidy(new, move, *rest)
-                    if settled & one:
-                        after = pack(site.settle(unpack(reg), epoch, NAMES[h]))
-                        if after != reg:
-                            new = put(i, (run, after, attempt, flight, mail))
-                            yield f"{name} hears that {NAMES[h]} {epoch} is settled", tidy(new, move, *rest)
-                    if evict & (one << i) and not (run and site.looks_first) and self._settled_down(flight):
-                        after = pack(site.bar(unpack(reg), epoch))
-                        mine = attempt
-                        if site.drops_attempt and attempt is not None and attempt[0] < epoch:
-                            mine = None
-                        box = theirs
-                        if now or not site.fresh_answers:
-                            box = (*theirs[:4], tuple(
-                                (m[0], m[1], m[2] | 1 << i) if m[0] == epoch else m for m in theirs[4]
-                            ))
-                        if after != reg or mine != attempt or box != theirs:
-                            new = put(i, (run, after, mine, flight, mail), (h, box))
-                            yield f"{name} lets go for {NAMES[h]} {epoch}", tidy(new, move, *rest)
-                    if site.migrate and run and move is None and (evict | last) & (one << i):
-                        if site.may_hand_over(unpack(reg), epoch, bool(last & (one << i))):
-                            yield f"{name} begins to migrate it to {NAMES[h]} ({epoch})", tidy(list(hosts), (i, h), *rest)
-            if fg >= 0 and not seen >> i & 1:
-                yield f"{name} learns that {NAMES[fg]} is forgotten", tidy(list(hosts), move, *rest[:5], seen | 1 << i)
+    def successors(self, state: State) -> Steps:
+        hosts, (_, move, net) = [self.table[i] for i in state[0]], state
+        others = self.all & ~(1 << net.gone) if net.gone >= 0 else 0
+        for i in range(self.n):
+            if i == net.gone and self.site.stays_off and net.told != others:
+                continue
+            yield from self.accidents(hosts, move, net, i)
+            yield from self.claims(hosts, move, net, i)
+            yield from self.starts(hosts, move, net, i)
+            yield from self.hears(hosts, move, net, i)
+            if net.gone not in (-1, i) and not net.told >> i & 1:
+                then = self.tidy(list(hosts), move, net._replace(told=net.told | 1 << i))
+                yield f"{NAMES[i]} learns that {NAMES[net.gone]} is forgotten", then
         if move is not None:
-            s, t = move
-            a, b = hosts[s], hosts[t]
-            yield "the migration fails", tidy(list(hosts), None, *rest)
-            if not b[0]:
-                new = put(s, (0, *a[1:]), (t, (1, *b[1:])))
-                yield f"it runs on {NAMES[t]} now, migrated", tidy(new, None, *rest)
-        if site.forget and fg < 0:
-            for f in range(n):
-                stays = None if move and f in move else move
-                old = hosts[f]
-                off = (0, old[1], None, 0, () if site.fresh_answers else old[4])
-                yield f"{NAMES[f]} is powered off and forgotten", tidy(put(f, off), stays, *rest[:4], f, 0)
+            yield from self.migrates(hosts, move, net)
+        if self.site.forget and net.gone < 0:
+            for i in range(self.n):
+                off = self.off(hosts[i], hosts[i].reg)
+                then = self.tidy(put(hosts, i, off), unless(move, i), net._replace(gone=i))
+                yield f"{NAMES[i]} is powered off and forgotten", then
 
-    def _settled_down(self, flight: int) -> bool:
-        return not flight or not self.site.waits_for_start
+    # -- steps -----------------------------------------------------
 
-    def _post(self, theirs: Host, epoch: int, now: bool, voter: int, earlier: int, h: int) -> Host:
-        """A vote becomes available to its claimant."""
-        if not now and self.site.fresh_answers:
-            return theirs
-        mails = theirs[4]
-        box = next((m for m in mails if m[0] == epoch), None)
-        if box is None:
-            if now:
-                raise AssertionError("an attempt has its box")
-            box = (epoch, (-1,) * self.n, 0)
-        votes = box[1]
-        if votes[voter] >= 0 and votes[voter] & earlier == votes[voter]:
-            return theirs  # the old answer asks for no more than the new one
-        new = (epoch, (*votes[:voter], earlier, *votes[voter + 1 :]), box[2])
-        return (*theirs[:4], tuple(sorted((*(m for m in mails if m[0] != epoch), new))))
+    def off(self, host: Host, disk: Reg) -> Host:
+        return Host(False, disk, mail=() if self.site.fresh_answers else host.mail)
+
+    def accidents(self, hosts: list[Host], move: Move | None, net: Net, i: int) -> Steps:
+        host, name = hosts[i], NAMES[i]
+        disk = host.reg if self.site.votes_on_disk else Reg()
+        if host.runs or host.attempt or host.flight or disk != host.reg:
+            then = self.tidy(put(hosts, i, self.off(host, disk)), unless(move, i), net)
+            yield f"{name} crashes and boots", then
+        known = move is not None and move.source == i and move.known
+        if host.attempt or host.flight == 1 or known:
+            mail = () if self.site.fresh_answers else host.mail
+            reborn = host._replace(attempt=None, flight=2 * bool(host.flight), mail=mail)
+            stays = move._replace(known=False) if move and known else move
+            yield (
+                f"{name}'s daemon dies and comes back",
+                self.tidy(put(hosts, i, reborn), stays, net),
+            )
+        if host.runs:
+            stays = unless(move, i) if move and move.source == i else move
+            then = self.tidy(put(hosts, i, host._replace(runs=False)), stays, net)
+            yield f"{name}'s guest dies", then
+
+    def claims(self, hosts: list[Host], move: Move | None, net: Net, i: int) -> Steps:
+        host, name = hosts[i], NAMES[i]
+        t = host.attempt
+        # The source's daemon knows its migration; a new one waits until libvirt shows what the old one asked for.
+        moving = move is not None and move.source == i and (move.known or not move.seen)
+        if not (moving and self.site.no_claim_in_move):
+            for epoch in self.rule.epochs(host.reg, i):
+                if t is None or t.won or t.epoch != epoch:
+                    yield f"{name} claims {epoch}", self.claim(hosts, move, net, i, epoch)
+        if t is None or t.won:
+            return
+        mail = next(m for m in host.mail if m.epoch == t.epoch)
+        _, _, rounds, won = self.rule.prospects(host.reg, t, mail, self.members(net, i), i)
+        if won:
+            reg, settled = host.reg, net.settled
+            if reg.held != t.epoch:
+                reg, settled = self.rule.win(reg, t.epoch, i), settled | self.bit(i, t.epoch)
+            winner = host._replace(reg=reg, attempt=Try(t.epoch, 1, True, 0, 0))
+            if self.site.fresh_answers:
+                winner = winner._replace(mail=())
+            then = self.tidy(put(hosts, i, winner), move, net._replace(settled=settled))
+            yield f"{name} wins {t.epoch}", then
+        for again in rounds:
+            rest = tuple(m._replace(gone=0) if m is mail else m for m in host.mail)
+            then = self.tidy(put(hosts, i, host._replace(attempt=again, mail=rest)), move, net)
+            yield f"{name} asks them all again about {t.epoch}", then
+
+    def claim(self, hosts: list[Host], move: Move | None, net: Net, i: int, epoch: int) -> State:
+        """Open an attempt and vote for oneself."""
+        host = hosts[i]
+        reg, _, earlier = self.rule.vote(host.reg, epoch, i)
+        old = () if self.site.fresh_answers else host.mail
+        box = next((m for m in old if m.epoch == epoch), Mail(epoch, (-1,) * self.n, 0))
+        mail = tuple(sorted((*(m for m in old if m.epoch != epoch), box)))
+        claimant = host._replace(reg=reg, attempt=Try(epoch, 1, False, 1 << i, earlier), mail=mail)
+        asks = net.asks | self.bit(i, epoch)
+        return self.tidy(put(hosts, i, claimant), move, net._replace(asks=asks))
+
+    def starts(self, hosts: list[Host], move: Move | None, net: Net, i: int) -> Steps:
+        """A win is used up by a start, and libvirt's start takes its time."""
+        host, name = hosts[i], NAMES[i]
+        reg = host.reg
+        idle = not host.runs and not host.flight
+        unasked = not self.site.boot_claims and reg.held and reg.held >= reg.bar
+        if idle and (unasked or (host.attempt is not None and host.attempt.won)):
+            asked = host._replace(attempt=None, flight=1)
+            yield f"{name} asks libvirt to start it", self.tidy(put(hosts, i, asked), move, net)
+        if host.flight:
+            receives = move is not None and move.target == i and move.seen
+            done = host._replace(flight=0, runs=host.runs or not receives)
+            yield f"libvirt starts it on {name}", self.tidy(put(hosts, i, done), move, net)
+
+    def hears(self, hosts: list[Host], move: Move | None, net: Net, i: int) -> Steps:
+        """Messages to host i from host h."""
+        host, name, rule = hosts[i], NAMES[i], self.rule
+        voters = self.members(net, i) if self.site.members_only else self.all
+        for h in range(self.n):
+            for epoch in self.epochs:
+                one, what = self.bit(h, epoch), f"{NAMES[h]}'s {epoch}"
+                if h == i or not voters >> h & 1:
+                    continue
+                if net.asks & one:
+                    reg, granted, earlier = rule.vote(host.reg, epoch, h)
+                    box = self.vote_sent(hosts[h], epoch, i, earlier)
+                    if granted and (reg != host.reg or box != hosts[h]):
+                        new = put(hosts, i, host._replace(reg=reg), (h, box))
+                        yield f"{name} votes for {what}", self.tidy(new, move, net)
+                if net.settled & one:
+                    reg = rule.settle(host.reg, epoch, h)
+                    if reg != host.reg:
+                        new = put(hosts, i, host._replace(reg=reg))
+                        yield f"{name} hears that {what} is settled", self.tidy(new, move, net)
+                if not net.evicts & one << i:
+                    continue
+                if self.lets_go(host, move, i) and rule.newest(host.reg, i) <= epoch:
+                    new = self.let_go(hosts, i, h, epoch)
+                    if new[i] != host or new[h] != hosts[h]:
+                        yield f"{name} lets go for {what}", self.tidy(new, move, net)
+                last = bool(net.lasts & one << i)
+                if self.site.may_hand_over(rule.newest(host.reg, i), epoch, last):
+                    yield from self.hands_over(hosts, move, net, i, h, epoch)
+
+    def hands_over(
+        self, hosts: list[Host], move: Move | None, net: Net, i: int, h: int, epoch: int
+    ) -> Steps:
+        """Begin to migrate to the claimant. A target that is off is found out at once."""
+        host, on = hosts[i], h != net.gone or not self.site.stays_off
+        if self.site.migrate and host.runs and move is None and on:
+            reg = self.rule.bar(host.reg, epoch) if self.site.source_bars else host.reg
+            source = host._replace(reg=reg, attempt=None)
+            then = self.tidy(put(hosts, i, source), Move(i, h, False, True), net)
+            yield f"{NAMES[i]} begins to migrate it, by {NAMES[h]}'s {epoch}", then
+
+    def vote_sent(self, claimant: Host, epoch: int, voter: int, earlier: int) -> Host:
+        """The claimant, to whom a vote is available now."""
+        t = claimant.attempt
+        now = t is not None and t.epoch == epoch and not t.won
+        if self.site.fresh_answers and not now:
+            return claimant
+        box = next((m for m in claimant.mail if m.epoch == epoch), None)
+        box = box or Mail(epoch, (-1,) * self.n, 0)
+        old = box.votes[voter]
+        if old >= 0 and old & earlier == old:
+            return claimant  # the answer sent before asks for no more than this one
+        new = box._replace(votes=(*box.votes[:voter], earlier, *box.votes[voter + 1 :]))
+        rest = (m for m in claimant.mail if m.epoch != epoch)
+        return claimant._replace(mail=tuple(sorted((*rest, new))))
+
+    def lets_go(self, host: Host, move: Move | None, i: int) -> bool:
+        site = self.site
+        incoming = move is not None and move.target == i and move.seen
+        return not (
+            (host.runs and site.looks_first)
+            or (host.flight and site.waits_for_start)
+            or (incoming and site.sees_incoming)
+        )
+
+    def let_go(self, hosts: list[Host], i: int, h: int, epoch: int) -> list[Host]:
+        host, claimant = hosts[i], hosts[h]
+        host = host._replace(reg=self.rule.bar(host.reg, epoch))
+        if self.site.drops_attempt and host.attempt is not None and host.attempt.epoch < epoch:
+            host = host._replace(attempt=None)
+        t = claimant.attempt
+        if (t is not None and t.epoch == epoch and not t.won) or not self.site.fresh_answers:
+            mail = (
+                m._replace(gone=m.gone | 1 << i) if m.epoch == epoch else m for m in claimant.mail
+            )
+            claimant = claimant._replace(mail=tuple(mail))
+        return put(hosts, i, host, (h, claimant))
+
+    def migrates(self, hosts: list[Host], move: Move, net: Net) -> Steps:
+        a, b = hosts[move.source], hosts[move.target]
+        yield "the migration fails", self.tidy(list(hosts), None, net)
+        if not move.seen and not b.runs:
+            then = self.tidy(list(hosts), move._replace(seen=True), net)
+            yield f"{NAMES[move.target]}'s libvirt shows it as incoming", then
+        if move.seen:
+            new = put(
+                hosts, move.source, a._replace(runs=False), (move.target, b._replace(runs=True))
+            )
+            yield f"it has moved to {NAMES[move.target]}", self.tidy(new, None, net)
 
     # -- the search -----------------------------------------------------
 
     def run(self) -> Result:
         first = self.first()
         parents: dict[State, State | None] = {first: None}
-        layer = [first]
-        running = 0
-        while layer:
-            following = []
+        layer, running = [first], 0
+        while layer and len(parents) <= self.site.limit:
+            following: list[State] = []
             for state in layer:
-                for _, then in self.successors(state):
+                for then in (self.canonical(s) for _, s in self.successors(state)):
                     if then in parents:
                         continue
                     parents[then] = state
-                    count = sum(self.table[i][0] for i in then[0])
-                    running += count == 1
-                    if count > 1:
-                        return Result(len(parents), self.trace(parents, then))
+                    copies = sum(self.table[number].runs for number in then[0])
+                    running += copies
+                    if copies > 1:
+                        return Result(len(parents), running, True, self.trace(parents, then))
                     following.append(then)
             layer = following
-            if len(parents) > self.site.limit:
-                return Result(len(parents), finished=False, elsewhere=running)
-        return Result(len(parents), elsewhere=running)
+        return Result(len(parents), running, not layer)
 
-    def trace(self, parents: dict[State, State | None], state: State) -> list[str]:
-        steps = []
-        before = parents[state]
-        while before is not None:
-            steps.append(next(text for text, then in self.successors(before) if then == state))
-            state, before = before, parents[before]
-        return steps[::-1]
+    def trace(self, parents: dict[State, State | None], state: State) -> tuple[str, ...]:
+        path = [state]
+        while (before := parents[path[-1]]) is not None:
+            path.append(before)
+        steps, real = [], path.pop()
+        while path:
+            wanted = path.pop()
+            text, real = next(
+                (text, then)
+                for text, then in self.successors(real)
+                if self.canonical(then) == wanted
+            )
+            steps.append(text)
+        return tuple(steps)
 
 
-def TOKEN(attempt: Attempt) -> dict[str, Any]:
-    return {"token": attempt.token} if hasattr(attempt, "token") else {}
+def put(hosts: list[Host], i: int, host: Host, *more: tuple[int, Host]) -> list[Host]:
+    new = list(hosts)
+    new[i] = host
+    for j, other in more:
+        new[j] = other
+    return new
+
+
+def unless(move: Move | None, i: int) -> Move | None:
+    """The migration, unless host i takes part in it."""
+    return None if move and i in (move.source, move.target) else move
 
 
 def search(site: Site) -> Result:

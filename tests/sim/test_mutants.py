@@ -101,7 +101,7 @@ def a_new_daemon_lets_go_at_once(patch: Patch) -> None:
 
 def claimants_are_asked_once(patch: Patch) -> None:
     """One that let go receives the VM by a migration that was agreed before."""
-    patch.setattr(claims, "_asks_twice", lambda attempt, me, members: False)
+    patch.setattr(claims, "_asks_twice", lambda attempt, me: False)
 
 
 def a_leaving_vm_is_claimed(patch: Patch) -> None:
@@ -120,7 +120,8 @@ def a_new_daemon_claims_at_once(patch: Patch) -> None:
 
 
 def nobody_remembers_newer_claims(patch: Patch) -> None:
-    """A source that gave the VM to a newer claimant tells an older one that it is off."""
+    """A source that gave the VM to a newer claimant too early tells an older one that it is off."""
+    patch.setattr(letting_go, "may_hand_over", lambda newest, epoch, last: newest <= epoch)
     patch.setattr(ballots.Ballots, "newest", lambda self, vm: 0)
 
 
