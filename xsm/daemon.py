@@ -58,6 +58,8 @@ from xsm.site.state import Member
 
 COLLECT_EVERY_S = 3600.0
 """How often the repository is tidied (git gc, which does nothing while there is little to do)."""
+CHECKOUT_RETRY_S = 1.0
+"""How often a checkout that stayed behind is tried again; saves and new heads bring it along at once."""
 EVENTS_LIMIT = 10_000
 """Events that may wait for the machine. More means that it can't keep up: better to end than to act on old news."""
 
@@ -77,7 +79,14 @@ class Daemon:
         self.events = EventLog(settings.events_path, settings.name)
         context = client_context(ca.peer_files(settings.tls_dir))
         self.client = PeerClient(context, source=source_address(settings.listen_host))
-        self.peers = Peers(self.client, self.revisions, self.members, self.feed, self.events)
+        self.peers = Peers(
+            self.client,
+            self.revisions,
+            self.members,
+            self.feed,
+            self.events,
+            lambda head: self.took_head(head, local=False),
+        )
         self.observer = Observer(
             settings.name,
             lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed, settings.migrate_uri),
@@ -85,6 +94,8 @@ class Daemon:
             time.time,
         )
         self.checkout_problems: tuple[Problem, ...] = ()
+        self.checkout_revision = ""
+        self.checkout_behind = ""
         self._log = logging.getLogger("xsmd")
         self._queue: asyncio.Queue[Event] = asyncio.Queue(EVENTS_LIMIT)
         self._stepped = asyncio.Event()
@@ -109,7 +120,10 @@ class Daemon:
             raise Fatal(f"{EVENTS_LIMIT} events wait for the machine") from None
 
     def took_head(self, head: Head, local: bool, taken: Edited | None = None) -> None:
-        """The repository shows a new head. `taken`: the save in the checkout that became part of it."""
+        """The repository shows a new head, however it came: act on it, and bring the checkout along.
+
+        `taken`: the save in the checkout that became part of it.
+        """
         self.feed(HeadChanged(head, local))
         self._start(self._follow(taken))
 
@@ -146,7 +160,7 @@ class Daemon:
             self._start(self._step_forever())
             self._start(self.observer.run(self._looked))
             self._start(self._tick(notifier))
-            self._start(self._watch_checkout())
+            self._start(self._keep_checkout())
             self._start(self._collect())
             notifier.ready(f"revision {head.revision[:10]}")
             self._tell("daemon", "", f"started on revision {head.revision[:10]}")
@@ -250,7 +264,7 @@ class Daemon:
 
     # -- the checkout -----------------------------------------------------
 
-    async def _watch_checkout(self) -> None:
+    async def _keep_checkout(self) -> None:
         """Apply what people save in the checkout; an invalid save changes nothing and shows in `xsm status`."""
         saved = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -271,7 +285,14 @@ class Daemon:
         try:
             saved.set()
             while True:
-                await saved.wait()
+                try:
+                    async with asyncio.timeout(CHECKOUT_RETRY_S):
+                        await saved.wait()
+                except TimeoutError:
+                    # What keeps it behind may end without a save: a rebase, another branch.
+                    if self.checkout_behind:
+                        await self._follow()
+                    continue
                 saved.clear()
                 await self._apply_save()
         finally:
@@ -280,30 +301,51 @@ class Daemon:
     async def _apply_save(self) -> None:
         checkout = self._checkout
         assert checkout is not None
+        taken = None
         try:
             edited = await self.revisions.call(lambda _: checkout.edited())
             if edited is None:
                 self.checkout_problems = ()
-                return
-            self.checkout_problems = await self._answers.apply_save(edited)
+            else:
+                self.checkout_problems = await self._answers.apply_save(edited)
+                taken = None if self.checkout_problems else edited
         except (RepositoryError, Busy, Moved, OSError) as error:
             self.checkout_problems = (Problem(str(self.settings.checkout_dir), 0, str(error)),)
         for problem in self.checkout_problems:
             self._tell("checkout", "", f"a save was not applied: {problem}")
+        # Also where nothing was to apply: an edit that kept the checkout behind may have been put back.
+        await self._follow(taken)
 
     def _checkout_trouble(self, problem: Problem) -> None:
         self.checkout_problems = (problem,)
         self._tell("checkout", "", str(problem))
 
     async def _follow(self, taken: Edited | None = None) -> None:
-        """Bring the checkout to the head, where nobody is editing it."""
-        checkout, head = self._checkout, self.revisions.head
-        if checkout is None or head is None:
+        """Bring the checkout to the head, where nobody is editing it; else note why it stays behind."""
+        checkout = self._checkout
+        if checkout is None:
             return
+
+        def job(_: Repository) -> tuple[str, str]:
+            head = self.revisions.head  # the present one: another may have come while this waited
+            if head is None:
+                return "", ""
+            try:
+                checkout.follow(head.revision, taken)
+            except (RepositoryError, OSError) as error:
+                return self.checkout_revision, str(error)
+            return head.revision, ""
+
         try:
-            await self.revisions.call(lambda _: checkout.follow(head.revision, taken))
-        except (RepositoryError, Busy, OSError) as error:
-            self._tell("checkout", "", str(error))
+            revision, why = await self.revisions.call(job)
+        except Busy as error:
+            revision, why = self.checkout_revision, str(error)
+        before, self.checkout_behind = self.checkout_behind, why
+        self.checkout_revision = revision
+        if why and why != before:
+            self._tell("checkout", "", why)
+        elif before and not why:
+            self._tell("checkout", "", f"the checkout is on {revision[:10]} again")
 
 
 def source_address(listen_host: str) -> str:

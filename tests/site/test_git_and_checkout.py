@@ -158,8 +158,8 @@ def checkout(site: Site) -> Path:
     return path
 
 
-def follows(site: Site, path: Path) -> None:
-    head = site.status("dmz02")["revision"]
+def follows(site: Site, path: Path, host: str = "dmz02") -> None:
+    head = site.status(host)["revision"]
     wait("the checkout follows", lambda: site.git(path, "rev-parse", "HEAD").strip() == head)
     wait("it is clean", lambda: not site.git(path, "status", "--porcelain"))
 
@@ -214,3 +214,44 @@ def test_an_edit_in_progress_is_kept_and_merged_when_it_is_right(
     assert site.memory_mib(where, "web2") == 90, "the other's edit is lost"
     follows(site, checkout)
     assert "<MEM>88<" in file.read_text() and "<MEM>90<" in file.read_text()
+
+
+def test_an_edit_that_is_put_back_lets_the_checkout_catch_up(site: Site, checkout: Path) -> None:
+    before = site.status("dmz02")["revision"]
+    (checkout / "site.xml").write_text("<XSMConfig>")
+    wait("status shows it", lambda: bool(site.status("dmz02")["checkout_problems"]))
+    site.apply("dmz01", vm_entry("web1", "dmz01", 92), vm_entry("web2"), message="Meanwhile")
+    wait("status says it", lambda: "has edits" in site.status("dmz02")["checkout_behind"])
+    assert site.status("dmz02")["checkout_revision"] == before
+    said = site.xsm("dmz02", "status")
+    assert f"{checkout} (behind, on {before[:7]})" in said
+    assert "the checkout is behind: " in said and "site.xml has edits" in said
+    site.git(checkout, "restore", "site.xml")
+    follows(site, checkout)
+    wait("status says it", lambda: not site.status("dmz02")["checkout_behind"])
+    assert not site.status("dmz02")["checkout_problems"]
+    assert "<MEM>92<" in (checkout / "site.xml").read_text()
+
+
+def test_the_checkouts_follow_the_merge_of_edits_made_apart(site: Site, checkout: Path) -> None:
+    """main moves sideways: the merge has not the one side's head as its first parent, but both checkouts follow."""
+    one, other = site.work(), site.work()
+    (one / "site.xml").write_text(site_text(vm_entry("web1", "dmz01", 94), vm_entry("web2")))
+    (other / "site.xml").write_text(
+        site_text(vm_entry("web1", "dmz01"), vm_entry("web2", memory_mib=96))
+    )
+    site.stage.relays.cut(("dmz01",), ("dmz02",))
+    try:
+        site.xsm("dmz01", "apply", str(one), "--yes", "--no-wait")
+        site.xsm("dmz02", "apply", str(other), "--yes", "--no-wait")
+        follows(site, checkout)
+        assert site.status("dmz01")["revision"] != site.status("dmz02")["revision"]
+    finally:
+        site.stage.relays.heal()
+    site.wait_whole()
+    assert len(site.status("dmz01")["heads"]) == 2
+    for host in HOSTS:
+        path = site.stage.hosts[host].checkout
+        follows(site, path, host)
+        text = (path / "site.xml").read_text()
+        assert "<MEM>94<" in text and "<MEM>96<" in text

@@ -62,7 +62,7 @@ REPORT_AGE_S = 1.0
 WHY_EVENTS_LIMIT = 30
 """Newest events of a VM that its story tells."""
 PLACE_TRIES = 5
-"""How often a push's floating VMs are placed anew because the head moved meanwhile."""
+"""How often a save is tried, or a push's floating VMs are placed, anew because the head moved meanwhile."""
 
 
 class Answers:
@@ -164,6 +164,8 @@ class Answers:
             frozen=peer.frozen,
             checkout=str(daemon.settings.checkout_dir),
             checkout_problems=daemon.checkout_problems,
+            checkout_revision=daemon.checkout_revision,
+            checkout_behind=_behind(daemon, head),
             converged=bool(alive)
             and not pending
             and not held
@@ -272,23 +274,25 @@ class Answers:
         """Apply what somebody saved in the checkout; gives the problems that forbid it, and then
         nothing was changed."""
         async with self._editing:
-            origin, around = await self._origin(edited.base), await self._around()
-            try:
-                ready = editing.ready_edit(origin, edited.files, edited.removed, around, "")
-                author = f"{getpass.getuser()} <{getpass.getuser()}@{self._daemon.peer.name}>"
-                await self._commit(ready, "", author, taken=edited)
-            except Invalid as error:
-                return error.problems
-            except Refused as error:
-                return (
-                    Problem(
-                        self._daemon.settings.checkout_dir.name,
-                        0,
-                        error.refusal.message,
-                        error.refusal.hint,
-                    ),
-                )
-        return ()
+            for _ in range(PLACE_TRIES):
+                try:
+                    await self._commit_save(edited)
+                    return ()
+                except Invalid as error:
+                    return error.problems
+                except Refused as error:
+                    refusal = error.refusal
+                    if refusal.code != "moved":  # else another host's edit came in between
+                        break
+        where = self._daemon.settings.checkout_dir.name
+        return (Problem(where, 0, refusal.message, refusal.hint),)
+
+    async def _commit_save(self, edited: Edited) -> None:
+        """Raises `Invalid`, `Refused`."""
+        origin, around = await self._origin(edited.base), await self._around()
+        ready = editing.ready_edit(origin, edited.files, edited.removed, around, "")
+        author = f"{getpass.getuser()} <{getpass.getuser()}@{self._daemon.peer.name}>"
+        await self._commit(ready, "", author, taken=edited)
 
     async def preview(self, proposal: Proposal, caller: Caller) -> Preview:
         try:
@@ -479,6 +483,13 @@ class Answers:
     async def join(self, request: JoinRequest) -> JoinAnswer:
         async with self._editing:
             return await self._enrolling.join(request)
+
+
+def _behind(daemon: Daemon, head: Head | None) -> str:
+    """Why the checkout is not on the head, "" when it is."""
+    if daemon.checkout_behind or head is None or daemon.checkout_revision == head.revision:
+        return daemon.checkout_behind
+    return "it is being brought up to date"
 
 
 def _nobodys(

@@ -57,6 +57,8 @@ class Status:
     notes: tuple[
         str, ...
     ] = ()  # restart needed, reported drift, foreign domains: for a person to act on
+    checkout_revision: str = ""  # what the checkout is on, "" unknown
+    checkout_behind: str = ""  # why it is not on `revision`, "" when it is
 
 
 @dataclass(frozen=True)

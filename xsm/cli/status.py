@@ -79,9 +79,15 @@ def _summary(screen: Screen, status: Status) -> None:
             ("revision", f"{short(status.revision)} {status.subject}{merged}"),
             ("by", f"{status.author}, {date(status.date)}"),
             ("asked", f"{status.host} (xsmd {status.version})"),
-            *([("checkout", status.checkout)] if status.checkout else []),
+            *([("checkout", _checkout(status))] if status.checkout else []),
         ]
     )
+
+
+def _checkout(status: Status) -> Cell | str:
+    if not status.checkout_behind:
+        return status.checkout
+    return Cell(f"{status.checkout} (behind, on {short(status.checkout_revision)})", "care")
 
 
 def _trouble(screen: Screen, status: Status) -> None:
@@ -103,6 +109,9 @@ def _trouble(screen: Screen, status: Status) -> None:
         screen.line(f"the last save in {status.checkout} was not applied:", "bad")
         for problem in status.checkout_problems:
             screen.line(problem_line(problem), problem_style(problem), indent=2)
+    if status.checkout_behind:
+        screen.line()
+        screen.line(f"the checkout is behind: {status.checkout_behind}", "care")
 
 
 def _lines(screen: Screen, title: str, lines: list[str], style: str) -> None:

@@ -22,7 +22,14 @@ from xsm.site.document import SITE_FILES, Files
 MAX_LOOK_BACK = 200
 """Revisions in which a save is looked for, to see that it was taken."""
 _CONFIG_FILE = re.compile(r"configs/[^/]+\.(cfg|xml)")
-_UNFINISHED = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
+_UNFINISHED = (
+    "index.lock",
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "rebase-merge",
+    "rebase-apply",
+)
 _CONFIG = {"core.autocrlf": "false", "pull.rebase": "true", "push.default": "simple"}
 
 
@@ -93,11 +100,11 @@ class Checkout:
         """
         if not self.exists:
             self.create()
-        self._ready()
-        head = self._head()
+        head = self.head()
         new = head is None or not (self.path / ".git" / "index").exists()
         if head == revision and not new:
             return False
+        self._ready()
         here = {} if new or head is None else self._repository.files(head)
         there = self._repository.files(revision)
         changed = sorted(p for p in {*here, *there} if here.get(p) != there.get(p))
@@ -119,10 +126,9 @@ class Checkout:
                 f"site doesn't have, and {revision[:10]} changes it; save it right, or put it back with "
                 "`git restore`"
             )
+        self._fetch(revision)  # before the first file changes: what fails, fails here
         for path in write:
             self._write(path, there.get(path))
-        self._fetch(revision)
-        self._git.run("update-ref", "refs/remotes/origin/main", revision)
         self._git.run("reset", "-q", "--mixed", revision, "--")
         return True
 
@@ -141,32 +147,29 @@ class Checkout:
             raise CheckoutError(
                 f"{self.path} is on {branch or 'no branch'}, not on main: `git switch main`"
             )
-        head = self._head()
+        head = self.head()
         if head is not None and head not in self._repository:
             raise CheckoutError(
                 f"{self.path} has commits that are not pushed: `git pull`, then `git push`"
             )
 
-    def _head(self) -> str | None:
+    def head(self) -> str | None:
+        """The commit that the working copy is on; None before the first. Raises `CheckoutError`."""
         code, out, error = self._git.attempt("rev-parse", "--verify", "-q", "HEAD^{commit}")
         if code != 0 and error.strip():
             raise CheckoutError(f"{self.path} can't be read: {error.strip()}")
         return out.decode("ascii").strip() or None
 
     def _fetch(self, revision: str) -> None:
-        """Get the objects of `revision`, straight from the repository's refs."""
+        """Get the objects of `revision`, straight from the repository.
+
+        By its id, not by main's name: somebody may push to main at this moment, and a merge over new heads need
+        not contain the one before it.
+        """
         source = str(self._repository.path)
+        where = f"+{revision}:refs/remotes/origin/main"
         try:
-            self._git.run(
-                "fetch",
-                "-q",
-                "--no-tags",
-                "--no-write-fetch-head",
-                source,
-                "+refs/heads/main:refs/remotes/origin/main",
-            )
-            if self._git.attempt("cat-file", "-e", revision)[0] != 0:
-                raise CheckoutError(f"{revision[:10]} is not what main shows")
+            self._git.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", source, where)
         except GitFailed as error:
             raise CheckoutError(f"{self.path} can't be brought up to date: {error}") from error
 
@@ -192,7 +195,7 @@ class Checkout:
         if not self.exists:
             return None
         self._ready()
-        head = self._head()
+        head = self.head()
         if head is None:
             return None
         here = self._repository.files(head)

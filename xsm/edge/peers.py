@@ -15,7 +15,7 @@ from xsm.edge.repository import PackRefused
 from xsm.edge.event_log import EventLog
 from xsm.edge.revisions import Busy, Revisions
 from xsm.edge.transport import PeerClient, PeerRefused, PeerUnreachable
-from xsm.peer.events import Contact, Event, HeadChanged
+from xsm.peer.events import Contact, Event, Head
 from xsm.peer.messages import Message, encode
 from xsm.site.state import Member
 
@@ -35,12 +35,15 @@ class Peers:
         members: Callable[[], Mapping[str, Member]],
         feed: Feed,
         events: EventLog,
+        took_head: Callable[[Head], None],
     ) -> None:
+        """`took_head`: told of a new head that a fetch brought."""
         self._client = client
         self._revisions = revisions
         self._members = members
         self._feed = feed
         self._events = events
+        self._took_head = took_head
         self._waiting: dict[str, list[Message]] = {}
         self._posting: set[str] = set()
         self._fetching: set[str] = set()
@@ -139,7 +142,7 @@ class Peers:
             pack = await self._client.fetch(member, heads, mine)
             head = await self._revisions.store(pack, heads)
             if head is not None:
-                self._feed(HeadChanged(head, local=False))
+                self._took_head(head)
 
         try:
             await self._try(to, work)

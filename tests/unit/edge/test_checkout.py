@@ -166,6 +166,24 @@ def test_main_that_moves_sideways_is_followed_too(site: Site) -> None:
         assert site.git("status", "--porcelain") == ""
 
 
+def test_a_revision_that_main_shows_no_more_is_followed_whole(site: Site) -> None:
+    """main moved on, sideways, while the checkout was on its way to the revision before."""
+    one = site.repository.write_commit({**ROOT, "README": b"1"}, (site.main,), WHO, 1001, "1").id
+    two = site.repository.write_commit({**ROOT, "README": b"2"}, (site.main,), WHO, 1001, "2").id
+    site.repository.set_heads((one, two), two)
+    assert site.checkout.follow(one)
+    assert site.git("status", "--porcelain") == ""
+    assert site.checkout.head() == one and site.there()["README"] == b"1"
+
+
+def test_what_can_not_be_fetched_changes_nothing(site: Site) -> None:
+    site.change(README=b"new")
+    (site.checkout.path / ".git" / "refs" / "remotes" / "origin" / "main.lock").touch()
+    with pytest.raises(CheckoutError, match="can't be brought up to date"):
+        site.checkout.follow(site.main)
+    assert site.there() == ROOT and site.checkout.edited() is None
+
+
 def test_links_are_neither_read_nor_followed(site: Site, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
