@@ -119,11 +119,16 @@ class Search:
     # -- hosts are alike -----------------------------------------------------
 
     def canonical(self, state: State) -> State:
-        """The same state with the hosts in a certain order. Where they can't be told apart any order is right."""
+        """The same state with the hosts in a certain order."""
+        order = self.order(state)
+        return self.reordered(state, order) if order != sorted(order) else state
+
+    def order(self, state: State) -> list[int]:
+        """Hosts by what can be said of them without a name. Where they can't be told apart any order is right."""
         numbers, move, net = state
         keys = self.keys
         ends = (move.source, move.target) if move else (-1, -1)
-        order = sorted(
+        return sorted(
             range(self.n),
             key=lambda i: (
                 keys[numbers[i]],
@@ -133,8 +138,9 @@ class Search:
                 i == ends[1],
             ),
         )
-        if order == sorted(order):
-            return state
+
+    def reordered(self, state: State, order: list[int]) -> State:
+        numbers, move, net = state
         new = [0] * self.n  # old place -> new place
         for place, i in enumerate(order):
             new[i] = place
@@ -392,18 +398,19 @@ class Search:
         return Result(len(parents), running, not layer)
 
     def trace(self, parents: dict[State, State | None], state: State) -> tuple[str, ...]:
+        """The steps that led there, with the names that the hosts had at first."""
         path = [state]
         while (before := parents[path[-1]]) is not None:
             path.append(before)
-        steps, real = [], path.pop()
-        while path:
-            wanted = path.pop()
-            text, real = next(
-                (text, then)
-                for text, then in self.successors(real)
-                if self.canonical(then) == wanted
+        called, steps = list(NAMES[: self.n]), []
+        for before, after in zip(path[::-1], path[-2::-1], strict=False):
+            text, order = next(
+                (text, self.order(then))
+                for text, then in self.successors(before)
+                if self.canonical(then) == after
             )
-            steps.append(text)
+            steps.append(text.translate({ord(n): c for n, c in zip(NAMES, called, strict=False)}))
+            called = [called[i] for i in order]
         return tuple(steps)
 
 

@@ -18,7 +18,7 @@ from xsm.peer.messages import ClaimAnswer, EvictAnswer, EvictAsk
 from xsm.peer.register import Register
 
 VM = "v"
-NAMES = "abcd"
+NAMES = "ABCD"
 LATER = 1e9
 """Any timer of `claims` has run out by then: waiting only delays, and the search knows no time."""
 
@@ -91,7 +91,7 @@ class Site:
     epochs: int
     forget: bool = True
     migrate: bool = True
-    running: bool = False  # begin where host a runs the VM under epoch 1, by everybody's vote
+    running: bool = False  # begin where host A runs the VM under epoch 1, by everybody's vote
     limit: int = 5_000_000
     vote: Callable[..., Any] = register.vote
     settle: Callable[..., Register] = register.settle

@@ -1,0 +1,101 @@
+"""The claimant's side: what counts, and in which order earlier claimants let go. Most of these were accidents once."""
+
+from dataclasses import replace
+
+from tests.sim.narrow import settled_site
+from xsm.peer import claims
+from xsm.peer.ballots import Ballots
+from xsm.peer.claims import Attempt
+from xsm.peer.events import Persist, Received, Send
+from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk
+from xsm.peer.register import Register, begin_attempt, may_hand_over, vote
+from xsm.site.model import HypervisorKind
+
+A, B, C = "dmz01", "dmz02", "dmz03"
+ALL = frozenset({A, B, C})
+NOW = 1000.0
+BLANK = Register()
+
+
+def claimed(epoch: int, me: str, register: Register = BLANK) -> tuple[Register, Attempt]:
+    """A new attempt of `me`, with its own vote."""
+    register = begin_attempt(register)
+    attempt = claims.open_attempt("vm1", register, me, epoch)
+    register, own = vote(register, attempt.epoch, me)
+    return register, replace(attempt, voters=frozenset({me}), earlier=own.earlier)
+
+
+def granted(attempt: Attempt, *earlier: str) -> ClaimAnswer:
+    return ClaimAnswer("vm1", attempt.epoch, True, earlier, 0, "", attempt.number)
+
+
+def let_go(attempt: Attempt) -> EvictAnswer:
+    return EvictAnswer("vm1", attempt.epoch, True, "", round=attempt.round, attempt=attempt.number)
+
+
+def asked(attempt: Attempt, register: Register, me: str, members=ALL) -> dict[str, EvictAsk]:
+    _, asks = claims.questions(attempt, register, me, members, None, NOW)
+    return {to: ask for to, ask in asks if isinstance(ask, EvictAsk)}
+
+
+def test_answers_to_an_attempt_from_before_a_restart_do_not_count():
+    """Else a host that was off and forgotten starts its VM again, by votes given before."""
+    register, before = claimed(1, A)
+    register, now = claimed(1, A, register)
+    assert now.epoch == before.epoch
+    assert claims.hear_vote(now, B, granted(before), register, A, NOW) == now
+    assert claims.hear_eviction(now, B, let_go(before), register, A, NOW) == now
+    assert B in claims.hear_vote(now, B, granted(now), register, A, NOW).voters
+
+
+def test_votes_name_the_attempt_that_asked():
+    register, attempt = claimed(1, A)
+    _, asks = claims.questions(attempt, register, A, ALL, None, NOW)
+    answer = Ballots(B, {}).answer(A, dict(asks)[B])
+    assert B in claims.hear_vote(attempt, B, answer, register, A, NOW).voters
+
+
+def test_only_the_last_to_let_go_may_hand_the_vm_over():
+    """Else it runs on C by migration while B, once A is forgotten, wins its older claim and starts it too."""
+    register, attempt = claimed(3, C)
+    attempt = claims.hear_vote(attempt, B, granted(attempt, A, B), register, C, NOW)
+    asks = asked(attempt, register, C)
+    assert set(asks) == {A, B}
+    assert not any(ask.last for ask in asks.values())
+    attempt = claims.hear_eviction(attempt, B, let_go(attempt), register, C, NOW)
+    assert asked(attempt, register, C)[A].last
+
+
+def test_who_hands_over_has_claimed_nothing_newer_and_let_go_for_nothing_newer():
+    assert may_hand_over(newest=2, epoch=3, last=True)
+    assert may_hand_over(newest=3, epoch=3, last=True)
+    assert not may_hand_over(newest=4, epoch=3, last=True)
+    assert not may_hand_over(newest=2, epoch=3, last=False)
+
+
+def test_several_are_asked_twice_even_when_one_of_them_was_forgotten_meanwhile():
+    """The forgotten one may have migrated the VM to the other after that one had let go."""
+    register, attempt = claimed(3, C)
+    attempt = claims.hear_vote(attempt, B, granted(attempt, A, B), register, C, NOW)
+    attempt = claims.hear_eviction(attempt, B, let_go(attempt), register, C, NOW)
+    left = ALL - {A}
+    assert not claims.won(attempt, register, C, left)
+    attempt = claims.next_round(attempt, register, C, left)
+    assert set(asked(attempt, register, C, left)) == {B}
+    attempt = claims.hear_eviction(attempt, B, let_go(attempt), register, C, NOW)
+    assert claims.won(attempt, register, C, left)
+
+
+def test_a_host_that_the_site_does_not_know_gets_no_vote_and_no_vm():
+    """Else a forgotten host, which all others count as gone, could start its VM again."""
+    world = settled_site()
+    peer = world.hosts[A].peer
+    assert peer is not None
+    before = dict(peer.ballots.registers)
+    asks = (ClaimAsk("vm1", 9, 1), EvictAsk("vm1", 9, HypervisorKind.TEST, "", "", last=True))
+    effects = peer.step(Received("dmz09", asks), world.now)
+    assert not [e for e in effects if isinstance(e, Send | Persist)]
+    assert peer.ballots.registers == before
+    assert peer.letting_go.evictions == {}
+    known = peer.step(Received(B, asks[:1]), world.now)
+    assert [e.to for e in known if isinstance(e, Send)] == [B]
