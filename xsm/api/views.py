@@ -31,6 +31,7 @@ def members(
         heard = peer.contacts.heard_at.get(name)
         myself = name == peer.name
         answered = name in reports and name not in unreachable
+        report = reports[name] if answered else None
         reach = peer.contacts.reach(name, len(document.state.members), now)
         if name in unreachable and reach is Reach.ALIVE:
             reach = Reach.SUSPECT
@@ -47,20 +48,29 @@ def members(
                 else None
                 if heard is None
                 else round(now - heard, 1),
-                revision=_revision(peer, name, reports[name] if answered else None),
+                revision=_revision(peer, name, report),
                 drained=name in document.state.drained,
                 myself=myself,
-                error="" if answered else unreachable.get(name, peer.contacts.errors.get(name, "")),
+                error=_error(report)
+                if report
+                else unreachable.get(name, peer.contacts.errors.get(name, "")),
             )
         )
     return tuple(shown)
 
 
 def _revision(peer: Peer, name: str, report: HostReport | None) -> str:
-    """What a member said last that it shows; "" when it never did."""
+    """What a member acts on by its last report, else what it said last that it shows; "" when it never did."""
+    if report:
+        return report.revision
     if name == peer.name:
         return peer.head.revision if peer.head else ""
-    return report.revision if report else peer.contacts.revisions.get(name, "")
+    return peer.contacts.revisions.get(name, "")
+
+
+def _error(report: HostReport) -> str:
+    """Why a member that answers does nothing."""
+    return f"frozen: {report.frozen}" if report.frozen else ""
 
 
 def domains_of(
