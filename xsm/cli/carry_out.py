@@ -15,6 +15,7 @@ import click
 
 from xsm.api.types import Applied, Preview
 from xsm.cli.context import Context, has_errors
+from xsm.cli.errand import Errand, as_applied, errand_of
 from xsm.cli.failures import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -23,10 +24,17 @@ from xsm.cli.failures import (
     Failure,
     Refused,
 )
-from xsm.cli.follow import DEFAULT_TIMEOUT_S, Progress, Verdict, follow, show_progress
+from xsm.cli.follow import (
+    CARRIED_OUT,
+    DEFAULT_TIMEOUT_S,
+    Progress,
+    earlier,
+    follow,
+    show_progress,
+)
 from xsm.cli.planview import DISRUPTIVE, show_actions, show_changes, show_plan
 from xsm.cli.texts import count, short
-from xsm.plan.actions import Plan
+from xsm.plan.actions import Action, Consequence, Plan
 from xsm.site.problems import Problem
 
 MAX_TIMEOUT_S = 86_400.0
@@ -53,6 +61,7 @@ class Change:
     only_vm: str = ""  # show and weigh only this VM's actions; the others' are counted
     shown: Callable[[str], str] = str  # a problem's path as the user knows it
     nothing: str = "Nothing to change: the site is as it should be."
+    nothing_new: str = "Nothing to change in the file"  # when earlier things are still to be done
 
 
 @dataclass(frozen=True)
@@ -102,11 +111,10 @@ def carry_out(context: Context, change: Change, manner: Manner) -> int:
             return _refuse(context, change, preview)
         if not preview.changes:
             return _nothing(context, change, preview)
+        errand = _errand(context, change, preview)
         if not context.json:
             _show_preview(context, change, preview)
-        if _must_ask(context, change, preview, manner) and not context.confirm(
-            change.question, manner.yes
-        ):
+        if _must_ask(change, errand, manner) and not context.confirm(change.question, manner.yes):
             context.screen.line("Nothing was changed.")
             return EXIT_FAILED
         try:
@@ -116,17 +124,22 @@ def carry_out(context: Context, change: Change, manner: Manner) -> int:
                 raise
             context.screen.warn("Somebody else has changed the site meanwhile; looking again.")
             continue
-        return _finish(context, preview, applied, change, manner)
+        return _finish(context, preview, applied, change, errand, manner)
     raise Failure(
         f"the site changed {MAX_MOVES} times while this was tried", "try again in a moment"
     )
 
 
-def _must_ask(context: Context, change: Change, preview: Preview, manner: Manner) -> bool:
+def _errand(context: Context, change: Change, preview: Preview) -> Errand:
+    """What this change asks for: what is pending or held already isn't its fault."""
+    before = context.client.plan().plan
+    return errand_of(preview.plan, before, preview.changes, change.only_vm)
+
+
+def _must_ask(change: Change, errand: Errand, manner: Manner) -> bool:
     if change.always_ask or manner.yes:
         return not manner.yes
-    mine = [a for a in preview.plan.actions if change.only_vm in ("", a.vm)]
-    return any(a.consequence in DISRUPTIVE and not a.held for a in mine)
+    return any(a.consequence in DISRUPTIVE and not a.held for a in errand.actions)
 
 
 def _refuse(context: Context, change: Change, preview: Preview) -> int:
@@ -144,11 +157,22 @@ def _nothing(context: Context, change: Change, preview: Preview) -> int:
         context.show(Outcome(False, preview.head, (), preview.problems, preview.plan))
         return EXIT_DONE
     context.problems(preview.problems, change.shown)
-    context.screen.line(change.nothing)
-    if preview.plan.actions:
-        number = count(len(preview.plan.actions), "action")
-        context.screen.line(f"({number} of earlier changes pending or held: `xsm plan`)", "faint")
+    left = tuple(
+        a
+        for a in preview.plan.actions
+        if a.consequence is not Consequence.NEXT_BOOT and change.only_vm in ("", a.vm)
+    )
+    context.screen.line(_nothing_line(change, left))
     return EXIT_DONE
+
+
+def _nothing_line(change: Change, left: tuple[Action, ...]) -> str:
+    """That there is nothing to change, and what is still to be done from before."""
+    if not left:
+        return change.nothing
+    still = earlier(len(left), any(not action.held for action in left))
+    look = f"xsm why {change.only_vm}" if change.only_vm else "xsm plan"
+    return f"{change.nothing_new or change.nothing.rstrip('.')}; {still} (`{look}`)."
 
 
 def _show_preview(context: Context, change: Change, preview: Preview) -> None:
@@ -167,7 +191,12 @@ def _show_preview(context: Context, change: Change, preview: Preview) -> None:
 
 
 def _finish(
-    context: Context, preview: Preview, applied: Applied, change: Change, manner: Manner
+    context: Context,
+    preview: Preview,
+    applied: Applied,
+    change: Change,
+    errand: Errand,
+    manner: Manner,
 ) -> int:
     screen = context.screen
     if not context.json:
@@ -176,10 +205,11 @@ def _finish(
         screen.line(f"Committed {short(applied.revision)}.", "good")
     progress = None
     if manner.wait:
+        shown = None if context.json else screen
+        if applied.changes != preview.changes:
+            errand = as_applied(errand, applied.changes)
         try:
-            progress = follow(
-                context.client, None if context.json else screen, applied.revision, manner.timeout_s
-            )
+            progress = follow(context.client, shown, applied.revision, errand, manner.timeout_s)
         except KeyboardInterrupt:
             screen.warn(
                 f"interrupted: {short(applied.revision)} is committed, and the hosts go on with it"
@@ -193,4 +223,4 @@ def _finish(
         )
     elif progress:
         show_progress(screen, progress)
-    return EXIT_DONE if progress is None or progress.verdict is Verdict.CONVERGED else EXIT_FAILED
+    return EXIT_DONE if progress is None or progress.verdict in CARRIED_OUT else EXIT_FAILED

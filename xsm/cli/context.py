@@ -74,9 +74,7 @@ class Context:
         if yes:
             return True
         if not self.interactive():
-            raise InputFailure(
-                "this needs your word, and there is no terminal to ask at", "give --yes"
-            )
+            raise InputFailure("this needs a confirmation: give --yes")
         self.screen.out.flush()
         return click.confirm(question, default=False, err=True)
 

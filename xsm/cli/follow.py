@@ -1,23 +1,23 @@
-"""Following a revision until every host has done its part.
+"""Following a revision until every host has done its part of one change.
 
-Decides, from one `Status` after another, whether the site has converged, waits for a person, or
-still works (`judge`, a pure function); and how that is shown meanwhile. Must not know what was
-applied.
+Decides, from one `Status` after another, whether the change is carried out, waits for a person, or
+is still worked on (`judge`, a pure function). Must not know what the change is beyond its `Errand`,
+nor how the way there is shown (`followview.py`).
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xsm.api.types import MemberStatus, Reach, Status
+from xsm.api.types import Reach, Status
 from xsm.cli.client import Client
+from xsm.cli.errand import Errand
 from xsm.cli.failures import Refused, Unreachable
-from xsm.cli.screen import Screen, clean
+from xsm.cli.followview import display
+from xsm.cli.screen import Screen
+from xsm.cli.standing import Standing, standing
 from xsm.cli.texts import age, count, short
 from xsm.plan.actions import Consequence
 
@@ -30,16 +30,20 @@ DEFAULT_TIMEOUT_S = 300.0
 
 class Verdict(StrEnum):
     WORKING = "working"
-    CONVERGED = "converged"
+    CONVERGED = "converged"  # the whole site is as it should be
+    DONE = "done"  # this change is carried out; other things are still pending or held
     HELD = "held"
     FROZEN = "frozen"
     TIMEOUT = "timeout"
     SILENT = "silent"
 
 
+CARRIED_OUT = frozenset({Verdict.CONVERGED, Verdict.DONE})
+
+
 @dataclass(frozen=True)
 class Progress:
-    """How a followed revision stands. `reasons`: one line for each thing that is not done."""
+    """How a followed change stands. `reasons`: one line for each thing of it that is not done."""
 
     verdict: Verdict
     revision: str
@@ -47,53 +51,42 @@ class Progress:
     reasons: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()  # members that don't answer; they will catch up
     restart_needed: tuple[str, ...] = ()  # differences that only a restart takes away
+    others: tuple[str, ...] = ()  # pending or held, but not for this change
+    others_wait: bool = False  # some of them are not held
+    unable: tuple[str, ...] = ()  # members that answer and can't act, and why
 
 
-def waiting(status: Status) -> tuple[str, ...]:
-    """Pending lines that aren't held: they go on by themselves."""
-    held = frozenset(status.held)
-    return tuple(line for line in status.pending if line not in held)
-
-
-def behind(status: Status) -> tuple[MemberStatus, ...]:
-    """Members that answer but are not yet on the head."""
-    return tuple(
-        m for m in status.members if m.reach is Reach.ALIVE and m.revision != status.revision
-    )
-
-
-def judge(status: Status, held_for_s: float, elapsed_s: float, timeout_s: float) -> Verdict:
+def judge(
+    status: Status, stands: Standing, held_for_s: float, elapsed_s: float, timeout_s: float
+) -> Verdict:
     """What one status means after `elapsed_s`, when only held things were left for `held_for_s`."""
     if status.frozen:
         return Verdict.FROZEN
-    if status.converged:
-        return Verdict.CONVERGED
-    if held_only(status) and held_for_s >= HELD_SETTLE_S:
+    if not stands.left:
+        return Verdict.CONVERGED if status.converged else Verdict.DONE
+    if stands.held_only and held_for_s >= HELD_SETTLE_S:
         return Verdict.HELD
     return Verdict.TIMEOUT if elapsed_s >= timeout_s else Verdict.WORKING
 
 
-def held_only(status: Status) -> bool:
-    return bool(status.held) and not waiting(status) and not behind(status)
-
-
-def reasons(status: Status, verdict: Verdict) -> tuple[str, ...]:
-    """Why the site is not converged, one line each."""
-    if verdict is Verdict.CONVERGED:
+def reasons(status: Status, stands: Standing, verdict: Verdict) -> tuple[str, ...]:
+    """Why the change is not carried out, one line each."""
+    if verdict in CARRIED_OUT:
         return ()
     lines = [f"{status.host} is frozen: {status.frozen}"] if status.frozen else []
     if not status.majority:
         lines.append("a majority of the hosts doesn't answer: nothing is started or moved")
-    lines += [f"{m.name} is still on {short(m.revision)}" for m in behind(status)]
-    return (*lines, *status.held, *waiting(status))
+    return (*lines, *stands.behind, *stands.held, *stands.waiting)
 
 
-def follow(client: Client, screen: Screen | None, revision: str, timeout_s: float) -> Progress:
+def follow(
+    client: Client, screen: Screen | None, revision: str, errand: Errand, timeout_s: float
+) -> Progress:
     """Poll until there is a verdict. `screen` None: silently, for `-o json`."""
     quick = Client(client.socket_path, POLL_TIMEOUT_S)
     started = answered = time.monotonic()
     held_since: float | None = None
-    with _display(screen, revision) as display:
+    with display(screen, revision) as shown:
         while True:
             status = _ask(quick)
             now = time.monotonic()
@@ -103,12 +96,13 @@ def follow(client: Client, screen: Screen | None, revision: str, timeout_s: floa
                     return Progress(Verdict.SILENT, revision, now - started, (reason,))
             else:
                 answered = now
-                held_since = (held_since or now) if held_only(status) else None
+                stands = standing(status, errand, revision)
+                held_since = (held_since or now) if stands.held_only else None
                 held_for_s = now - held_since if held_since else 0.0
-                display.update(status)
-                verdict = judge(status, held_for_s, now - started, timeout_s)
+                shown.update(status, stands)
+                verdict = judge(status, stands, held_for_s, now - started, timeout_s)
                 if verdict is not Verdict.WORKING:
-                    return _progress(status, verdict, now - started)
+                    return _progress(status, stands, errand, verdict, now - started)
             time.sleep(POLL_S)
 
 
@@ -123,90 +117,21 @@ def _ask(client: Client) -> Status | None:
         raise
 
 
-def _progress(status: Status, verdict: Verdict, seconds: float) -> Progress:
-    absent = tuple(m.name for m in status.members if not m.myself and m.reach is not Reach.ALIVE)
+def _progress(
+    status: Status, stands: Standing, errand: Errand, verdict: Verdict, seconds: float
+) -> Progress:
     mark = f": {Consequence.NEXT_BOOT}: "
-    restart_needed = tuple(note for note in status.notes if mark in note)
-    why = reasons(status, verdict)
-    return Progress(verdict, status.revision, seconds, why, absent, restart_needed)
-
-
-class Display:
-    """Shows nothing. The two others show the same on a terminal and in a pipe."""
-
-    def update(self, status: Status) -> None:
-        """A new status has come."""
-
-
-class Lines(Display):
-    """One line for every change, for pipes and logs."""
-
-    def __init__(self, screen: Screen) -> None:
-        self.screen = screen
-        self.shown: set[str] = set()
-
-    def update(self, status: Status) -> None:
-        current = set()
-        for member in status.members:
-            if member.revision == status.revision:
-                current.add(f"{member.name}: on {short(status.revision)}")
-        # What an action waits for just now ("[...]") changes all the time; a line for each would be noise.
-        current.update(f"pending: {line.rsplit(' [', 1)[0]}" for line in waiting(status))
-        current.update(f"held: {line}" for line in status.held)
-        for line in sorted(current - self.shown):
-            self.screen.line(line)
-        for line in sorted(self.shown - current):
-            kind, _, rest = line.partition(": ")
-            if kind == "pending":
-                self.screen.line(f"done: {rest}")
-        self.shown = current
-        self.screen.out.flush()
-
-
-class Live(Display):
-    """A small table that is drawn anew in place, on a terminal."""
-
-    def __init__(self, screen: Screen) -> None:
-        from rich.console import Console
-        from rich.live import Live as RichLive
-
-        console = Console(
-            file=screen.out, width=screen.width, no_color=not screen.colour, highlight=False
-        )
-        self.live = RichLive(console=console, auto_refresh=False, transient=True)
-
-    def update(self, status: Status) -> None:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for member in status.members:
-            there = member.revision == status.revision
-            mark, style = ("✓", "green") if there else ("…", "yellow")
-            remark = "" if member.reach is Reach.ALIVE else str(member.reach)
-            table.add_row(
-                Text(mark, style), Text(member.name, "bold"), short(member.revision), remark
-            )
-        lines = [*waiting(status)[:8], *(f"held: {line}" for line in status.held[:4])]
-        text = Text("\n".join(clean(line) for line in lines), overflow="ellipsis", no_wrap=True)
-        from rich.console import Group
-
-        self.live.update(Group(table, text), refresh=True)
-
-
-@contextmanager
-def _display(screen: Screen | None, revision: str) -> Iterator[Display]:
-    if screen is None:
-        yield Display()
-        return
-    screen.line(f"Following {short(revision)} on all hosts (Ctrl-C stops only the following).")
-    screen.out.flush()
-    if screen.width is None or os.environ.get("TERM") == "dumb":
-        yield Lines(screen)
-        return
-    live = Live(screen)
-    with live.live:
-        yield live
+    return Progress(
+        verdict,
+        status.revision,
+        seconds,
+        reasons(status, stands, verdict),
+        tuple(m.name for m in status.members if not m.myself and m.reach is not Reach.ALIVE),
+        tuple(note for note in errand.own(status.notes) if mark in note),
+        stands.others,
+        stands.others_wait,
+        tuple(f"{m.name}: {m.error}" for m in status.members if m.error and m.reach is Reach.ALIVE),
+    )
 
 
 def show_progress(screen: Screen, progress: Progress) -> None:
@@ -214,18 +139,28 @@ def show_progress(screen: Screen, progress: Progress) -> None:
     took = f"{progress.seconds:.1f} s"
     for name in progress.absent:
         screen.line(f"{name} does not answer; it catches up when it is back", "care")
-    for note in progress.restart_needed:
-        screen.line(note, "care")
-    if progress.verdict is Verdict.CONVERGED:
-        screen.line(f"Converged on {short(progress.revision)} after {took}.", "good")
-        return
-    number = count(len(progress.reasons), "thing")
-    words = {
-        Verdict.HELD: f"Not converged: {number} held",
-        Verdict.FROZEN: "Not converged: this host acts on nothing",
-        Verdict.TIMEOUT: f"Not converged after {took}: {number} left (xsmd goes on trying)",
-        Verdict.SILENT: "Lost sight of it",
-    }
-    screen.line(words[progress.verdict] + ":", "bad")
-    for line in progress.reasons:
-        screen.line(line, indent=2)
+    for line in (*progress.unable, *progress.restart_needed):
+        screen.line(line, "care")
+    if progress.verdict in CARRIED_OUT:
+        word = "Converged" if progress.verdict is Verdict.CONVERGED else "Done"
+        screen.line(f"{word} on {short(progress.revision)} after {took}.", "good")
+    else:
+        number = count(len(progress.reasons), "thing")
+        words = {
+            Verdict.HELD: f"Not converged: {number} held",
+            Verdict.FROZEN: "Not converged: this host acts on nothing",
+            Verdict.TIMEOUT: f"Not converged after {took}: {number} left (xsmd goes on trying)",
+            Verdict.SILENT: "Lost sight of it",
+        }
+        screen.line(words[progress.verdict] + ":", "bad")
+        for line in progress.reasons:
+            screen.line(line, indent=2)
+    if progress.others:
+        screen.line(f"{earlier(len(progress.others), progress.others_wait)} (`xsm plan`)", "care")
+
+
+def earlier(number: int, some_wait: bool) -> str:
+    """`2 earlier things are still held`."""
+    verb = "is" if number == 1 else "are"
+    state = "pending or held" if some_wait else "held"
+    return f"{count(number, 'earlier thing')} {verb} still {state}"

@@ -26,7 +26,9 @@ Made by `python -m xsm.cli.reference > docs/cli.md`; don't edit it by hand.
 - Errors and warnings go to standard error, problems of files as `file:line: error: what (what would be right)`. Into a pipe nothing
   is coloured, wrapped or cut: one line a record. `NO_COLOR` turns colours off on a terminal, too.
 - `-o json` prints the types of `xsm/api/types.py`; `events` prints one object a line. A failure is then a `Refusal` on standard error.
-- What changes something shows its consequence first. It asks when it is disruptive; `--yes` answers. `-o json` and pipes never ask.
+- What changes something shows its consequence first. It asks when it is disruptive; `--yes` answers. Without a terminal, and with
+  `-o json`, nobody can be asked: there it is refused (exit code 2) unless `--yes` is given.
+- A change is done (exit code 0) when all that *it* asked for is done. What was held before it is counted, and left to `xsm plan`.
 - `eval "$(xsm completion bash)"` completes commands, and the site's VMs, hosts and revisions.
 """  # noqa: E501 - the page's own width
 
@@ -36,15 +38,10 @@ def page() -> str:
     return "\n".join([HEAD, *_contents(), *_sections()]).rstrip("\n") + "\n"
 
 
-def _names() -> list[str]:
-    """The demo comes with a checkout only, and is described by the README."""
-    return [name for name in COMMANDS if name != "demo"]
-
-
 def _contents() -> Iterator[str]:
     yield "| | |"
     yield "| --- | --- |"
-    for name in _names():
+    for name in COMMANDS:
         yield f"| [`xsm {name}`](#xsm-{name}) | {COMMANDS[name][2]} |"
     yield ""
 
@@ -52,7 +49,7 @@ def _contents() -> Iterator[str]:
 def _sections() -> Iterator[str]:
     section = ""
     context = click.Context(root, info_name="xsm")
-    for name in _names():
+    for name in COMMANDS:
         if COMMANDS[name][1] != section:
             section = COMMANDS[name][1]
             yield f"## {section}\n"

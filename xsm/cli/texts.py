@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-SHORT_REVISION = 7  # git's own habit
+SHORT_REVISION = 10  # as in events and messages of xsmd
 
 
 def short(revision: str) -> str:

@@ -164,6 +164,11 @@ def plan_answer() -> PlanAnswer:
     )
 
 
+def nothing_before() -> PlanAnswer:
+    """Before the change every VM was as it should be."""
+    return PlanAnswer(HEAD, Plan(), {}, {})
+
+
 def vm(name: str, **changes: object) -> VmStatus:
     values: dict[str, object] = {
         "name": name,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.cli import paper_site as paper
 from tests.unit.cli.canned import Asked, Raw, Runner, Site
-from xsm.api.types import Command, Preview, Proposal, Refusal, Verb
+from xsm.api.types import Command, PlanAnswer, Preview, Proposal, Refusal, Verb
 from xsm.cli.carry_out import MAX_MOVES, Outcome
 from xsm.peer.contacts import Reach
 from xsm.plan.actions import Consequence, Plan
@@ -28,6 +28,7 @@ def accepting(site: Site) -> None:
         "POST /v1/preview-command": paper.preview(),
         "POST /v1/command": paper.applied(),
         "GET /v1/status": paper.settled(),
+        "GET /v1/plan": paper.nothing_before(),
     }
 
 
@@ -37,7 +38,7 @@ def test_apply_shows_commits_and_follows(xsm: Runner, site: Site, folder: Path) 
             revision=paper.NEW,
             members=(paper.member(1, paper.NEW), paper.member(2)),
             converged=False,
-            pending=("vm1 on dmz01: memory 96 MiB => 128 MiB",),
+            pending=("vm1 on dmz01: live: memory 96 MiB => 128 MiB (so) [set-memory under way]",),
         ),
         paper.settled(),
     ]
@@ -48,17 +49,17 @@ def test_apply_shows_commits_and_follows(xsm: Runner, site: Site, folder: Path) 
         "1 change of the site:",
         "  vm1: MEM 96 => 128",
         "",
-        "Change live (nobody notices):",
+        "Change live (no restart):",
         "  ~  vm1  dmz01  memory 96 MiB => 128 MiB  (the site file says so)",
         "Plan: 1 to change live.",
-        "Committed feedbee.",
-        "Following feedbee on all hosts (Ctrl-C stops only the following).",
-        "dmz01: on feedbee",
-        "pending: vm1 on dmz01: memory 96 MiB => 128 MiB",
-        "dmz02: on feedbee",
-        "done: vm1 on dmz01: memory 96 MiB => 128 MiB",
+        "Committed feedbeeffe.",
+        "Following feedbeeffe on all hosts (Ctrl-C stops only the following).",
+        "dmz01: on feedbeeffe",
+        "pending: vm1 on dmz01: live: memory 96 MiB => 128 MiB (so)",
+        "dmz02: on feedbeeffe",
+        "done: vm1 on dmz01: live: memory 96 MiB => 128 MiB",
     ]
-    assert last.startswith("Converged on feedbee after ")
+    assert last.startswith("Converged on feedbeeffe after ")
     (previewed,) = site.bodies("/v1/preview", Proposal)
     (applied,) = site.bodies("/v1/apply", Proposal)
     assert isinstance(previewed, Proposal)
@@ -73,9 +74,7 @@ def test_apply_without_a_terminal_needs_yes(xsm: Runner, site: Site, folder: Pat
     ran = xsm("apply", str(folder))
     assert ran.code == 2
     assert ran.out.endswith("Plan: 1 to change live.\n")
-    assert ran.err == (
-        "xsm: this needs your word, and there is no terminal to ask at\n  hint: give --yes\n"
-    )
+    assert ran.err == "xsm: this needs a confirmation: give --yes\n"
     assert "/v1/apply" not in site.paths("POST")
 
 
@@ -85,8 +84,10 @@ def test_apply_of_nothing_new(xsm: Runner, site: Site, folder: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == "Nothing to change: the site is as it should be.\n"
     site.answers["POST /v1/preview"] = paper.preview(changes=())
-    assert (
-        "(1 action of earlier changes pending or held: `xsm plan`)" in xsm("apply", str(folder)).out
+    ran = xsm("apply", str(folder))
+    assert ran.code == 0
+    assert ran.out == (
+        "Nothing to change in the file; 1 earlier thing is still pending or held (`xsm plan`).\n"
     )
     assert "/v1/apply" not in site.paths("POST")
 
@@ -148,32 +149,127 @@ def test_an_edit_that_disagrees_with_another(xsm: Runner, site: Site, folder: Pa
 def test_no_wait_does_not_follow(xsm: Runner, site: Site, folder: Path) -> None:
     ran = xsm("apply", str(folder), "--yes", "--no-wait")
     assert ran.code == 0
-    assert ran.out.endswith("Committed feedbee.\n")
+    assert ran.out.endswith("Committed feedbeeffe.\n")
     assert "/v1/status" not in site.paths()
 
 
 def test_what_is_held_ends_the_following_with_its_reason(
     xsm: Runner, site: Site, folder: Path
 ) -> None:
-    site.answers["GET /v1/status"] = replace(
-        paper.settled(), converged=False, held=("vm3 on dmz03: start HELD: dmz03 does not answer",)
-    )
+    """And a pending line that turns into a held one is not done."""
+    line = "vm1 on dmz01: memory 96 MiB => 128 MiB: held: no room, seen 3 s ago"
+    held = replace(paper.settled(), converged=False, held=(line,))
+    site.answers["GET /v1/status"] = [
+        replace(held, held=(), pending=("vm1 on dmz01: live: memory 96 MiB => 128 MiB (so)",)),
+        held,
+        replace(held, held=(line.replace("3 s", "4 s"),)),
+    ]
     ran = xsm("apply", str(folder), "--yes")
     assert ran.code == 1
-    assert ran.out.endswith(
-        "Not converged: 1 thing held:\n  vm3 on dmz03: start HELD: dmz03 does not answer\n"
-    )
+    assert ran.out.count("held: vm1 on dmz01") == 1
+    assert "done:" not in ran.out
+    assert ran.out.endswith(f"Not converged: 1 thing held:\n  {line.replace('3 s', '4 s')}\n")
 
 
 def test_a_time_limit_ends_the_following_with_what_is_left(
     xsm: Runner, site: Site, folder: Path
 ) -> None:
     site.answers["GET /v1/status"] = replace(
-        paper.settled(), converged=False, pending=("vm1: start [failed, again in 4 s]",)
+        paper.settled(), converged=False, pending=("vm1 on dmz01: start [failed, again in 4 s]",)
     )
     ran = xsm("apply", str(folder), "--yes", "--timeout", "0.3")
     assert ran.code == 1
-    assert "1 thing left (xsmd goes on trying):\n  vm1: start [failed, again in 4 s]\n" in ran.out
+    assert "1 thing left (xsmd goes on trying):\n  vm1 on dmz01: start [failed" in ran.out
+
+
+EARLIER = paper.action(
+    "vm2", Consequence.HELD, what="host", old="dmz02", new="dmz03", host="dmz02", held="since 9:01"
+)
+HELD_EARLIER = ("vm2 on dmz02: host dmz02 => dmz03: held: since 9:02",)
+
+
+@pytest.mark.parametrize("args", [("pause", "vm1"), ("host", "drain", "dmz01"), ("apply",)])
+def test_what_was_held_before_is_not_this_changes_fault(
+    xsm: Runner, site: Site, folder: Path, args: tuple[str, ...]
+) -> None:
+    site.answers["GET /v1/plan"] = PlanAnswer(paper.HEAD, Plan((EARLIER,)), {}, {})
+    both = paper.preview(plan=Plan((paper.action("vm1", Consequence.LIVE), EARLIER)))
+    site.answers |= {"POST /v1/preview": both, "POST /v1/preview-command": both}
+    site.answers["GET /v1/status"] = replace(paper.settled(), converged=False, held=HELD_EARLIER)
+    ran = xsm(*args, *([str(folder), "--yes"] if args == ("apply",) else []))
+    assert (ran.code, ran.err) == (0, "")
+    done, last, still = ran.out.splitlines()[-3:]
+    assert done == "done: vm1 on dmz01: live: memory 96 MiB => 128 MiB"
+    assert last.startswith("Done on feedbeeffe after ")
+    assert still == "1 earlier thing is still held (`xsm plan`)"
+
+
+def test_of_the_changes_own_vm_only_what_is_new_counts(xsm: Runner, site: Site) -> None:
+    """vm2 can't move, which was so before; pausing it is done all the same. That it can't be paused is news."""
+    paused = paper.action("vm2", Consequence.PAUSE, what="power", host="dmz02")
+    site.answers["GET /v1/plan"] = PlanAnswer(paper.HEAD, Plan((EARLIER,)), {}, {})
+    site.answers["POST /v1/preview-command"] = paper.preview(plan=Plan((paused, EARLIER)))
+    left = replace(paper.settled(), converged=False, held=HELD_EARLIER)
+    site.answers["GET /v1/status"] = left
+    assert xsm("pause", "vm2").code == 0
+    new = "vm2 on dmz02: power running => paused: held: it crashed"
+    site.answers["GET /v1/status"] = replace(left, held=(*HELD_EARLIER, new))
+    ran = xsm("pause", "vm2")
+    assert ran.code == 1
+    assert f"Not converged: 1 thing held:\n  {new}\n1 earlier thing is still held" in ran.out
+
+
+def test_an_edit_that_lets_a_held_thing_go_waits_for_it(
+    xsm: Runner, site: Site, folder: Path
+) -> None:
+    freed = replace(EARLIER, consequence=Consequence.MIGRATE_COLD, held="", target="dmz03")
+    site.answers["GET /v1/plan"] = PlanAnswer(paper.HEAD, Plan((EARLIER,)), {}, {})
+    site.answers["POST /v1/preview"] = paper.preview(plan=Plan((freed,)))
+    members = tuple(paper.member(n, paper.NEW) for n in (1, 2, 3))
+    status = replace(paper.settled(), members=members)
+    left = "vm2 on dmz03: create: running, 96 MiB (so) [waits]"
+    site.answers["GET /v1/status"] = [replace(status, converged=False, pending=(left,)), status]
+    out = xsm("apply", str(folder), "--yes").out
+    assert out.index("pending: vm2 on dmz03: create") < out.index(
+        "done: vm2 on dmz02: migrate cold: host dmz02 => dmz03"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"reach": Reach.FAILED}, "dmz01 does not answer; it catches up"),
+        ({"error": "frozen: merge rule 9"}, "dmz01: frozen: merge rule 9"),
+    ],
+)
+def test_a_host_that_cant_do_its_part_holds_it(
+    xsm: Runner, site: Site, folder: Path, changes: dict[str, object], said: str
+) -> None:
+    """It lists nothing as pending, for it doesn't answer, or doesn't look."""
+    members = (paper.member(1, paper.NEW, **changes), paper.member(2, paper.NEW, myself=True))
+    site.answers["GET /v1/status"] = replace(paper.settled(), members=members)
+    ran = xsm("apply", str(folder), "--yes")
+    assert ran.code == 1
+    assert f"  vm1 on dmz01: memory 96 MiB => 128 MiB: held: {said}\n" in ran.out
+    assert "done:" not in ran.out
+
+
+def test_nothing_is_done_on_hosts_that_have_gone_on_to_another_revision(
+    xsm: Runner, site: Site, folder: Path
+) -> None:
+    site.answers["GET /v1/status"] = paper.settled(paper.OLD)
+    ran = xsm("apply", str(folder), "--yes")
+    assert ran.code == 0
+    assert "done:" not in ran.out
+
+
+def test_a_vm_that_was_placed_elsewhere_than_previewed_is_not_said_to_be_done(
+    xsm: Runner, site: Site, folder: Path
+) -> None:
+    site.answers["POST /v1/apply"] = paper.applied(changes=("vm1: placed on dmz02",))
+    ran = xsm("apply", str(folder), "--yes")
+    assert ran.code == 0
+    assert "done:" not in ran.out
 
 
 def test_a_frozen_host_ends_the_following_at_once(xsm: Runner, site: Site, folder: Path) -> None:
@@ -304,7 +400,7 @@ def test_small_commands(xsm: Runner, site: Site, args: tuple[str, ...], command:
     assert (ran.code, ran.err) == (0, "")
     assert site.bodies("/v1/preview-command", Command) == [command]
     assert site.bodies("/v1/command", Command) == [replace(command, expect=paper.HEAD)]
-    assert "Converged on feedbee" in ran.out
+    assert "Converged on feedbeeffe" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -360,6 +456,14 @@ def test_a_small_command_that_changes_nothing(xsm: Runner, site: Site) -> None:
     ran = xsm("start", "vm1")
     assert (ran.code, ran.out) == (0, "vm1 is to run already.\n")
     assert xsm("stop", "vm1").code == 0
+    held = paper.action("vm1", Consequence.HELD, held="dmz01 does not answer")
+    others = paper.action("vm2", Consequence.LIVE)
+    site.answers["POST /v1/preview-command"] = Preview(paper.HEAD, (), Plan((held, others)))
+    ran = xsm("start", "vm1")
+    assert (ran.code, ran.out) == (
+        0,
+        "vm1 is to run already; 1 earlier thing is still held (`xsm why vm1`).\n",
+    )
 
 
 def test_a_small_command_that_is_refused(xsm: Runner, site: Site) -> None:

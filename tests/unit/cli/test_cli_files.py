@@ -284,7 +284,7 @@ def test_diff_in_the_words_of_the_history(xsm: Runner, site: Site) -> None:
     site.answers[f"GET /v1/files?revision={paper.OLD}"] = {"site.xml": paper.SITE_XML, **config}
     site.answers[f"GET /v1/files?revision={paper.HEAD}"] = {"site.xml": new, **config}
     ran = xsm("diff")
-    assert ran == Ran(0, "0badcaf => a1b2c3d\n  vm1: MEM 96 => 128\n", "")
+    assert ran == Ran(0, "0badcafe0b => a1b2c3d4e5\n  vm1: MEM 96 => 128\n", "")
     assert xsm("diff", paper.OLD) == ran
     assert xsm("diff", paper.OLD, paper.HEAD) == ran
     assert xsm("diff", paper.HEAD, paper.OLD).out.endswith("  vm1: MEM 128 => 96\n")
@@ -299,5 +299,5 @@ def test_diff_in_the_words_of_the_history(xsm: Runner, site: Site) -> None:
 def test_diff_of_the_first_revision_lists_its_files(xsm: Runner, site: Site) -> None:
     site.answers["GET /v1/status"] = paper.status(revision=paper.OLD)
     site.answers[f"GET /v1/files?revision={paper.OLD}"] = {"site.xml": b"broken", "x.bin": b"\0"}
-    assert xsm("diff").out == "- => 0badcaf\n  site.xml: added\n  x.bin: added\n"
+    assert xsm("diff").out == "- => 0badcafe0b\n  site.xml: added\n  x.bin: added\n"
     assert "Files a/x.bin and b/x.bin differ\n" in xsm("diff", "--text").out

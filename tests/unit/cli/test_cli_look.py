@@ -24,14 +24,14 @@ def test_status_of_a_site_in_order(xsm: Runner) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (
         "site      converged\n"
-        "revision  a1b2c3d vm1 gets more memory\n"
+        "revision  a1b2c3d4e5 vm1 gets more memory\n"
         "by        Root <root@domain.com>, 2023-11-14 22:13:20\n"
         "asked     dmz01 (xsmd 0.1.0)\n"
         "checkout  /etc/xsm/site\n"
         "\n"
-        "HOST   STATE  SEEN  REVISION  ADDRESS        REMARK\n"
-        "dmz01  alive  -     a1b2c3d   192.168.5.101  this host\n"
-        "dmz02  alive  2 s   a1b2c3d   192.168.5.102\n"
+        "HOST   STATE  SEEN  REVISION    ADDRESS        REMARK\n"
+        "dmz01  alive  -     a1b2c3d4e5  192.168.5.101  this host\n"
+        "dmz02  alive  2 s   a1b2c3d4e5  192.168.5.102\n"
     )
 
 
@@ -41,16 +41,16 @@ def test_status_of_a_site_in_trouble_says_everything(xsm: Runner, site: Site) ->
     assert ran.code == 0
     assert ran.out == (
         "site      1 pending, 1 held\n"
-        "revision  a1b2c3d vm1 gets more memory (merge of 2 edits)\n"
+        "revision  a1b2c3d4e5 vm1 gets more memory (merge of 2 edits)\n"
         "by        Root <root@domain.com>, 2023-11-14 22:13:20\n"
         "asked     dmz01 (xsmd 0.1.0)\n"
         "checkout  /etc/xsm/site\n"
         "\n"
-        "HOST   STATE   SEEN    REVISION  ADDRESS        REMARK\n"
-        "dmz01  alive   -       a1b2c3d   192.168.5.101  this host\n"
-        "dmz02  alive   2 s     0badcaf   192.168.5.102\n"
-        "dmz03  failed  66 min  -         192.168.5.103  connection refused\n"
-        "dmz04  alive   2 s     a1b2c3d   192.168.5.104  drained\n"
+        "HOST   STATE   SEEN    REVISION    ADDRESS        REMARK\n"
+        "dmz01  alive   -       a1b2c3d4e5  192.168.5.101  this host\n"
+        "dmz02  alive   2 s     0badcafe0b  192.168.5.102\n"
+        "dmz03  failed  66 min  -           192.168.5.103  connection refused\n"
+        "dmz04  alive   2 s     a1b2c3d4e5  192.168.5.104  drained\n"
         "\n"
         "1 held:\n"
         "  vm3 on dmz03: start: power off => running (site file) HELD: no claim\n"
@@ -96,11 +96,11 @@ def test_hosts(xsm: Runner, site: Site) -> None:
     site.answers["GET /v1/status"] = paper.troubled()
     ran = xsm("hosts")
     assert ran.out == (
-        "HOST   STATE   HYPERVISOR  VMS  CPUS  MEMORY MIB  FREE MIB  REVISION  REMARK\n"
-        "dmz01  alive   xen 4.17.3    1     8       16384     12000  a1b2c3d\n"
-        "dmz02  alive   xen 4.17.3    0     8       16384     12000  0badcaf\n"
-        "dmz03  failed  -             -     -           -         -  -         timed out\n"
-        "dmz04  alive   -             -     -           -         -  a1b2c3d   drained\n"
+        "HOST   STATE   HYPERVISOR  VMS  CPUS  MEMORY MIB  FREE MIB  REVISION    REMARK\n"
+        "dmz01  alive   xen 4.17.3    1     8       16384     12000  a1b2c3d4e5\n"
+        "dmz02  alive   xen 4.17.3    0     8       16384     12000  0badcafe0b\n"
+        "dmz03  failed  -             -     -           -         -  -           timed out\n"
+        "dmz04  alive   -             -     -           -         -  a1b2c3d4e5  drained\n"
     )
     assert xsm("host", "list").out == ran.out
 
@@ -178,9 +178,9 @@ def test_show_of_something_unknown(xsm: Runner) -> None:
 def test_history(xsm: Runner, site: Site) -> None:
     ran = xsm("history", "-n", "5", "--vm", "vm1")
     assert ran.out == (
-        "a1b2c3d  2023-11-14 22:13:20  Root <root@domain.com>  vm1 gets more memory\n"
+        "a1b2c3d4e5  2023-11-14 22:13:20  Root <root@domain.com>  vm1 gets more memory\n"
         "    vm1: MEM 96 => 128\n"
-        "0badcaf  2023-11-14 22:13:20  Root <root@domain.com>  vm1 gets more memory\n"
+        "0badcafe0b  2023-11-14 22:13:20  Root <root@domain.com>  vm1 gets more memory\n"
     )
     assert "/v1/history?limit=5&vm=vm1" in site.paths()
 
@@ -191,7 +191,7 @@ def test_why(xsm: Runner) -> None:
         "  wanted\n"
         "    on dmz01, running, 128 MiB\n"
         "  because of\n"
-        "    a1b2c3d  2023-11-14 22:13:20  Root <root@domain.com>  vm1 gets more memory\n"
+        "    a1b2c3d4e5  2023-11-14 22:13:20  Root <root@domain.com>  vm1 gets more memory\n"
         "        vm1: MEM 96 => 128\n"
         "  claims\n"
         "    epoch 3, dmz01; nobody else may have run it\n"
@@ -214,10 +214,10 @@ def test_plan_of_the_head(xsm: Runner) -> None:
     ran = xsm("plan")
     assert ran.code == 0
     assert ran.out == (
-        "Revision a1b2c3d:\n"
+        "Revision a1b2c3d4e5:\n"
         "Create:\n"
         "  +  vm5  dmz02  running, 96 MiB  (the site file says so)\n"
-        "Change live (nobody notices):\n"
+        "Change live (no restart):\n"
         "  ~  vm1  dmz01  memory 96 MiB => 128 MiB  (the site file says so)\n"
         "Migrate live:\n"
         "  >  vm2  dmz02  host dmz02 => dmz03  (the site file says so)\n"
@@ -236,7 +236,7 @@ def test_plan_of_the_head(xsm: Runner) -> None:
 def test_an_empty_plan(xsm: Runner, site: Site) -> None:
     site.answers["GET /v1/plan"] = PlanAnswer(paper.HEAD, type(paper.plan())(), {}, {})
     assert xsm("plan").out == (
-        "Revision a1b2c3d:\nPlan: nothing to do, every VM is as the site file says.\n"
+        "Revision a1b2c3d4e5:\nPlan: nothing to do, every VM is as the site file says.\n"
     )
 
 

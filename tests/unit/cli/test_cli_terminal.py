@@ -94,6 +94,7 @@ def accepting(site: Site) -> None:
         "POST /v1/preview": paper.preview(),
         "POST /v1/apply": paper.applied(),
         "GET /v1/status": paper.settled(),
+        "GET /v1/plan": paper.nothing_before(),
     }
 
 
@@ -132,7 +133,7 @@ def test_ctrl_c_while_following_says_what_goes_on(
     terminal.until("vm1 on dmz01: start")
     terminal.program.send_signal(signal.SIGINT)
     assert terminal.end() == 130
-    assert "interrupted: feedbee is committed, and the hosts go on with it" in terminal.seen
+    assert "interrupted: feedbeeffe is committed, and the hosts go on with it" in terminal.seen
     assert "Traceback" not in terminal.seen
 
 

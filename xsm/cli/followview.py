@@ -1,0 +1,105 @@
+"""What is shown while a change is followed: lines for pipes and logs, a table on a terminal.
+
+Must not judge: what is done, pending or held comes as a `Standing`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from xsm.api.types import Reach, Status
+from xsm.cli.errand import done_line
+from xsm.cli.screen import Screen, clean
+from xsm.cli.standing import Standing
+from xsm.cli.texts import short
+from xsm.plan.actions import Action
+
+MAX_LIVE_LINES = 12
+_NUMBERS = re.compile(r"\d+")
+
+
+class Display:
+    """Shows nothing. The two others show the same on a terminal and in a pipe."""
+
+    def update(self, status: Status, stands: Standing) -> None:
+        """A new status has come."""
+
+
+class Lines(Display):
+    """One line for every change, for pipes and logs. What was said once isn't said again."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.told: set[str] = set()
+        self.done: set[Action] = set()
+
+    def update(self, status: Status, stands: Standing) -> None:
+        for member in status.members:
+            if member.revision == status.revision:
+                self.tell(f"{member.name}: on {short(status.revision)}")
+        for action in stands.done:
+            if action not in self.done:
+                self.done.add(action)
+                self.screen.line(f"done: {done_line(action)}")
+        # What an action waits for just now ("[...]") changes all the time; a line for each would be noise.
+        for line in sorted(line.rsplit(" [", 1)[0] for line in stands.waiting):
+            self.tell(f"pending: {line}")
+        for line in sorted(stands.held):
+            self.tell(f"held: {line}", _NUMBERS.sub("", line))  # times and counts are no news
+        self.screen.out.flush()
+
+    def tell(self, line: str, news: str = "") -> None:
+        if (news or line) not in self.told:
+            self.told.add(news or line)
+            self.screen.line(line)
+
+
+class Live(Display):
+    """A small table that is drawn anew in place, on a terminal."""
+
+    def __init__(self, screen: Screen) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        console = Console(
+            file=screen.out, width=screen.width, no_color=not screen.colour, highlight=False
+        )
+        self.live = RichLive(console=console, auto_refresh=False, transient=True)
+
+    def update(self, status: Status, stands: Standing) -> None:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for member in status.members:
+            there = member.revision == status.revision
+            mark, style = ("✓", "green") if there else ("…", "yellow")
+            remark = "" if member.reach is Reach.ALIVE else str(member.reach)
+            table.add_row(
+                Text(mark, style), Text(member.name, "bold"), short(member.revision), remark
+            )
+        lines = [Text(f"… {clean(line)}") for line in stands.waiting]
+        lines += [Text(f"held: {clean(line)}", "yellow") for line in stands.held]
+        lines += [Text(f"✓ {clean(done_line(action))}", "green") for action in stands.done]
+        for line in lines:
+            line.overflow, line.no_wrap = "ellipsis", True
+        self.live.update(Group(table, *lines[:MAX_LIVE_LINES]), refresh=True)
+
+
+@contextmanager
+def display(screen: Screen | None, revision: str) -> Iterator[Display]:
+    if screen is None:
+        yield Display()
+        return
+    screen.line(f"Following {short(revision)} on all hosts (Ctrl-C stops only the following).")
+    screen.out.flush()
+    if screen.width is None or os.environ.get("TERM") == "dumb":
+        yield Lines(screen)
+        return
+    live = Live(screen)
+    with live.live:
+        yield live
