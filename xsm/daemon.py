@@ -20,8 +20,10 @@ from typing import Any
 
 from xsm.api.access import Caller, Role
 from xsm.api.answers import Answers
+from xsm.api.control import Refused
 from xsm.api.server import ApiServer, StartRefused
-from xsm.edge import ca, log
+from xsm.api.types import NOT_A_MEMBER, Refusal
+from xsm.edge import ca, log, story
 from xsm.edge.checkout import Checkout, Edited
 from xsm.edge.event_log import EventLog
 from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
@@ -95,6 +97,7 @@ class Daemon:
         )
         self.checkout_problems: tuple[Problem, ...] = ()
         self.checkout_revision = ""
+        self._forgotten: dict[str, str] = {}  # host -> who forgot it, for the present head
         self.checkout_behind = ""
         self._log = logging.getLogger("xsmd")
         self._queue: asyncio.Queue[Event] = asyncio.Queue(EVENTS_LIMIT)
@@ -124,12 +127,34 @@ class Daemon:
 
         `taken`: the save in the checkout that became part of it.
         """
+        self._forgotten.clear()
         self.feed(HeadChanged(head, local))
         self._start(self._follow(taken))
 
     def _admits(self, caller: Caller) -> bool:
-        """A host that the site forgot still has its certificate, and is heard no longer."""
-        return caller.role is not Role.PEER or caller.name in self.members()
+        """A host that the site forgot still has its certificate, and is heard no longer. Raises `Refused`, which tells
+        it so."""
+        head = self.revisions.head
+        if caller.role is not Role.PEER or head is None or head.document is None:
+            return True  # while the site file can't be read nobody is a stranger
+        if caller.name in head.document.state.members:
+            return True
+        if caller.name not in self._forgotten:
+            self._forgotten[caller.name] = ""
+            self._start(self._find_forgotten(caller.name))
+        message = f"{caller.name} is not of this site any more"
+        hint = self._forgotten[caller.name]
+        raise Refused(403, Refusal(NOT_A_MEMBER, message, hint, heads=head.heads))
+
+    async def _find_forgotten(self, name: str) -> None:
+        """Who forgot a host, for the host's next question."""
+        try:
+            commit = await self.revisions.call(lambda r: story.forgotten_by(r, name))
+        except (RepositoryError, Busy, Invalid) as error:
+            self._log.warning("who forgot %s can't be found: %s", name, error)
+            return
+        if commit is not None:
+            self._forgotten[name] = f"forgotten by {commit.author} in {commit.id[:7]}"
 
     async def stepped(self) -> None:
         """Wait until the machine has taken another event."""

@@ -17,6 +17,7 @@ from xsm.api import editing, views
 from xsm.api.control import Caller, Refused
 from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
+from xsm.api.pushing import Pushing
 from xsm.api.types import (
     Applied,
     Command,
@@ -40,7 +41,7 @@ from xsm.edge.revisions import Moved
 from xsm.edge.transport import PeerRefused, PeerUnreachable
 from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
-from xsm.peer.edit import Surroundings, edit, overlay
+from xsm.peer.edit import Surroundings
 from xsm.peer.events import Head, Received
 from xsm.peer.messages import Hello, Malformed, decode
 from xsm.plan.observed import HostReport
@@ -61,8 +62,8 @@ REPORT_AGE_S = 1.0
 
 WHY_EVENTS_LIMIT = 30
 """Newest events of a VM that its story tells."""
-PLACE_TRIES = 5
-"""How often a save is tried, or a push's floating VMs are placed, anew because the head moved meanwhile."""
+SAVE_TRIES = 5
+"""How often a save is tried anew because the head moved meanwhile."""
 
 
 class Answers:
@@ -73,6 +74,7 @@ class Answers:
         self._reports: dict[str, tuple[float, HostReport]] = {}
         self._editing = asyncio.Lock()
         self._enrolling = Enrolling(daemon)
+        self._pushing = Pushing(daemon, self._editing)
 
     # -- what is known -----------------------------------------------------
 
@@ -249,8 +251,15 @@ class Answers:
 
     # -- edits -----------------------------------------------------
 
+    def _as_member(self) -> None:
+        """Nobody would hear of an edit that is made on a host that the site forgot. Raises `Refused` (409)."""
+        why = self._daemon.peer.expelled
+        if why:
+            raise refused(409, "conflict", why, "edit the site on a host that is a member")
+
     async def _origin(self, base: str) -> Origin:
-        """The head, and the files of the revision that an edit was made from ("": the head)."""
+        """The head, and the files of the revision that an edit was made from ("": the head). Raises `Refused`."""
+        self._as_member()
         head, _ = self._head()
         files = await self._daemon.revisions.files(head.revision)
         full = (
@@ -274,7 +283,7 @@ class Answers:
         """Apply what somebody saved in the checkout; gives the problems that forbid it, and then
         nothing was changed."""
         async with self._editing:
-            for _ in range(PLACE_TRIES):
+            for _ in range(SAVE_TRIES):
                 try:
                     await self._commit_save(edited)
                     return ()
@@ -336,6 +345,7 @@ class Answers:
 
     async def _ready_command(self, command: Command) -> tuple[Ready, Surroundings]:
         daemon = self._daemon
+        self._as_member()
         head, document = self._head()
         files = await daemon.revisions.files(head.revision)
         old = None
@@ -359,6 +369,7 @@ class Answers:
 
     async def preview_command(self, command: Command, caller: Caller) -> Preview:
         if command.verb is Verb.ADOPT:
+            self._as_member()
             return await self._enrolling.preview_adopt(command)
         try:
             ready, around = await self._ready_command(command)
@@ -369,6 +380,7 @@ class Answers:
     async def command(self, command: Command, caller: Caller) -> Applied:
         async with self._editing:
             if command.verb is Verb.ADOPT:
+                self._as_member()
                 return await self._enrolling.adopt(command, caller)
             try:
                 ready, _ = await self._ready_command(command)
@@ -385,59 +397,11 @@ class Answers:
     async def hook_pre_receive(
         self, old: str, new: str, ref: str, environ: Mapping[str, str]
     ) -> None:
-        """Check what somebody pushes, with the same rules as an apply. Raises `Refused`."""
-        if ref != "refs/heads/main":
-            raise refused(409, "conflict", f"{ref} can't be pushed", "the site is the branch main")
-        head, _ = self._head()
-        if old != head.revision:
-            raise refused(409, "moved", "the site has moved on", "`git pull`, then push again")
-        try:
-            pushed = await self._daemon.revisions.call(lambda r: r.read_quarantined(new, environ))
-        except PackRefused as error:
-            raise refused(409, "conflict", str(error)) from error
-        files = await self._daemon.revisions.files(head.revision)
-        gone = tuple(sorted(set(files) - set(pushed)))
-        tree = overlay(files, pushed, tuple(p for p in gone if not p.startswith("state/")))
-        origin = Origin(head, files, head.revision, files)
-        try:
-            editing.ready_tree(origin, tree, await self._around(), "")
-        except Invalid as error:
-            raise refused(
-                422, "invalid", "the site can't be like that", problems=error.problems
-            ) from error
+        self._as_member()
+        await self._pushing.check(old, new, ref, environ, self._head()[0], await self._around())
 
-    async def hook_post_receive(self, old: str, new: str, ref: str) -> None:
-        """A push was stored: it is a revision now. Floating VMs that it brings get their place in a
-        commit that follows."""
-        head = await self._daemon.revisions.take((new,))
-        if head is None:
-            return
-        self._daemon.took_head(head, local=True)
-        async with self._editing:
-            for _ in range(PLACE_TRIES):
-                try:
-                    await self._place_pushed(new)
-                    return
-                except Moved:
-                    continue  # another host's edit came in between
-        raise refused(
-            503, "busy", "the site changes all the time", "`xsm apply` places what floats"
-        )
-
-    async def _place_pushed(self, pushed: str) -> None:
-        """Raises `Moved`."""
-        head = self._daemon.revisions.head
-        if head is None or head.document is None:
-            return
-        files = await self._daemon.revisions.files(head.revision)
-        edited = edit(files, head.revision, files, head.revision, files, await self._around())
-        if not edited.changes:
-            return
-        commit = await self._daemon.revisions.call(lambda r: r.commit(pushed))
-        placed = await self._daemon.revisions.commit(
-            edited.files, head.revision, commit.author, "; ".join(edited.changes), int(time.time())
-        )
-        self._daemon.took_head(placed, local=True)
+    async def hook_post_receive(self, old: str, new: str, ref: str) -> Applied:
+        return await self._pushing.take(old, new, self._around)
 
     # -- peers -----------------------------------------------------
 
@@ -478,10 +442,12 @@ class Answers:
     # -- new hosts -----------------------------------------------------
 
     async def invite(self, name: str) -> Invitation:
+        self._as_member()
         return await self._enrolling.invite(name)
 
     async def join(self, request: JoinRequest) -> JoinAnswer:
         async with self._editing:
+            self._as_member()
             return await self._enrolling.join(request)
 
 

@@ -91,7 +91,9 @@ class Control(Protocol):
         REMOTE_USER."""
         ...
 
-    async def hook_post_receive(self, old: str, new: str, ref: str) -> None: ...
+    async def hook_post_receive(self, old: str, new: str, ref: str) -> Applied:
+        """What the push changed; its revision may be a later one that places what floats."""
+        ...
 
     async def receive_messages(self, sender: str, body: bytes) -> int:
         """The number of this host's own newest event: by it the sender sees that there is news."""

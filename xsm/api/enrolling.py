@@ -66,9 +66,19 @@ class Enrolling:
     async def invite(self, name: str) -> Invitation:
         """A one-shot token for a new host. Raises `Refused`."""
         daemon = self._daemon
+        if name == daemon.peer.name:
+            raise refused(
+                409,
+                "conflict",
+                f"{name} is this host",
+                "name the host that is to join: `xsm invite NAME`",
+            )
         if name in daemon.members():
             raise refused(
-                409, "conflict", f"{name} is a member already", f"`xsm host forget {name}` first"
+                409,
+                "conflict",
+                f"{name} is a member already",
+                "a new host needs a name of its own; `xsm hosts` lists those that are taken",
             )
         try:
             authority = ca.load_ca(daemon.settings.tls_dir)
@@ -153,7 +163,13 @@ class Enrolling:
             return None
         member = document.state.members.get(name)
         if member is None:
-            raise refused(404, "unknown", f"{command.host!r} is not a member of the site")
+            names = ", ".join(sorted(document.state.members))
+            raise refused(
+                404,
+                "unknown",
+                f"{command.host!r} is not a member of the site",
+                f"its members are: {names}",
+            )
         return member
 
     async def preview_adopt(self, command: Command) -> Preview:

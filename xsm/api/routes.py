@@ -218,9 +218,10 @@ async def post_pre_receive(ask: Ask) -> web.StreamResponse:
 
 
 async def post_post_receive(ask: Ask) -> web.StreamResponse:
-    for update in (await _hook(ask)).updates:
-        await ask.control.hook_post_receive(update.old, update.new, update.ref)
-    return web.Response(status=204)
+    hook = await _hook(ask)
+    return json_answer(
+        [await ask.control.hook_post_receive(u.old, u.new, u.ref) for u in hook.updates]
+    )
 
 
 async def _hook(ask: Ask) -> HookRequest:

@@ -16,6 +16,8 @@ from xsm.site.problems import Problem
 from xsm.site.state import Conflict
 
 API_VERSION = 1
+NOT_A_MEMBER = "not-a-member"
+"""A refusal's code: whoever asks has a certificate of the site, and is of the site no more (or not yet)."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Command:
     sure: bool = (
         False  # forget: the operator's word that the host is off; nobody can take that back
     )
+    cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,13 @@ class Applied:
 @dataclass(frozen=True)
 class Refusal:
     """Body of every answer that is not 2xx. `code`: invalid (422), moved (409), conflict (409), unknown (404),
-    forbidden (403), bad-request (400), busy (503), failed (500)."""
+    forbidden (403), not-a-member (403), bad-request (400), busy (503), failed (500)."""
 
     code: str
     message: str
     hint: str = ""
     problems: tuple[Problem, ...] = ()
+    heads: tuple[str, ...] = ()  # not-a-member: the revisions that say so
 
 
 @dataclass(frozen=True)

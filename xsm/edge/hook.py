@@ -22,6 +22,9 @@ ANSWER_TIMEOUT_S = 60.0
 CONFIG_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 4 << 20
 MAX_REFS = 100
+MAX_CHANGES = 5
+"""Told of one push; the rest is counted."""
+SHORT = 7
 HOOKS = ("pre-receive", "post-receive")
 _PASSED_ON = (
     "GIT_OBJECT_DIRECTORY",
@@ -77,8 +80,8 @@ def ask(
     hook: str,
     updates: list[tuple[str, str, str]],
     environ: Mapping[str, str],
-) -> None:
-    """Ask xsmd. Raises `Refused` with its reasons, or because it doesn't answer."""
+) -> bytes:
+    """Ask xsmd; its answer. Raises `Refused` with its reasons, or because it doesn't answer."""
     body = {
         "updates": [{"old": old, "new": new, "ref": ref} for old, new, ref in updates],
         "environ": {key: environ[key] for key in _PASSED_ON if environ.get(key)},
@@ -109,6 +112,29 @@ def ask(
         connection.close()
     if not 200 <= answer.status < 300:
         raise Refused(*refusal_lines(content, answer.status))
+    return content
+
+
+def accepted_lines(content: bytes, updates: list[tuple[str, str, str]]) -> list[str]:
+    """What a push came to, from xsmd's `api.types.Applied` for each update; it is stored, so nothing fails here."""
+    try:
+        answers: Any = json.loads(content)
+        return [
+            _accepted_line(new, str(answer["revision"]), [str(c) for c in answer["changes"]])
+            for (_, new, _), answer in zip(updates, answers, strict=True)
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return [f"{new[:SHORT]} accepted" for _, new, _ in updates]
+
+
+def _accepted_line(new: str, revision: str, changes: list[str]) -> str:
+    number = f"{len(changes)} change{'' if len(changes) == 1 else 's'}"
+    shown = "; ".join(changes[:MAX_CHANGES])
+    more = f"; and {len(changes) - MAX_CHANGES} more" if len(changes) > MAX_CHANGES else ""
+    line = f"{new[:SHORT]} accepted; {number}{': ' if shown else ''}{shown}{more}"
+    if revision != new:
+        line += f" (with what the site added: {revision[:SHORT]}, `git pull` brings it)"
+    return line
 
 
 def refusal_lines(content: bytes, status: int) -> list[str]:
@@ -155,7 +181,10 @@ def main(arguments: list[str]) -> int:
     try:
         updates = read_updates(sys.stdin)
         check_updates(updates)
-        ask(socket_path(), hook, updates, os.environ)
+        content = ask(socket_path(), hook, updates, os.environ)
+        if hook == "post-receive":
+            for line in accepted_lines(content, updates):
+                print(f"xsm: {line}", file=sys.stderr)
     except Refused as refused:
         for line in refused.lines:
             print(f"xsm: {line}", file=sys.stderr)

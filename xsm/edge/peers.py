@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
-from xsm.edge.repository import PackRefused
+from xsm.api.types import NOT_A_MEMBER, Refusal
 from xsm.edge.event_log import EventLog
+from xsm.edge.repository import PackRefused
 from xsm.edge.revisions import Busy, Revisions
 from xsm.edge.transport import PeerClient, PeerRefused, PeerUnreachable
 from xsm.peer.events import Contact, Event, Head
@@ -93,13 +94,27 @@ class Peers:
             self._feed(Contact(to, error.reason))
             return False
         except PeerRefused as error:
-            self._feed(Contact(to, f"it refused: {error.refusal.message}"))
+            expels = await self._expels(to, error.refusal)
+            self._feed(Contact(to, f"it refused: {error.refusal.message}", expels))
             return False
         except (PackRefused, Busy) as error:
             self._feed(Contact(to, str(error)))
             return False
         self._feed(Contact(to))
         return True
+
+    async def _expels(self, to: str, refusal: Refusal) -> str:
+        """Why this host is of the site no more, by a refusal; "" when it doesn't prove that.
+
+        A member whose revisions are all here has not heard yet that this host joined.
+        """
+        if refusal.code != NOT_A_MEMBER:
+            return ""
+        try:
+            news = await self._revisions.missing(refusal.heads)
+        except Busy:
+            return ""
+        return (refusal.hint or f"{to} says so") if news else ""
 
     async def _post(self, to: str) -> None:
         try:

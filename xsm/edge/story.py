@@ -23,6 +23,7 @@ MAX_LOOK_BACK = 1_000
 MAX_LINES = 200
 """Of one revision; the rest is counted."""
 SITES_CACHED = 8
+MEMBERS = "state/members.json"
 
 _Line = tuple[tuple[str, ...], str]  # the VMs that a line is about, and the line
 
@@ -62,6 +63,21 @@ def removed_by(repository: Repository, vm: str) -> Commit | None:
         before = _site(repository.files(commit.parents[0]))
         after = _site(repository.files(commit.id))
         if before and after and before.vm(vm) is not None and after.vm(vm) is None:
+            return commit
+    return None
+
+
+def forgotten_by(repository: Repository, host: str) -> Commit | None:
+    """The newest user commit that took the host out of the members; None within MAX_LOOK_BACK revisions."""
+    for commit in repository.log(MAX_LOOK_BACK):
+        if commit.merge or not commit.parents:
+            continue
+        parent, mine = repository.blob_ids(commit.parents[0]), repository.blob_ids(commit.id)
+        if parent.get(MEMBERS) == mine.get(MEMBERS):
+            continue
+        before = state_file.read(repository.files(commit.parents[0])).members
+        after = state_file.read(repository.files(commit.id)).members
+        if host in before and host not in after:
             return commit
     return None
 

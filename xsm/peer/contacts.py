@@ -31,6 +31,9 @@ class Contacts:
         self.heard_at: dict[str, float] = {}
         self.failed_at: dict[str, float] = {}
         self.errors: dict[str, str] = {}
+        self.expels: dict[
+            str, str
+        ] = {}  # member -> why it says that this host is of the site no more
         self.heads: dict[str, tuple[str, ...]] = {}
         self.revisions: dict[str, str] = {}
         self._told: dict[str, Reach] = {}
@@ -40,10 +43,21 @@ class Contacts:
     def heard(self, member: str, now: float) -> None:
         self.heard_at[member] = now
         self.errors.pop(member, None)
+        self.expels.pop(member, None)
 
-    def failed(self, member: str, reason: str, now: float) -> None:
+    def failed(self, member: str, reason: str, now: float, expels: str = "") -> None:
         self.failed_at[member] = now
         self.errors[member] = reason
+        if expels:
+            self.expels[member] = expels
+
+    def expulsion(self, members: frozenset[str]) -> str:
+        """Why this host is of the site no more, by the word of the first member that says so; "" when none does.
+
+        One is enough: nobody says so who doesn't know more than this host.
+        """
+        said = sorted(members & self.expels.keys())
+        return self.expels[said[0]] if said else ""
 
     def round_s(self, members: int) -> float:
         """How long the rotation takes to greet everybody once."""

@@ -52,10 +52,12 @@ class Received:
 
 @dataclass(frozen=True)
 class Contact:
-    """A member answered a request, or (`error`) did not."""
+    """A member answered a request, or (`error`) did not. `expels`: it said that this host is no member of the site,
+    and knows revisions that this host doesn't; in its words who forgot this host."""
 
     member: str
     error: str = ""
+    expels: str = ""
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,9 @@ class Peer:
         self.report: HostReport | None = None
         self.letting_go = LettingGo(self.ballots, self.claiming, self.work, now)
         self.frozen = "no revision yet"
+        self.expelled = (
+            ""  # why this host is of the site no more, so that nothing may be edited here
+        )
         self.todo = ToDo()
         self._head_at = now
         self._unacted_since: float | None = None
@@ -110,11 +113,12 @@ class Peer:
                 self._observed(event, now)
             case Received():
                 self._received(event, now)
-            case Contact(member, error):
+            case Contact(member, error, expels):
                 if error:
-                    self.contacts.failed(member, error, now)
+                    self.contacts.failed(member, error, now, expels)
                 else:
                     self.contacts.heard(member, now)
+                self._consider_membership()
             case Finished():
                 self._finished(event, now)
             case Tick():
@@ -158,9 +162,6 @@ class Peer:
         before = self.head
         self.head = event.head
         self._freeze(event.head)
-        self.wanted = (
-            wanted(event.head.document) if event.head.document and not self.frozen else None
-        )
         if before is None or before.revision != event.head.revision:
             self._head_at = now
             self._unacted_since = self._unacted_since if self._unacted_since is not None else now
@@ -175,6 +176,11 @@ class Peer:
 
     def _freeze(self, head: Head) -> None:
         """Set why this host must act on nothing, if so. Its VMs run on, and it goes on voting and answering."""
+        expelled = self._expulsion(head)
+        if expelled != self.expelled:
+            again = f"this host, {self.name}, is a member of the site again"
+            self._out.append(Log("member", "", expelled or again))
+            self.expelled = expelled
         if head.document is None:
             self.frozen = head.problem or "the site file can't be read"
         elif head.document.state.merge_version > MERGE_VERSION:
@@ -182,10 +188,24 @@ class Peer:
                 f"the site uses merge rule {head.document.state.merge_version}, this xsmd knows {MERGE_VERSION}: "
                 "upgrade it"
             )
-        elif self.name not in head.document.state.members:
-            self.frozen = f"this host, {self.name}, is not a member of the site"
         else:
-            self.frozen = ""
+            self.frozen = expelled
+        self.wanted = wanted(head.document) if head.document and not self.frozen else None
+
+    def _expulsion(self, head: Head) -> str:
+        """Why this host is of the site no more: its own document says so, or a member that knows a newer one."""
+        if head.document is None:
+            return ""
+        members = frozenset(head.document.state.members)
+        why = self.contacts.expulsion(members)
+        if self.name in members and not why:
+            return ""
+        gone = f"this host, {self.name}, is no longer a member of the site"
+        return f"{gone} ({why})" if why else gone
+
+    def _consider_membership(self) -> None:
+        if self.head is not None and self._expulsion(self.head) != self.expelled:
+            self._freeze(self.head)
 
     def _observed(self, event: Observed, now: float) -> None:
         self._observing = False
@@ -201,6 +221,7 @@ class Peer:
 
     def _received(self, event: Received, now: float) -> None:
         self.contacts.heard(event.sender, now)
+        self._consider_membership()
         for message in event.messages:
             match message:
                 case Hello():

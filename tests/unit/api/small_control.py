@@ -133,8 +133,9 @@ class SmallControl:
         if ref != "refs/heads/main":
             raise Refused(409, Refusal("conflict", f"{ref} can't be pushed", "push to main"))
 
-    async def hook_post_receive(self, old: str, new: str, ref: str) -> None:
+    async def hook_post_receive(self, old: str, new: str, ref: str) -> Applied:
         self._note("post-receive", old, new, ref)
+        return Applied(new, ("vm1: MEM 96 => 128",))
 
     async def own_events(self, since: int) -> tuple[Event, ...]:
         return tuple(

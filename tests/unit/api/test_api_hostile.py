@@ -284,6 +284,7 @@ async def test_a_refusal_reaches_the_client(local: aiohttp.ClientSession) -> Non
             "message": "the site has no VM 'vm9'",
             "hint": "it has: vm1",
             "problems": [],
+            "heads": [],
         }
 
 

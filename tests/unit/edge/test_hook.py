@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from xsm.edge.hook import Refused, check_updates, read_updates, refusal_lines
+from xsm.edge.hook import (
+    MAX_CHANGES,
+    Refused,
+    accepted_lines,
+    check_updates,
+    read_updates,
+    refusal_lines,
+)
 from xsm.edge.packs import PackRefused
 from xsm.edge.repository import Repository
 from xsm.peer.history import MERGE_AUTHOR
@@ -231,3 +238,23 @@ def test_what_git_says_is_read_with_care() -> None:
 )
 def test_an_answer_that_is_no_refusal_is_said_to_be_so(content: bytes) -> None:
     assert "500" in refusal_lines(content, 500)[0]
+
+
+def test_a_push_is_told_what_it_changed() -> None:
+    updates = [("0" * 40, "a" * 40, "refs/heads/main")]
+
+    def told(**answer: object) -> list[str]:
+        return accepted_lines(json.dumps([answer]).encode(), updates)
+
+    assert told(revision="a" * 40, changes=["vm1: MEM 1 => 2"]) == [
+        "aaaaaaa accepted; 1 change: vm1: MEM 1 => 2"
+    ]
+    assert told(revision="b" * 40, changes=["x", "y"]) == [
+        "aaaaaaa accepted; 2 changes: x; y (with what the site added: bbbbbbb, `git pull` brings it)"
+    ]
+    assert told(revision="a" * 40, changes=[]) == ["aaaaaaa accepted; 0 changes"]
+    many = told(revision="a" * 40, changes=[str(n) for n in range(MAX_CHANGES + 2)])
+    assert many[0].endswith("4; and 2 more")
+    # An xsmd of an older version answers nothing.
+    for old in (b"", b"{}", b"null", b'["x"]'):
+        assert accepted_lines(old, updates) == ["aaaaaaa accepted"]

@@ -71,3 +71,17 @@ def test_a_member_that_goes_and_comes_is_news_once_each():
     assert made.changes(members, 131.5) == []
     made.heard("dmz02", 132.0)
     assert made.changes(members, 132.0) == [("dmz02", Reach.FAILED, Reach.ALIVE)]
+
+
+def test_one_member_that_knows_more_expels_until_it_is_heard_again() -> None:
+    contacts = Contacts("a")
+    contacts.failed("b", "it refused", 1.0, "forgotten by Ann")
+    members = frozenset("abc")
+    assert contacts.expulsion(members) == "forgotten by Ann"
+    contacts.failed("b", "unreachable", 2.0)
+    assert contacts.expulsion(members) == "forgotten by Ann"
+    assert contacts.expulsion(frozenset("ac")) == ""
+    contacts.heard("c", 3.0)
+    assert contacts.expulsion(members) == "forgotten by Ann"
+    contacts.heard("b", 4.0)
+    assert contacts.expulsion(members) == ""
