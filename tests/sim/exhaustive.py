@@ -56,6 +56,8 @@ class Search:
         hosts = [Host()] * self.n
         if self.site.running:
             hosts = [Host(i == 0, Reg(1, 0, 1, 0, int(i == 0))) for i in range(self.n)]
+        if self.site.newcomers:
+            hosts = [Host(True, Reg(1, 0, 1, 0, 1)), *[Host()] * (self.n - 1)]
         return self.tidy(hosts, None, Net())
 
     def members(self, net: Net, i: int) -> int:

@@ -92,6 +92,7 @@ class Site:
     forget: bool = True
     migrate: bool = True
     running: bool = False  # begin where host A runs the VM under epoch 1, by everybody's vote
+    newcomers: bool = False  # as `running`, but by its own vote alone: the others joined since
     limit: int = 5_000_000
     vote: Callable[..., Any] = register.vote
     settle: Callable[..., Register] = register.settle
