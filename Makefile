@@ -21,6 +21,9 @@ demo: setup ## a site of four hosts on this machine, by itself, under a minute; 
 test: setup ## all tests, under five minutes on two cores; PYTEST_ARGS="..." for pytest
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
+exhaustive: setup ## every state that small sites' claims can reach, and what each part of the rule is for (~15 min)
+	@nice $(BIN)/python -m tests.sim.test_exhaustive
+
 lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host named
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
@@ -52,4 +55,4 @@ clean: ## remove what the other targets made
 	rm -rf .venv *.egg-info build dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test lint format install docs lock check-fresh clean
+.PHONY: help setup demo test exhaustive lint format install docs lock check-fresh clean

@@ -85,6 +85,7 @@ MUTANTS: Mapping[str, tuple[Site, Mapping[str, Any]]] = {
     ),
     "a vote for a forgotten host": (SMALL, {"members_only": False}),
     "a forgotten host comes back at once": (SMALL, {"stays_off": False}),
+    "two hosts joined that know of no claims": (THREE, {"newcomers": True}),
 }
 SLOW_MUTANTS: Mapping[str, tuple[Site, Mapping[str, Any]]] = {
     "a vote for anyone": (SMALL, {"vote": a_vote_for_anyone}),
