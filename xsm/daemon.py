@@ -154,7 +154,7 @@ class Daemon:
             self._log.warning("who forgot %s can't be found: %s", name, error)
             return
         if commit is not None:
-            self._forgotten[name] = f"forgotten by {commit.author} in {commit.id[:7]}"
+            self._forgotten[name] = f"forgotten by {commit.author} in {commit.id[:10]}"
 
     async def stepped(self) -> None:
         """Wait until the machine has taken another event."""

@@ -26,7 +26,7 @@ type = "pv"
 kernel = "/boot/vmlinuz-xen"
 maxmem = 256
 maxvcpus = 4
-disk = ["/srv/xen/web.img,raw,xvda,rw"]
+disk = ["/srv/xen/web.img,raw,xvda,r"]
 """
 
 

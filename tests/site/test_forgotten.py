@@ -21,7 +21,7 @@ def test_a_forgotten_host_that_comes_back_is_told_and_takes_no_edit(site: Site) 
     site.stage.power_on("dmz03")
     site.stage.start_xsmd("dmz03")
     gone = "this host, dmz03, is no longer a member of the site"
-    by = f"(forgotten by {commit['author']} in {commit['id'][:7]})"
+    by = f"(forgotten by {commit['author']} in {commit['id'][:10]})"
     wait("status says who forgot it", lambda: site.status("dmz03")["frozen"] == f"{gone} {by}")
     assert site.xsm("dmz03", "status").splitlines()[0].endswith(f"frozen: {gone} {by}")
     assert gone in site.xsm("dmz03", "events", "-n", "20")

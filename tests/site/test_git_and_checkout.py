@@ -38,7 +38,7 @@ def test_a_push_is_carried_out_and_what_floats_is_placed(site: Site) -> None:
     commit(site, work, vm_entry("web1", "dmz01"), vm_entry("web2"))
     said = site.git(work, "push", "-q")
     new = site.git(work, "rev-parse", "HEAD")
-    assert f"remote: xsm: {new[:7]} accepted; 3 changes: web1: added (64 MiB" in said
+    assert f"remote: xsm: {new[:10]} accepted; 3 changes: web1: added (64 MiB" in said
     assert "`git pull` brings it" in said  # where web2 was placed
     site.wait_running("web1", "dmz01")
     wait("web2 runs somewhere", lambda: len(site.running("web2")) == 1)
@@ -227,7 +227,7 @@ def test_an_edit_that_is_put_back_lets_the_checkout_catch_up(site: Site, checkou
     wait("status says it", lambda: "has edits" in site.status("dmz02")["checkout_behind"])
     assert site.status("dmz02")["checkout_revision"] == before
     said = site.xsm("dmz02", "status")
-    assert f"{checkout} (behind, on {before[:7]})" in said
+    assert f"{checkout} (behind, on {before[:10]})" in said
     assert "the checkout is behind: " in said and "site.xml has edits" in said
     site.git(checkout, "restore", "site.xml")
     follows(site, checkout)

@@ -24,7 +24,7 @@ MAX_ANSWER_BYTES = 4 << 20
 MAX_REFS = 100
 MAX_CHANGES = 5
 """Told of one push; the rest is counted."""
-SHORT = 7
+SHORT = 10
 HOOKS = ("pre-receive", "post-receive")
 _PASSED_ON = (
     "GIT_OBJECT_DIRECTORY",

@@ -247,14 +247,14 @@ def test_a_push_is_told_what_it_changed() -> None:
         return accepted_lines(json.dumps([answer]).encode(), updates)
 
     assert told(revision="a" * 40, changes=["vm1: MEM 1 => 2"]) == [
-        "aaaaaaa accepted; 1 change: vm1: MEM 1 => 2"
+        "aaaaaaaaaa accepted; 1 change: vm1: MEM 1 => 2"
     ]
     assert told(revision="b" * 40, changes=["x", "y"]) == [
-        "aaaaaaa accepted; 2 changes: x; y (with what the site added: bbbbbbb, `git pull` brings it)"
+        "aaaaaaaaaa accepted; 2 changes: x; y (with what the site added: bbbbbbbbbb, `git pull` brings it)"
     ]
-    assert told(revision="a" * 40, changes=[]) == ["aaaaaaa accepted; 0 changes"]
+    assert told(revision="a" * 40, changes=[]) == ["aaaaaaaaaa accepted; 0 changes"]
     many = told(revision="a" * 40, changes=[str(n) for n in range(MAX_CHANGES + 2)])
     assert many[0].endswith("4; and 2 more")
     # An xsmd of an older version answers nothing.
     for old in (b"", b"{}", b"null", b'["x"]'):
-        assert accepted_lines(old, updates) == ["aaaaaaa accepted"]
+        assert accepted_lines(old, updates) == ["aaaaaaaaaa accepted"]
