@@ -61,7 +61,6 @@ class Change:
     only_vm: str = ""  # show and weigh only this VM's actions; the others' are counted
     shown: Callable[[str], str] = str  # a problem's path as the user knows it
     nothing: str = "Nothing to change: the site is as it should be."
-    nothing_new: str = "Nothing to change in the file"  # when earlier things are still to be done
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,7 @@ def carry_out(context: Context, change: Change, manner: Manner) -> int:
 
 def _errand(context: Context, change: Change, preview: Preview) -> Errand:
     """What this change asks for: what is pending or held already isn't its fault."""
-    before = context.client.plan().plan
-    return errand_of(preview.plan, before, preview.changes, change.only_vm)
+    return errand_of(preview.plan, context.client.plan(), preview.changes, change.only_vm)
 
 
 def _must_ask(change: Change, errand: Errand, manner: Manner) -> bool:
@@ -172,7 +170,7 @@ def _nothing_line(change: Change, left: tuple[Action, ...]) -> str:
         return change.nothing
     still = earlier(len(left), any(not action.held for action in left))
     look = f"xsm why {change.only_vm}" if change.only_vm else "xsm plan"
-    return f"{change.nothing_new or change.nothing.rstrip('.')}; {still} (`{look}`)."
+    return f"Nothing to change in the file; {still} (`{look}`)."
 
 
 def _show_preview(context: Context, change: Change, preview: Preview) -> None:

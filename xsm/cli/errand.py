@@ -9,16 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from xsm.api.types import PlanAnswer
 from xsm.plan.actions import Action, Consequence, Plan
 
 
 @dataclass(frozen=True)
 class Errand:
-    """`actions` are this change's; `earlier` are the same VMs' that were held before it, too."""
+    """`actions` are this change's. `earlier`: what was held before it, without the reasons."""
 
     actions: tuple[Action, ...] = ()
     vms: frozenset[str] = frozenset()
-    earlier: tuple[Action, ...] = ()
+    earlier: frozenset[str] = frozenset()
 
     @cached_property
     def hosts(self) -> frozenset[str]:
@@ -36,7 +37,7 @@ class Errand:
         subject = subject_of(line)
         if subject not in self.vms:
             return subject in self.hosts
-        return not any(_tells(line, action) for action in self.earlier)
+        return _what_is_held(line) not in self.earlier
 
     def own(self, lines: Iterable[str]) -> tuple[str, ...]:
         return tuple(line for line in lines if self.concerns(line))
@@ -45,16 +46,21 @@ class Errand:
         return tuple(line for line in lines if not self.concerns(line))
 
 
-def errand_of(previewed: Plan, before: Plan, changes: Iterable[str], only_vm: str = "") -> Errand:
-    """`before`: the plan without the change. What another VM had to do anyway is not the change's;
+def errand_of(
+    previewed: Plan, before: PlanAnswer, changes: Iterable[str], only_vm: str = ""
+) -> Errand:
+    """`before`: how it was without the change. What another VM had to do anyway is not the change's;
     of the VMs that it is about, only what was held already is not.
     """
-    known = {_identity(action): action for action in before.actions}
+    known = {_identity(action) for action in before.plan.actions}
     new = {a.vm for a in previewed.actions if _identity(a) not in known}
     vms = {only_vm} if only_vm else new | {subject_of(line) for line in changes}
-    about = [a for a in previewed.actions if a.vm in vms]
-    earlier = tuple(a for a in about if a.held and _identity(a) in known)
-    return Errand(tuple(a for a in about if a not in earlier), frozenset(vms), earlier)
+    lines = [str(action) for action in before.plan.actions]
+    lines += [line for report in before.reports.values() for line in report.held]
+    actions = tuple(
+        a for a in previewed.actions if a.vm in vms and not (a.held and _identity(a) in known)
+    )
+    return Errand(actions, frozenset(vms), frozenset(map(_what_is_held, lines)) - {""})
 
 
 def as_applied(errand: Errand, changes: Iterable[str]) -> Errand:
@@ -85,9 +91,7 @@ def _identity(action: Action) -> tuple[str, str, Consequence, str]:
     return action.vm, action.host, action.consequence, action.change
 
 
-def _tells(line: str, action: Action) -> bool:
-    """Whether a host's line is about this action, held or not."""
-    head = f"{_where(action)}: "
-    rest = line[len(head) :]
-    held, pending = f"{action.change}: held", f"{action.consequence}: {action.change} ("
-    return line.startswith(head) and rest.startswith((held, pending))
+def _what_is_held(line: str) -> str:
+    """A held line without its reason, "" for another one."""
+    what, held, _ = line.partition(": held: ")
+    return what if held else ""

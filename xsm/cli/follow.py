@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from xsm.api.types import Reach, Status
 from xsm.cli.client import Client
-from xsm.cli.errand import Errand
+from xsm.cli.errand import Errand, subject_of
 from xsm.cli.failures import Refused, Unreachable
 from xsm.cli.followview import display
 from xsm.cli.screen import Screen
@@ -145,7 +145,7 @@ def show_progress(screen: Screen, progress: Progress) -> None:
         word = "Converged" if progress.verdict is Verdict.CONVERGED else "Done"
         screen.line(f"{word} on {short(progress.revision)} after {took}.", "good")
     else:
-        number = count(len(progress.reasons), "thing")
+        number = count(things(progress.reasons), "thing")
         words = {
             Verdict.HELD: f"Not converged: {number} held",
             Verdict.FROZEN: "Not converged: this host acts on nothing",
@@ -156,7 +156,13 @@ def show_progress(screen: Screen, progress: Progress) -> None:
         for line in progress.reasons:
             screen.line(line, indent=2)
     if progress.others:
-        screen.line(f"{earlier(len(progress.others), progress.others_wait)} (`xsm plan`)", "care")
+        still = earlier(things(progress.others), progress.others_wait)
+        screen.line(f"{still} (`xsm plan`).", "care")
+
+
+def things(lines: tuple[str, ...]) -> int:
+    """How many VMs or hosts the lines are about: a VM that can't move is told by both hosts."""
+    return len({subject_of(line) for line in lines})
 
 
 def earlier(number: int, some_wait: bool) -> str:

@@ -27,6 +27,5 @@ def run_command(
         always_ask=always_ask,
         only_vm=command.vm,
         nothing=nothing or "Nothing to change: it is so already.",
-        nothing_new="",
     )
     return carry_out(context, change, manner)
