@@ -35,6 +35,7 @@ class Claiming:
         self.asked: set[str] = set()  # VMs to claim before the document names them (adopt)
         self._ballots = ballots
         self._won_at: dict[str, float] = {}
+        self._won_among: dict[str, frozenset[str]] = {}  # VM -> the members when it was last won
 
     def keep(
         self, needed: Iterable[str], busy: Iterable[str], who: Electorate, now: float
@@ -101,6 +102,10 @@ class Claiming:
         won_at = self._won_at.get(vm)
         return won_at is not None and observed_at >= won_at
 
+    def is_known_to(self, vm: str, members: frozenset[str]) -> bool:
+        """Whether a majority of these members voted for this host's claim; of any other members too few may have."""
+        return self._won_among.get(vm) == members
+
     def waiting_for(self, vm: str, who: Electorate) -> tuple[str, bool]:
         """What a claim still waits for, and whether that is somebody who does not answer."""
         attempt, register = self.attempts.get(vm), self._ballots.of(vm)
@@ -139,5 +144,6 @@ class Claiming:
             votes = ", ".join(sorted(attempt.voters))
             effects.append(Log("claim", vm, f"claim won: epoch {attempt.epoch} (votes: {votes})"))
         self._won_at[vm] = now
+        self._won_among[vm] = who.members
         self.asked.discard(vm)
         return [*effects, Observe()]

@@ -283,13 +283,14 @@ class Peer:
         )
 
     def _unclaimed(self, now: float) -> set[str]:
-        """VMs that belong here and run here, but without this host's claim (adopted, or the votes were lost)."""
+        """VMs that belong here and run here, but without this host's claim (adopted, or the votes were lost), or with
+        one that other members than the present ones voted for: hosts that joined since know nothing of it."""
         here = self.wanted.by_host.get(self.name, ()) if self.wanted else ()
         return {
             vm
             for vm in here
             if self._runs_tagged(vm)
-            and not self.ballots.holds(vm)
+            and not (self.ballots.holds(vm) and self.claiming.is_known_to(vm, self.members))
             and not self.letting_go.may_be_leaving(vm, now)
         }
 
