@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.sim.world import SimHost, World, never_twice, registers
+from xsm.api.views import held_once
 from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import commands
 from xsm.peer.commands import CommandRefused, Intent
@@ -250,8 +251,8 @@ class Script:
         return lines or ["applied: nothing changes"]
 
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
-        """command HOST VERB ARGS: migrate VM HOST, start/stop/pause/resume/restart VM, drain/undrain HOST, forget HOST
-        [it-is-off], resolve VM, rollback N (that many revisions back)."""
+        """command HOST VERB ARGS: migrate VM HOST [cold], start/stop/pause/resume/restart VM, drain/undrain HOST,
+        forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
         host = self._host(on)
         before = host.head_files
         self._world.intend(on, self._intent(host, verb, *args))
@@ -260,13 +261,15 @@ class Script:
     def _intent(self, host: SimHost, verb: str, *args: str) -> Intent:
         files, document = host.head_files, host.document
         if verb in commands.POWER_COMMANDS:
-            return commands.set_power(files, document, args[0], commands.POWER_COMMANDS[verb])
+            return commands.power(files, document, args[0], verb)
         if verb in commands.HOST_COMMANDS:
             return commands.HOST_COMMANDS[verb](files, document, args[0])
         if verb == "migrate":
-            return commands.migrate(files, document, *args)
+            vm, to, *cold = args
+            return commands.migrate(files, document, vm, to, host.surroundings(), bool(cold))
         if verb == "restart":
-            return commands.restart(files, document, args, f"restart-{self._world.now:.0f}")
+            token = f"restart-{self._world.now:.0f}"
+            return commands.restart(files, document, args, token, host.surroundings())
         if verb == "resolve":
             return commands.resolve(files, document, *args)
         if verb == "rollback":
@@ -365,7 +368,10 @@ class Script:
                 yield f"{host.name} {d.name} {d.state}{size}{'' if d.persistent else ' transient'}{foreign}"
 
     def do_status(self, *hosts: str) -> Iterable[str]:
-        """What hosts say that they have left to do."""
+        """What hosts say that they have left to do. Asked for all, what two of them hold is told once, as by `xsm
+        status`."""
+        reports = [host.peer.own_report() for host in self._world.alive() if host.peer]
+        once = held_once(r for r in reports if r is not None)
         for host in self._world.alive():
             if hosts and host.name not in hosts:
                 continue
@@ -376,7 +382,7 @@ class Script:
             if report.frozen:
                 yield f"{host.name}: frozen: {report.frozen}"
             yield from (f"pending: {line}" for line in report.pending)
-            yield from report.held
+            yield from (line for line in report.held if hosts or line in once)
             yield from (f"note: {line}" for line in report.notes)
 
     def do_plan(self, on: str) -> Iterable[str]:

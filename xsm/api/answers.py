@@ -143,7 +143,7 @@ class Answers:
         members = views.members(peer, document, now, reports, unreachable) if document else ()
         alive = [reports[m.name] for m in members if m.reach is Reach.ALIVE and m.name in reports]
         pending = tuple(line for r in alive for line in r.pending)
-        held = tuple(line for r in alive for line in r.held)
+        held = views.held_once(alive)
         if document:
             held += _nobodys(document, reports, unreachable)
         commit = (

@@ -152,11 +152,11 @@ def intent_of(
     """What a command changes. `old`: the files of the revision that a rollback names. Raises `CommandRefused`."""
     verb = command.verb
     if verb is Verb.MIGRATE:
-        return commands.migrate(files, document, command.vm, command.to)
+        return commands.migrate(files, document, command.vm, command.to, around, command.cold)
     if verb in (Verb.START, Verb.STOP, Verb.PAUSE, Verb.RESUME):
-        return commands.set_power(files, document, command.vm, commands.POWER_COMMANDS[verb.value])
+        return commands.power(files, document, command.vm, verb.value)
     if verb is Verb.RESTART:
-        return commands.restart(files, document, command.vms or (command.vm,), token)
+        return commands.restart(files, document, command.vms or (command.vm,), token, around)
     if verb in (Verb.DRAIN, Verb.UNDRAIN):
         return commands.HOST_COMMANDS[verb.value](files, document, command.host)
     if verb is Verb.FORGET:

@@ -5,7 +5,8 @@ Decides only what is shown. No I/O: `answers.py` gathers the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from xsm.api.types import MemberStatus, VmStatus
 from xsm.peer.contacts import Reach
@@ -71,6 +72,23 @@ def _revision(peer: Peer, name: str, report: HostReport | None) -> str:
 def _error(report: HostReport) -> str:
     """Why a member that answers does nothing."""
     return f"frozen: {report.frozen}" if report.frozen else ""
+
+
+_WAITS = re.compile(r": held: (?:(\S+) keeps it: |waiting for (\S+) to claim it$)")
+"""A host's held line that only repeats what another host has to say."""
+
+
+def held_once(reports: Iterable[HostReport]) -> tuple[str, ...]:
+    """What hosts hold. A move that concerns two of them is told once, by the one that knows why."""
+    lines = [line for report in reports for line in report.held]
+    said = {line.partition(": ")[0] for line in lines if not _WAITS.search(line)}
+    return tuple(line for line in lines if not _said_by_other(line, said))
+
+
+def _said_by_other(line: str, said: Iterable[str]) -> bool:
+    waits = _WAITS.search(line)
+    vm = line.partition(" on ")[0]
+    return waits is not None and f"{vm} on {waits[1] or waits[2]}" in said
 
 
 def domains_of(

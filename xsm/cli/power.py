@@ -17,19 +17,22 @@ message_option = click.option(
 
 
 @site_command(
-    "migrate", short_help="Move a VM to another host.", examples=("xsm migrate vm1 dmz02",)
+    "migrate",
+    short_help="Move a VM to another host.",
+    examples=("xsm migrate vm1 dmz02", "xsm migrate vm1 dmz02 --cold"),
 )
 @vm_argument()
 @host_argument("to")
+@click.option("--cold", is_flag=True, help="It may be stopped for it: sets MIGRATION to cold.")
 @message_option
 @manner_options
 @pass_context
-def migrate(context: Context, vm: str, to: str, message: str, manner: Manner) -> int:
+def migrate(context: Context, vm: str, to: str, cold: bool, message: str, manner: Manner) -> int:
     """Move VM to HOST: changes its DOM0, or where the site has placed it when it floats.
 
-    Asks when the VM has to be stopped for it.
+    Refused when it can't be done now. Asks when the VM has to be stopped for it.
     """
-    command = Command(Verb.MIGRATE, vm=vm, to=to, message=message)
+    command = Command(Verb.MIGRATE, vm=vm, to=to, message=message, cold=cold)
     return run_command(
         context, command, manner, f"Move {vm} to {to}?", nothing=f"{vm} belongs on {to} already."
     )
@@ -43,7 +46,9 @@ def migrate(context: Context, vm: str, to: str, message: str, manner: Manner) ->
 def start(context: Context, vm: str, message: str, manner: Manner) -> int:
     """Start VM, and keep it running."""
     command = Command(Verb.START, vm=vm, message=message)
-    return run_command(context, command, manner, f"Start {vm}?", nothing=f"{vm} is to run already.")
+    return run_command(
+        context, command, manner, f"Start {vm}?", nothing=f"{vm} is running as the site wants."
+    )
 
 
 @site_command("stop", short_help="Shut a VM down.")
@@ -60,7 +65,7 @@ def stop(context: Context, vm: str, message: str, manner: Manner) -> int:
         manner,
         f"Shut {vm} down?",
         always_ask=True,
-        nothing=f"{vm} is to be off already.",
+        nothing=f"{vm} is off as the site wants.",
     )
 
 
@@ -73,7 +78,7 @@ def pause(context: Context, vm: str, message: str, manner: Manner) -> int:
     """Pause VM: it keeps its memory and gets no CPU time."""
     command = Command(Verb.PAUSE, vm=vm, message=message)
     return run_command(
-        context, command, manner, f"Pause {vm}?", nothing=f"{vm} is to be paused already."
+        context, command, manner, f"Pause {vm}?", nothing=f"{vm} is paused as the site wants."
     )
 
 
@@ -85,9 +90,7 @@ def pause(context: Context, vm: str, message: str, manner: Manner) -> int:
 def resume(context: Context, vm: str, message: str, manner: Manner) -> int:
     """Let a paused VM go on."""
     command = Command(Verb.RESUME, vm=vm, message=message)
-    return run_command(
-        context, command, manner, f"Let {vm} go on?", nothing=f"{vm} is not to be paused."
-    )
+    return run_command(context, command, manner, f"Let {vm} go on?", nothing=f"{vm} is not paused.")
 
 
 @site_command("restart", short_help="Restart a VM; pending changes apply.")

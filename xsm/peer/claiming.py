@@ -114,6 +114,13 @@ class Claiming:
         about = (attempt, register, self.me, who.members, who.silent)
         return claims.waiting_for(*about), claims.stuck(*about)
 
+    def kept(self, vm: str, who: Electorate) -> bool:
+        """Whether others keep the VM, and say so themselves."""
+        attempt, register = self.attempts.get(vm), self._ballots.of(vm)
+        if attempt is None or vm in self._won_at:
+            return False
+        return claims.kept(attempt, register, self.me, who.members, who.silent)
+
     def _vote_for_myself(self, vm: str) -> None:
         attempt = self.attempts[vm]
         if self.me in attempt.voters:

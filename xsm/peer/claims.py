@@ -106,6 +106,20 @@ def stuck(
     return len(possible) <= len(members) // 2
 
 
+def kept(
+    attempt: Attempt,
+    register: Register,
+    me: str,
+    members: frozenset[str],
+    silent: Callable[[str], bool],
+) -> bool:
+    """Whether it only waits for hosts that answer and say why they keep the VM. They tell of it themselves."""
+    if not has_majority(attempt, members):
+        return False
+    left = to_evict(attempt, register, me, members)
+    return bool(left) and all(m in attempt.keeping and not silent(m) for m in left)
+
+
 def questions(
     attempt: Attempt,
     register: Register,

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from xsm.peer.edit import Surroundings
 from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.planner import move_held, restart_held
+from xsm.plan.round import written
+from xsm.plan.view import View
+from xsm.plan.wanted import wanted
 from xsm.site import xml_file, yaml_file
 from xsm.site.changes import Change, SetVM
 from xsm.site.document import SITE_FILES, Document, Files
 from xsm.site.merge import active_conflicts
-from xsm.site.model import VM, Power
+from xsm.site.model import VM, Migration, Power
 from xsm.site.state import State
 
 
@@ -61,7 +66,16 @@ def find_member(document: Document, written: str) -> str:
     return name
 
 
-def migrate(files: Files, document: Document, vm_name: str, to: str) -> Intent:
+def migrate(
+    files: Files,
+    document: Document,
+    vm_name: str,
+    to: str,
+    around: Surroundings | None = None,
+    cold: bool = False,
+) -> Intent:
+    """`cold`: the VM may be stopped for it, which changes its policy in the same edit. `around`: what is known of the
+    hosts, to refuse a move that could not be made now; without it the move waits until it can."""
     vm, target = find_vm(document, vm_name), find_member(document, to)
     here = document.host_of(vm)
     if here == target:
@@ -71,26 +85,86 @@ def migrate(files: Files, document: Document, vm_name: str, to: str) -> Intent:
             f"{target} is drained", f"`xsm host resume {target}` takes it back into use"
         )
     message = f"Migrate {vm_name} from {here or 'nowhere'} to {target}"
+    changes: list[Change] = []
+    if cold and vm.migration is not Migration.COLD:
+        changes.append(SetVM(vm_name, "migration", vm.migration, Migration.COLD))
+    if vm.host is not None:
+        # The file keeps speaking of hosts in its own way: by address if it did so.
+        by_address = any(vm.host == member.address for member in document.state.members.values())
+        name = document.state.members[target].address if by_address else target
+        changes.append(SetVM(vm_name, "host", vm.host, name))
+    if around is not None:
+        _refuse_impossible_move(document, vm, target, around, cold)
+    moving = {vm_name: target} if vm.host is None else {}
+    edited = edit_site(files, document, changes) if changes else files
+    return Intent(edited, document.state, message, moving)
+
+
+def _refuse_impossible_move(
+    document: Document, vm: VM, target: str, around: Surroundings, cold: bool
+) -> None:
+    view = View(around.reports, around.unreachable, around.now, shutdowns={}, handovers=None)
+
+    def held(policy: Migration) -> str:
+        moved = _moved(document, replace(vm, migration=policy), target)
+        return move_held(wanted(moved), moved, view, vm.name)
+
+    why = held(Migration.COLD if cold else vm.migration)
+    if not why:
+        return
+    hint = f"`xsm plan` shows the hosts' state; give {vm.name} another host, or mend that first"
+    if not cold and vm.migration is not Migration.COLD and not held(Migration.COLD):
+        policy = written(document.site_path, "MIGRATION", Migration.COLD)
+        hint = f"`xsm migrate {vm.name} {target} --cold` sets {policy}: stopped here, started there"
+    raise CommandRefused(f"{vm.name} can't move to {target} now: {why}", hint)
+
+
+def _moved(document: Document, vm: VM, target: str) -> Document:
+    """The document once `vm` belongs on `target`, without the file being edited yet."""
+    there = vm if vm.host is None else replace(vm, host=target)
+    sets = tuple(
+        replace(s, vms=tuple(there if v.name == vm.name else v for v in s.vms))
+        for s in document.site.sets
+    )
+    placement = dict(document.state.placement)
     if vm.host is None:
-        return Intent(files, document.state, message, {vm_name: target})
-    # The file keeps speaking of hosts in its own way: by address if it did so.
-    by_address = any(vm.host == member.address for member in document.state.members.values())
-    written = document.state.members[target].address if by_address else target
-    change = SetVM(vm_name, "host", vm.host, written)
-    return Intent(edit_site(files, document, [change]), document.state, message)
+        placement[vm.name] = target
+    return replace(
+        document,
+        site=replace(document.site, sets=sets),
+        state=replace(document.state, placement=placement),
+    )
+
+
+def power(files: Files, document: Document, vm_name: str, verb: str) -> Intent:
+    """`xsm start`, `stop`, `pause`, `resume`: `verb` is one of `POWER_COMMANDS`."""
+    if verb == "resume" and find_vm(document, vm_name).power is Power.STOPPED:
+        raise CommandRefused(
+            f"{vm_name} is stopped, not paused", f"`xsm start {vm_name}` starts it"
+        )
+    return set_power(files, document, vm_name, POWER_COMMANDS[verb])
 
 
 def set_power(files: Files, document: Document, vm_name: str, power: Power) -> Intent:
     vm = find_vm(document, vm_name)
     verb = {Power.RUNNING: "Start", Power.STOPPED: "Stop", Power.PAUSED: "Pause"}[power]
+    if vm.power is Power.PAUSED and power is Power.RUNNING:
+        verb = "Resume"
     if vm.power is power:
         return Intent(files, document.state, f"{verb} {vm_name}")
     change = SetVM(vm_name, "power", vm.power, power)
     return Intent(edit_site(files, document, [change]), document.state, f"{verb} {vm_name}")
 
 
-def restart(files: Files, document: Document, vm_names: Sequence[str], token: str) -> Intent:
-    """`token`: something that no earlier restart had, so that it counts as a new one on every host."""
+def restart(
+    files: Files,
+    document: Document,
+    vm_names: Sequence[str],
+    token: str,
+    around: Surroundings | None = None,
+) -> Intent:
+    """`token`: something that no earlier restart had, so that it counts as a new one on every host. `around`: what is
+    known of the hosts, to refuse a restart after which a VM would stay off; without it the restart waits."""
     vms = [find_vm(document, name) for name in vm_names]
     stopped = [vm.name for vm in vms if vm.power is Power.STOPPED]
     if stopped:
@@ -98,9 +172,22 @@ def restart(files: Files, document: Document, vm_names: Sequence[str], token: st
             f"{', '.join(stopped)} is to be stopped", f"`xsm start {stopped[0]}` starts it"
         )
     restarts = {**document.state.restarts, **{vm.name: token for vm in vms}}
-    return Intent(
-        files, replace(document.state, restarts=restarts), f"Restart {', '.join(vm_names)}"
-    )
+    state = replace(document.state, restarts=restarts)
+    if around is not None:
+        _refuse_impossible_restart(replace(document, state=state), vm_names, around)
+    return Intent(files, state, f"Restart {', '.join(vm_names)}")
+
+
+def _refuse_impossible_restart(
+    document: Document, vm_names: Sequence[str], around: Surroundings
+) -> None:
+    view = View(around.reports, around.unreachable, around.now, shutdowns={}, handovers=None)
+    want = wanted(document)
+    for name in vm_names:
+        why = restart_held(want, document, view, name)
+        if why:
+            hint = "it runs on as it is; mend that first"
+            raise CommandRefused(f"{name} is not restarted: {why}", hint)
 
 
 def drain(files: Files, document: Document, host: str) -> Intent:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from xsm.plan.capacity import oversized
 from xsm.plan.observed import HostReport
 from xsm.plan.place import place
 from xsm.site import state_file
@@ -114,7 +115,8 @@ def edit(
     settled, unplaced = _settle(document, around)
     files = {**tree, **state_file.write(settled)}
     document = load(files)
-    return Edited(files, document, describe_changes(head, files), (*document.warnings, *unplaced))
+    warnings = sorted({*document.warnings, *unplaced, *oversized(document, around.reports)})
+    return Edited(files, document, describe_changes(head, files), tuple(warnings))
 
 
 def _conflicts(files: Files) -> tuple[Conflict, ...]:

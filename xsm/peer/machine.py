@@ -338,7 +338,7 @@ class Peer:
             for n in plan.notices
             if not n.foreign
         ]
-        told: dict[str, str] = {}
+        told: dict[str, str | None] = {}
         doing: dict[str, tuple[str, bool]] = {}
         for action in plan.actions:
             under_way = (
@@ -361,10 +361,12 @@ class Peer:
                 notes.append(str(action))
             elif stuck:
                 held.append(str(replace(action, held=state)))
-                told[action.vm] = state
+                kept = action.step in STARTS and self.claiming.kept(action.vm, self._electorate())
+                told[action.vm] = None if kept else state
             else:
                 line = str(replace(action, held=""))
                 pending.append(f"{line} [{state}]" if state else line)
+                told.setdefault(action.vm, None)
         self._tell(told)
         self._doing = doing
         self.todo = ToDo(self._revision, tuple(pending), tuple(held), tuple(notes))
@@ -451,12 +453,16 @@ class Peer:
             next((d for d in self.report.domains if d.uuid == uuid), None) if self.report else None
         )
 
-    def _tell(self, held: dict[str, str]) -> None:
-        """Log what is held and why, when that is news."""
+    def _tell(self, held: Mapping[str, str | None]) -> None:
+        """Log what is held and why, when that is news. None: nothing to tell of the VM now, but what was told of it
+        may only have been put off (by a new revision, say), and is no news when it comes back."""
+        told: dict[str, str] = {}
         for vm, text in sorted(held.items()):
-            if _news(text) != _news(self._told.get(vm, "")):
+            before = self._told.get(vm, "")
+            if text is not None and _news(text) != _news(before):
                 self._out.append(Log("held", vm, f"held: {text}"))
-        self._told = held
+            told[vm] = before if text is None else text
+        self._told = told
 
 
 def _news(text: str) -> str:

@@ -11,7 +11,7 @@ class Consequence(StrEnum):
 
     CREATE = "create"
     START = "start"
-    LIVE = "live"  # changed while it runs, nobody notices
+    LIVE = "live"  # changed while it runs, without a restart
     MIGRATE_LIVE = "migrate live"
     MIGRATE_COLD = "migrate cold"  # stopped here, started there
     RESTART = "restart"  # asked for

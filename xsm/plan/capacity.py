@@ -6,7 +6,7 @@ wanted there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from xsm.plan.observed import ACTIVE, Domain, HostReport
@@ -14,6 +14,7 @@ from xsm.plan.sightings import XEN_DOM0_UUID
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
+from xsm.site.problems import Problem, Severity
 
 RESERVE_LIMIT_MIB = 1024
 RESERVE_SHARE = 10
@@ -32,8 +33,31 @@ class Shortage:
     )  # running VM that may not get more -> why
 
 
-def capacity_mib(document: Document, report: HostReport | None, host: str) -> int | None:
-    """Memory that the site's VMs may use on `host`, in MiB; None when nobody knows.
+@dataclass(frozen=True)
+class Capacity:
+    """What a host's memory is for, in MiB."""
+
+    total_mib: int  # the hypervisor's, or what the site file lists for VMs
+    reserve_mib: int  # kept for the host itself
+    foreign_mib: int  # held by running domains that aren't the site's
+
+    @property
+    def for_vms_mib(self) -> int:
+        return max(0, self.total_mib - self.reserve_mib - self.foreign_mib)
+
+    @property
+    def reckoning(self) -> str:
+        """How `for_vms_mib` comes about: "it keeps 307 of its 3072 MiB for itself"."""
+        parts = [f"the site file lists {self.total_mib} MiB"]
+        if self.reserve_mib:
+            parts = [f"it keeps {self.reserve_mib} of its {self.total_mib} MiB for itself"]
+        if self.foreign_mib:
+            parts.append(f"domains that aren't the site's hold {self.foreign_mib} MiB")
+        return ", ".join(parts)
+
+
+def capacity(document: Document, report: HostReport | None, host: str) -> Capacity | None:
+    """Memory of `host` and what it is for; None when nobody knows.
 
     What the site file says of the host, else what the hypervisor has less a reserve; in both cases
     less what running foreign domains hold.
@@ -41,20 +65,46 @@ def capacity_mib(document: Document, report: HostReport | None, host: str) -> in
     entry = document.host_entry(host)
     listed = entry.memory_mib if entry else None
     facts = report.facts if report else None
-    if listed is None and facts is None:
+    # Xen's Domain-0 is no VM: it counts only where the hypervisor's whole memory was the start.
+    foreign_mib = sum(
+        d.memory_mib
+        for d in (report.domains if report and facts else ())
+        if d.state in ACTIVE
+        and _is_foreign(d, document.state.site_id)
+        and (d.uuid != XEN_DOM0_UUID or listed is None)
+    )
+    if listed is not None:
+        return Capacity(listed, 0, foreign_mib)
+    if facts is None:
         return None
-    total = listed if listed is not None else 0
-    if listed is None and facts is not None:
-        total = facts.memory_mib - min(RESERVE_LIMIT_MIB, facts.memory_mib // RESERVE_SHARE)
-    site_id = document.state.site_id
-    for domain in report.domains if report and facts else ():
-        if not _is_foreign(domain, site_id) or domain.state not in ACTIVE:
+    reserve_mib = min(RESERVE_LIMIT_MIB, facts.memory_mib // RESERVE_SHARE)
+    return Capacity(facts.memory_mib, reserve_mib, foreign_mib)
+
+
+def capacity_mib(document: Document, report: HostReport | None, host: str) -> int | None:
+    """Memory that the site's VMs may use on `host`, in MiB; None when nobody knows."""
+    found = capacity(document, report, host)
+    return found.for_vms_mib if found else None
+
+
+def oversized(document: Document, reports: Mapping[str, HostReport]) -> Iterator[Problem]:
+    """A warning for each VM that alone is more than its host has for VMs, as far as is known."""
+    found: dict[str, Capacity | None] = {}
+    for vm in document.site.vms():
+        host = document.host_of(vm)
+        if host is None or host not in document.state.members:
             continue
-        # Xen's Domain-0 is no VM: it counts only where the hypervisor's whole memory was the
-        # start.
-        if domain.uuid != XEN_DOM0_UUID or listed is None:
-            total -= domain.memory_mib
-    return max(0, total)
+        if host not in found:
+            found[host] = capacity(document, reports.get(host), host)
+        there = found[host]
+        if there is not None and vm.memory_mib > there.for_vms_mib:
+            yield Problem(
+                document.site_path,
+                vm.line,
+                f"{vm.name} needs {vm.memory_mib} MiB, {host} has {there.for_vms_mib} MiB for VMs",
+                f"{there.reckoning}; less MEM, or another host",
+                Severity.WARNING,
+            )
 
 
 def _is_foreign(domain: Domain, site_id: str) -> bool:
@@ -68,11 +118,11 @@ def shortage(wanted: Wanted, document: Document, view: View, host: str) -> Short
     report = view.reports.get(host)
     if report is None or report.facts is None:
         return Shortage()
-    capacity = capacity_mib(document, report, host)
-    if capacity is None:
+    for_vms_mib = capacity_mib(document, report, host)
+    if for_vms_mib is None:
         return Shortage()
     on = [w for w in (wanted.by_name[n] for n in wanted.by_host.get(host, ())) if w.is_on]
-    if sum(w.vm.memory_mib for w in on) <= capacity:
+    if sum(w.vm.memory_mib for w in on) <= for_vms_mib:
         return Shortage()
     active = {
         d.uuid: d
@@ -87,15 +137,15 @@ def shortage(wanted: Wanted, document: Document, view: View, host: str) -> Short
         more = (
             w.vm.memory_mib - min(domain.memory_mib, w.vm.memory_mib) if domain else w.vm.memory_mib
         )
-        if used + more <= capacity:
+        if used + more <= for_vms_mib:
             used += more
             continue
-        (no_growth if domain else too_big)[w.name] = _figures(w, host, more, capacity, used)
+        (no_growth if domain else too_big)[w.name] = _figures(w, host, more, for_vms_mib, used)
     return Shortage(too_big, no_growth)
 
 
-def _figures(w: WantedVM, host: str, more: int, capacity: int, used: int) -> str:
+def _figures(w: WantedVM, host: str, more: int, for_vms_mib: int, used: int) -> str:
     return (
-        f"{host} is too small for it: {more} MiB more needed, {max(0, capacity - used)} MiB left "
-        f"of {capacity} MiB for VMs"
+        f"{host} is too small for it: {more} MiB more needed, {max(0, for_vms_mib - used)} MiB left "
+        f"of {for_vms_mib} MiB for VMs"
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from xsm.plan.actions import Action, Consequence, Notice, Step
 from xsm.plan.observed import Domain
-from xsm.plan.power import Finding, applied, may_act, reported, why
+from xsm.plan.power import Finding, applied, may_act, reported, restart_is_due, why
 from xsm.plan.round import BY_FILE, Round, hold
 from xsm.plan.sightings import Sighting
 from xsm.plan.wanted import WantedVM
@@ -32,9 +32,9 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     if kind is None:
         return
     yield from _memory(r, w, s, kind)
-    yield from _vcpus(w, s, kind)
+    yield from _vcpus(r, w, s, kind)
     yield from _weight(w, s)
-    yield from _definition(w, s, kind)
+    yield from _definition(r, w, s, kind)
     yield from _upkeep(w, s)
 
 
@@ -60,9 +60,16 @@ def _live(
     )
 
 
-def _at_boot(w: WantedVM, s: Sighting, what: str, *, old: str, new: str, reason: str) -> Action:
+def _at_boot(
+    r: Round, w: WantedVM, s: Sighting, what: str, *, old: str, new: str, reason: str
+) -> Action:
+    # When a restart is asked for already, what is in its way is told there.
+    obstacle = "" if restart_is_due(w, s.domain) else r.return_obstacle(w, s.host)
+    told = f"{reason}; {NEXT_BOOT_REASON}" + (
+        f", and could not start: {obstacle}" if obstacle else ""
+    )
     return Action(
-        w.name, s.host, Consequence.NEXT_BOOT, Step.NONE, what, old, new, reason, uuid=s.domain.uuid
+        w.name, s.host, Consequence.NEXT_BOOT, Step.NONE, what, old, new, told, uuid=s.domain.uuid
     )
 
 
@@ -73,27 +80,25 @@ def _memory(r: Round, w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterato
         return
     old, new = f"{domain.memory_mib} MiB", f"{value} MiB"
     if value > domain.max_memory_mib + tolerance:
-        reason = (
-            f"more than the {domain.max_memory_mib} MiB that this boot allows; {NEXT_BOOT_REASON}"
-        )
-        yield _at_boot(w, s, "memory", old=old, new=new, reason=reason)
+        reason = f"more than the {domain.max_memory_mib} MiB that this boot allows"
+        yield _at_boot(r, w, s, "memory", old=old, new=new, reason=reason)
         return
     found = _live(w, s, Step.SET_MEMORY, "memory", value=value, old=old, new=new)
     refused = r.shortage(s.host).no_growth.get(w.name, "")
     yield hold(found, refused) if refused and isinstance(found, Action) else found
 
 
-def _vcpus(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
+def _vcpus(r: Round, w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
     domain, value = s.domain, w.vm.vcpus
     if domain.vcpus == value:
         return
     old, new = str(domain.vcpus), str(value)
     if value > domain.max_vcpus:
-        reason = f"more than the {domain.max_vcpus} that this boot allows; {NEXT_BOOT_REASON}"
-        yield _at_boot(w, s, "vcpus", old=old, new=new, reason=reason)
+        reason = f"more than the {domain.max_vcpus} that this boot allows"
+        yield _at_boot(r, w, s, "vcpus", old=old, new=new, reason=reason)
     elif value < domain.vcpus and kind not in VCPUS_CAN_LEAVE:
-        reason = f"a running {kind} guest can't give VCPUs back; {NEXT_BOOT_REASON}"
-        yield _at_boot(w, s, "vcpus", old=old, new=new, reason=reason)
+        reason = f"a running {kind} guest can't give VCPUs back"
+        yield _at_boot(r, w, s, "vcpus", old=old, new=new, reason=reason)
     else:
         yield _live(w, s, Step.SET_VCPUS, "vcpus", value=value, old=old, new=new)
 
@@ -112,7 +117,7 @@ def stale_parts(w: WantedVM, domain: Domain, kind: HypervisorKind) -> tuple[str,
     return tuple(k for k in sorted({*then, *now}) if then.get(k, "") != now.get(k, ""))
 
 
-def _definition(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
+def _definition(r: Round, w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
     domain = s.domain
     parts = list(stale_parts(w, domain, kind))
     if domain.uuid != w.uuid and "uuid" not in parts:
@@ -120,14 +125,7 @@ def _definition(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Find
     if domain.name != w.name and "name" not in parts:
         parts.append("name")
     if parts:
-        yield _at_boot(
-            w,
-            s,
-            "definition",
-            old="",
-            new=", ".join(parts),
-            reason=f"{BY_FILE}; {NEXT_BOOT_REASON}",
-        )
+        yield _at_boot(r, w, s, "definition", old="", new=", ".join(parts), reason=BY_FILE)
 
 
 def _upkeep(w: WantedVM, s: Sighting) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from xsm.plan.actions import Action, Consequence, Notice, Plan
 TITLES = {
     Consequence.CREATE: "Create",
     Consequence.START: "Start",
-    Consequence.LIVE: "Change live (nobody notices)",
+    Consequence.LIVE: "Change live (no restart)",
     Consequence.MIGRATE_LIVE: "Migrate live",
     Consequence.MIGRATE_COLD: "Migrate cold (stopped, then started on the other host)",
     Consequence.RESTART: "Restart (as asked)",

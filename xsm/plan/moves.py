@@ -23,6 +23,8 @@ def away(r: Round, w: WantedVM, s: Sighting, home: str) -> Iterator[Finding]:
     """`w` is active at `s`, and belongs on `home`."""
     if not w.is_on:
         yield turn_off(r.view, s, w.name, Consequence.STOP, BY_FILE)
+        if r.view.foresees:
+            yield _once_off(r, w, s, home)
         return
     action = _move(r, w, s, home)
     yield action
@@ -53,8 +55,8 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     if w.vm.migration is Migration.NEVER:
         return hold(
             move,
-            "its migration policy is 'never'; "
-            "stop it first (`xsm stop`), or allow MIGRATION=live or cold",
+            f"{r.written('MIGRATION', 'never')} keeps it there while it runs; "
+            f"`xsm stop {w.name}` lets it move while it is off",
         )
     if s.domain.incoming or s.domain.state is DomainState.SHUTDOWN:
         return replace(
@@ -62,9 +64,8 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
         )
     not_live = _not_live(r, s, home, kind, cold_only)
     if not_live and w.vm.migration is Migration.LIVE:
-        return hold(
-            move, f"live migration is not possible: {not_live}; allow it with MIGRATION=cold"
-        )
+        allow = r.written("MIGRATION", "cold")
+        return hold(move, f"live migration is not possible: {not_live}; {allow} allows a cold move")
     if not_live:
         step, told = off_step(r.view, s)
         reason = f"{move.reason}; not live because {not_live}{told}"
@@ -72,6 +73,25 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     if not claimed:
         return replace(move, held=f"waiting for {home} to claim it")
     return move
+
+
+def _once_off(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
+    """What follows once the VM is off: it is defined on its own host instead. To be shown only; when
+    that is so, the planner finds it by itself."""
+    reason = BY_FILE if w.pinned else BY_SITE
+    move = Action(
+        w.name,
+        s.host,
+        Consequence.MIGRATE_COLD,
+        Step.NONE,
+        "host",
+        s.host,
+        home,
+        f"{reason}; moved once it is off",
+        target=home,
+    )
+    obstacle = r.obstacle(w, home, r.kind(home))
+    return hold(move, obstacle) if obstacle else move
 
 
 def _receiver(r: Round, w: WantedVM, home: str) -> tuple[HypervisorKind | None, str, bool]:

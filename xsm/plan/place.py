@@ -1,5 +1,7 @@
 """Where floating VMs go: kept where they are, else where they run, else where most memory is free.
 
+One that runs keeps its place even where room is short: others wait for room, it isn't moved for them.
+
 Decides at the time of an edit; the result is committed with it (state/placement), so that all hosts
 agree without asking each other. Must not know how a VM gets there.
 """
@@ -7,7 +9,7 @@ agree without asking each other. Must not know how a VM gets there.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from xsm.plan.capacity import capacity_mib
@@ -91,21 +93,29 @@ class _Floor:
         if ranked:
             insort(self.ranked, (host.key(), name))
 
-    def obstacle(self, vm: VM, name: str) -> str:
-        """Why `vm` can't be on host `name`, "" when it can."""
+    def ban(self, vm: VM, name: str) -> str:
+        """Why somebody wants `vm` not to be on host `name`, "" when nobody does."""
         host = self.hosts.get(name)
         if host is None:
             return f"{name} is not a member"
         if name in self.document.state.drained:
             return f"{name} is drained"
+        for tag in vm.apart:
+            if tag in host.apart:
+                return f"{name} has {host.apart[tag]}, which is to be apart from it ({tag!r})"
+        return ""
+
+    def obstacle(self, vm: VM, name: str) -> str:
+        """Why `vm` can't be on host `name`, "" when it can."""
+        ban = self.ban(vm, name)
+        if ban:
+            return ban
+        host = self.hosts[name]
         report = self.reports.get(name)
         if report is not None and report.facts is not None:
             refusal = config_refusal(self.document.configs[vm.config], report.facts.kind)
             if refusal:
                 return f"{name} can't run its config: {refusal}"
-        for tag in vm.apart:
-            if tag in host.apart:
-                return f"{name} has {host.apart[tag]}, which is to be apart from it ({tag!r})"
         if host.capacity is not None and host.used + vm.memory_mib > host.capacity:
             left = max(0, host.capacity - host.used)
             return f"{name} has {left} MiB left for VMs, {vm.memory_mib} MiB are needed"
@@ -131,10 +141,14 @@ def place(
             floating[vm.name] = vm
         else:
             floor.take(vm, document.host_name(vm.host))
+    moving = moving or {}
     placements: dict[str, str] = {}
+    left: dict[str, str] = {}  # VM -> why it can't stay
+    staying = _may_run_in_place(document, floating, reports, unreachable, now)
+    _keep(floor, floating, placements, left, staying - moving.keys(), floor.ban)
     reasons: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for name, host in sorted((moving or {}).items()):
+    for name, host in sorted(moving.items()):
         moved = floating.get(name)
         why_not = floor.obstacle(moved, host) if moved else f"{name} is not a floating VM"
         if moved is None or why_not:
@@ -143,8 +157,9 @@ def place(
         floor.take(moved, host)
         placements[name] = host
         reasons[name] = f"moved to {host} as asked"
-    left: dict[str, str] = {}  # VM -> why it can't stay
-    _keep(floor, floating, placements, left)
+    _keep(floor, floating, placements, left, staying & refused.keys(), floor.ban)
+    rest = floating.keys() - placements.keys() - left.keys()
+    _keep(floor, floating, placements, left, rest, floor.obstacle)
     unplaced = _find(
         floor,
         floating,
@@ -161,15 +176,41 @@ def place(
     )
 
 
+def _may_run_in_place(
+    document: Document,
+    floating: Mapping[str, VM],
+    reports: Mapping[str, HostReport],
+    unreachable: Mapping[str, str],
+    now: float,
+) -> frozenset[str]:
+    """Floating VMs that run where they are placed, or may: their host's word on it is missing or old."""
+    active = set(_active(document, reports))
+    known = {
+        host
+        for host, report in reports.items()
+        if host not in unreachable and report.facts and now - report.at <= REPORT_OLD_S
+    }
+    return frozenset(
+        vm
+        for vm, host in document.state.placement.items()
+        if vm in floating and (host not in known or (host, vm) in active)
+    )
+
+
 def _keep(
-    floor: _Floor, floating: Mapping[str, VM], placements: dict[str, str], left: dict[str, str]
+    floor: _Floor,
+    floating: Mapping[str, VM],
+    placements: dict[str, str],
+    left: dict[str, str],
+    names: Iterable[str],
+    hindrance: Callable[[VM, str], str],
 ) -> None:
-    """What has a place keeps it as long as it can, even while its host does not answer."""
-    for name in sorted(floating.keys() - placements.keys()):
+    """Those of `names` that have a place keep it, unless there is a hindrance."""
+    for name in sorted(names):
         host = floor.document.state.placement.get(name)
         if host is None:
             continue
-        why_not = floor.obstacle(floating[name], host)
+        why_not = hindrance(floating[name], host)
         if why_not:
             left[name] = why_not
         else:
@@ -230,7 +271,8 @@ def _why_nowhere(floor: _Floor, vm: VM) -> str:
         return "no host has joined the site yet"
     why_not = [floor.obstacle(vm, name) for name in floor.hosts]
     more = len(why_not) - REASONS_LIMIT
-    return "; ".join(why_not[:REASONS_LIMIT]) + (f"; and {more} more hosts" if more > 0 else "")
+    others = f"; and {more} more host{'s' * (more != 1)}" if more > 0 else ""
+    return "; ".join(why_not[:REASONS_LIMIT]) + others
 
 
 def _where_active(
@@ -238,14 +280,16 @@ def _where_active(
 ) -> Mapping[str, str]:
     """VM -> member where a domain of it is active by a report that isn't old; the first by name if
     several."""
-    found: dict[str, str] = {}
-    for host in sorted(reports, reverse=True):
-        report = reports[host]
-        old = now - report.at > REPORT_OLD_S
-        if host not in document.state.members or report.facts is None or old:
+    fresh = {host: r for host, r in reports.items() if now - r.at <= REPORT_OLD_S}
+    return {vm: host for host, vm in sorted(_active(document, fresh), reverse=True)}
+
+
+def _active(document: Document, reports: Mapping[str, HostReport]) -> Iterator[tuple[str, str]]:
+    """(member, VM) of the site's active domains."""
+    for host, report in reports.items():
+        if host not in document.state.members or report.facts is None:
             continue
         for domain in report.domains:
             tag = domain.tag
             if tag is not None and tag.site_id == document.state.site_id and domain.state in ACTIVE:
-                found[tag.vm] = host
-    return found
+                yield host, tag.vm

@@ -8,7 +8,7 @@ claim (`actions.STARTS`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from xsm.plan import differences, moves, power
 from xsm.plan.actions import Action, Consequence, Notice, Plan, Step
@@ -20,7 +20,17 @@ from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
 from xsm.site.fields import vm_label
 
-__all__ = ["SHUTDOWN_LIMIT_S", "Handover", "View", "going_off", "incoming", "plan", "plan_host"]
+__all__ = [
+    "SHUTDOWN_LIMIT_S",
+    "Handover",
+    "View",
+    "going_off",
+    "incoming",
+    "move_held",
+    "plan",
+    "plan_host",
+    "restart_held",
+]
 
 _ORDER = {consequence: number for number, consequence in enumerate(Consequence)}
 _OFF_ON_THE_WAY = frozenset(
@@ -60,6 +70,27 @@ def incoming(wanted: Wanted, document: Document, view: View, host: str) -> tuple
     r = Round(wanted, document, view, sort_domains(wanted, document, view, names, only_host=host))
     findings = [f for name in names for f in _of_vm(r, wanted.by_name[name])]
     return tuple(a for a in _made(r, findings).actions if a.target == host and a.host != host)
+
+
+def move_held(wanted: Wanted, document: Document, view: View, vm: str) -> str:
+    """Why `vm` could not come to its host, "" when it could or is there. What is the matter with the host
+    that it comes from does not count: that may pass, and then the move goes."""
+    return _hold_of(wanted, document, view, vm, lambda a: a.what in ("host", "domain"))
+
+
+def restart_held(wanted: Wanted, document: Document, view: View, vm: str) -> str:
+    """Why a restart of `vm` would be held, "" when it would go."""
+    return _hold_of(
+        wanted, document, view, vm, lambda a: a.what == "power" and a.new == "restarted"
+    )
+
+
+def _hold_of(
+    wanted: Wanted, document: Document, view: View, vm: str, which: Callable[[Action], bool]
+) -> str:
+    r = Round(wanted, document, view, sort_domains(wanted, document, view, [vm], only_host=""))
+    found = [f for f in _of_vm(r, wanted.by_name[vm]) if isinstance(f, Action)]
+    return next((a.held for a in found if a.held and which(a)), "")
 
 
 def going_off(found: Plan) -> frozenset[tuple[str, str]]:
@@ -166,7 +197,7 @@ def _running(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     home = w.host
     if home is None:
         if w.is_on:
-            yield _unplaced(w, s.host, str(s.domain.state), s.domain.uuid)
+            yield _unplaced(w, s.host, s.domain.uuid)
         else:
             yield turn_off(r.view, s, w.name, Consequence.STOP, BY_FILE)
         return
@@ -199,18 +230,18 @@ def _running(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
         yield from differences.while_active(r, w, s)
 
 
-def _unplaced(w: WantedVM, owner: str, old: str, uuid: str = "") -> Action:
+def _unplaced(w: WantedVM, owner: str, uuid: str = "") -> Action:
     return Action(
         w.name,
         owner,
         Consequence.HELD,
         Step.NONE,
         "host",
-        owner or old,
-        "some host",
-        BY_SITE,
+        owner or "none",
+        "another host" if owner else "any host",
+        "it floats",
         uuid=uuid,
-        held="no host was found for it so far; the site looks again at the next edit",
+        held="no host was found for it; the site looks again at the next edit",
     )
 
 
@@ -218,7 +249,7 @@ def _off(r: Round, w: WantedVM, seen: Seen) -> Iterator[Finding]:
     """The VM runs nowhere."""
     home = w.host
     if home is None:
-        yield _unplaced(w, "", "absent")
+        yield _unplaced(w, "")
         return
     s = seen.at(home)
     if s is None:

@@ -90,7 +90,10 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
             yield reported(w, s, "it was started by hand")
         return
     if restart_is_due(w, domain):
-        yield turn_off(r.view, s, w.name, Consequence.RESTART, "a restart was asked for")
+        restart = turn_off(r.view, s, w.name, Consequence.RESTART, "a restart was asked for")
+        # Looked at before the guest is asked to shut down: afterwards it would stay off.
+        obstacle = r.return_obstacle(w, s.host)
+        yield hold(restart, f"it could not start again: {obstacle}") if obstacle else restart
         return
     if domain.state is DomainState.SHUTDOWN:
         yield Action(

@@ -55,15 +55,29 @@ class Round:
     def obstacle(self, w: WantedVM, host: str, kind: HypervisorKind | None) -> str:
         """Why `w` can't come to or start on `host`, "" when it can. `kind`: the host's, None when
         unknown."""
-        trouble = self.target_trouble(host)
-        if trouble:
-            return trouble
+        found = self.target_trouble(host) or self._unfit(w, host, kind)
+        return found or (self.shortage(host).too_big.get(w.name, "") if w.is_on else "")
+
+    def return_obstacle(self, w: WantedVM, host: str) -> str:
+        """Why `w`, which runs on `host`, could not start there again as it is wanted now, "" when it
+        could."""
+        unfit = self._unfit(w, host, self.kind(host))
+        return unfit or self.shortage(host).no_growth.get(w.name, "")
+
+    def _unfit(self, w: WantedVM, host: str, kind: HypervisorKind | None) -> str:
         refusal = w.refusal(kind) if kind is not None else ""
         if refusal:
             return f"its config {w.vm.config!r} can't run on {host}: {refusal}"
-        return rivalry(w, self.found.seen[w.name], host, self.wanted.site_id) or (
-            self.shortage(host).too_big.get(w.name, "") if w.is_on else ""
-        )
+        return rivalry(w, self.found.seen[w.name], host, self.wanted.site_id)
+
+    def written(self, tag: str, value: str) -> str:
+        """An element as the site file spells it."""
+        return written(self.document.site_path, tag, value)
+
+
+def written(site_path: str, tag: str, value: str) -> str:
+    """An element as that site file spells it: <MIGRATION>cold</MIGRATION> or migration: cold."""
+    return f"<{tag}>{value}</{tag}>" if site_path.endswith(".xml") else f"{tag.lower()}: {value}"
 
 
 def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:

@@ -157,8 +157,10 @@ def _missing_configs(path: str, vms: Iterable[VM], known: list[str]) -> Iterable
 def _unknown_hosts(
     path: str, site: Site, vms: Iterable[VM], names: HostNames, state: State
 ) -> Iterable[Problem]:
-    """Once a file lists hosts, a DOM0 beside them is a slip of the pen."""
+    """Once a file lists hosts, a DOM0 beside them is a slip of the pen. Without a list it may be a host that joins
+    later."""
     if not site.hosts:
+        yield from _no_members(path, vms, names, state)
         return
     known = [host.name for host in site.hosts]
     known += [host.address for host in site.hosts if host.address is not None]
@@ -170,6 +172,26 @@ def _unknown_hosts(
         if vm.host not in hints:
             hints[vm.host] = near(vm.host, known) + "; or list it as a <Host>"
         yield Problem(path, vm.line, f"VM {vm.name}: host {vm.host} is not known", hints[vm.host])
+
+
+def _no_members(path: str, vms: Iterable[VM], names: HostNames, state: State) -> Iterable[Problem]:
+    """A warning where the site has hosts and a DOM0 names none of them."""
+    if not state.members:
+        return
+    known = [*sorted(state.members), *sorted({m.address for m in state.members.values()})]
+    hints: dict[str, str] = {}
+    for vm in vms:
+        if vm.host is None or names.knows(vm.host):
+            continue
+        if vm.host not in hints:
+            hints[vm.host] = near(vm.host, known) + f"; or `xsm invite {vm.host}` takes it in"
+        yield Problem(
+            path,
+            vm.line,
+            f"VM {vm.name}: {vm.host} is no host of this site",
+            hints[vm.host],
+            Severity.WARNING,
+        )
 
 
 def _room(path: str, vms: Iterable[VM], names: HostNames) -> Iterable[Problem]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from xsm.site import checks, config_file, state_file, xml_file, yaml_file
+from xsm.site import checks, config_file, disks, state_file, xml_file, yaml_file
 from xsm.site.checks import HostNames, host_names
 from xsm.site.config import Config
 from xsm.site.entries import near
@@ -82,8 +82,8 @@ def load(files: Files) -> Document:
     configs, broken, warnings = _read_configs(files, problems)
     state = _collect(problems, lambda: state_file.read(files))
     if site is not None:
-        found = checks.check(site, site_path, {*configs, *broken}, state or State())
-        problems += found
+        problems += checks.check(site, site_path, {*configs, *broken}, state or State())
+        problems += disks.shared(site_path, site.vms(), configs)
     warnings += [problem for problem in problems if problem.severity is Severity.WARNING]
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise Invalid([*problems, *warnings])

@@ -11,7 +11,7 @@ from xsm.site.model import Migration, Power
 EXPECTED = """\
 Create:
   vm1  create on dmz01  running, 96 MiB, 4 VCPUs  (the site file says so)
-Change live (nobody notices):
+Change live (no restart):
   vm2  memory 96 MiB => 128 MiB  live  (the site file says so)
   vm2  vcpus 4 => 2  live  (the site file says so)
 Migrate live:
@@ -21,8 +21,8 @@ Stop:
 Remove (disks stay):
   vm4  remove on dmz02  power running => removed  (vm4 is no longer in the site file)
 Held (nothing is done until the reason is gone):
-  vm5  host dmz01 => dmz03  held: its migration policy is 'never'; stop it first (`xsm stop`), \
-or allow MIGRATION=live or cold
+  vm5  host dmz01 => dmz03  held: <MIGRATION>never</MIGRATION> keeps it there while it runs; \
+`xsm stop vm5` lets it move while it is off
 Notices:
   box on dmz03: foreign domain (shutoff): XSM did not create it; left alone
 Plan: 1 to create, 1 to change live, 1 to migrate live, 1 to stop, 1 to remove, 1 held

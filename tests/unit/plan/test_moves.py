@@ -60,7 +60,7 @@ def test_move(move: tuple, acting: bool) -> None:
     assert (action.host, action.target) == ("dmz01", "dmz02")
     assert (action.old, action.new) == ("dmz01", "dmz02")
     if expected[0] is C.HELD and policy is Migration.LIVE:
-        assert action.held.endswith("allow it with MIGRATION=cold")
+        assert action.held.endswith("; <MIGRATION>cold</MIGRATION> allows a cold move")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,15 @@ def test_stop_and_move_at_once_stops_where_it_runs() -> None:
     there = made(document(vm("vm1", "dmz01")))["vm1"]
     doc = document(vm("vm1", "dmz02", power=Power.STOPPED))
     found = plan_of(doc, view(report("dmz01", there), report("dmz02")))
-    assert short(found) == [("vm1", "dmz01", C.STOP, S.SHUTDOWN)]
+    moved, _ = found.actions  # what follows is shown along with it
+    assert short(found)[1] == ("vm1", "dmz01", C.STOP, S.SHUTDOWN)
+    assert (moved.consequence, moved.step, moved.target) == (C.MIGRATE_COLD, S.NONE, "dmz02")
+    assert moved.reason == "the site file says so; moved once it is off"
+    acting = plan_host(wanted(doc), doc, view(report("dmz01", there), handovers={}), "dmz01")
+    assert short(acting) == [("vm1", "dmz01", C.STOP, S.SHUTDOWN)]
+    small = report("dmz02", foreign("vm1"))
+    held = next(a for a in plan_of(doc, view(report("dmz01", there), small)).actions if a.held)
+    assert held.held.startswith("a domain named vm1 that XSM did not create")
 
 
 def test_the_target_sees_what_it_should_claim() -> None:

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planned_site import KVM, NOW, document, facts, foreign, made, report, vm
 
-from xsm.plan.capacity import capacity_mib
+from xsm.plan.capacity import capacity_mib, oversized
 from xsm.plan.observed import DomainState, HostReport
 from xsm.plan.place import Placement, place
 from xsm.site.document import Document
-from xsm.site.model import Host
+from xsm.site.model import VM, Host
 
 
 def placed(doc: Document, *reports: HostReport, **values) -> Placement:
@@ -49,6 +49,45 @@ def test_a_placement_ends_with_a_drain_a_forgotten_host_or_no_room() -> None:
     assert placed(gone, *three(8192, 8192, 8192)).placements == {"vm1": "dmz01"}
     grown = document(vm("vm1", memory_mib=2000), placement={"vm1": "dmz01"})
     assert placed(grown, *three(1000, 1000, 8192)).placements == {"vm1": "dmz03"}
+
+
+def test_a_running_vm_is_not_moved_to_make_room() -> None:
+    floats = vm("vm5", memory_mib=600)
+    running = made(document(floats))["vm5"]
+    hosts = [report("dmz01"), report("dmz02", running, of=facts(memory_mib=1000))]
+
+    def where(*others: VM, **values) -> dict:
+        doc = document(floats, *others, placement={"vm5": "dmz02"}, **values)
+        return dict(placed(doc, *hosts).placements)
+
+    assert where(vm("vm1", "dmz02", memory_mib=16000)) == {"vm5": "dmz02"}
+    assert where(vm("vm1", memory_mib=600))["vm5"] == "dmz02"  # nor for one that floats
+    grown = document(vm("vm5", memory_mib=2000), placement={"vm5": "dmz02"})
+    assert placed(grown, *hosts).placements == {"vm5": "dmz02"}
+    # Somebody asked for these.
+    assert where(drained=["dmz02"]) == {"vm5": "dmz01"}
+    asked = document(floats, placement={"vm5": "dmz02"})
+    assert placed(asked, *hosts, moving={"vm5": "dmz01"}).placements == {"vm5": "dmz01"}
+    # It may run there as long as nobody says otherwise.
+    big = document(floats, vm("vm1", "dmz02", memory_mib=16000), placement={"vm5": "dmz02"})
+    for at, unreachable in ((NOW - 100, {}), (NOW, {"dmz02": "timeout"})):
+        silent = [report("dmz01"), report("dmz02", at=at, of=facts(memory_mib=1000))]
+        assert placed(big, *silent, unreachable=unreachable).placements == {"vm5": "dmz02"}
+    off = [report("dmz01"), report("dmz02", of=facts(memory_mib=1000))]
+    assert placed(big, *off).placements == {"vm5": "dmz01"}
+
+
+def test_a_vm_is_not_moved_onto_running_ones_without_room() -> None:
+    stays, goes = vm("vm5", memory_mib=600), vm("vm6", memory_mib=600)
+    doc = document(stays, goes, placement={"vm5": "dmz02", "vm6": "dmz01"})
+    domains = made(doc)
+    hosts = [
+        report("dmz01", domains["vm6"]),
+        report("dmz02", domains["vm5"], of=facts(memory_mib=1000)),
+    ]
+    found = placed(doc, *hosts, moving={"vm6": "dmz02"})
+    assert found.placements == {"vm5": "dmz02", "vm6": "dmz01"}
+    assert found.refused == {"vm6": "dmz02 has 300 MiB left for VMs, 600 MiB are needed"}
 
 
 def test_where_it_runs_already_comes_before_where_most_is_free() -> None:
@@ -118,6 +157,30 @@ def test_capacity_is_what_the_file_says_or_what_is_left_of_the_host() -> None:
     assert capacity_mib(document(), None, "dmz01") is None
     big = report("dmz01", of=facts(memory_mib=65536))
     assert capacity_mib(document(), big, "dmz01") == 65536 - 1024
+
+
+def test_a_vm_that_is_more_than_its_host_has_for_vms_is_warned_about() -> None:
+    vms = [
+        vm("vm1", "dmz01", memory_mib=16000, line=4),
+        vm("vm2", "dmz01"),
+        vm("vm3", memory_mib=2500),
+    ]
+    doc = document(*vms, vm("vm4", "dmz09", memory_mib=9**9), placement={"vm3": "dmz02"})
+    small = facts(memory_mib=3072)
+    reports = {h: report(h, foreign("box"), of=small) for h in ("dmz01", "dmz02")}
+    told = [str(problem) for problem in oversized(doc, reports)]
+    hint = (
+        "it keeps 307 of its 3072 MiB for itself, domains that aren't the site's hold 512 MiB; "
+        "less MEM, or another host"
+    )
+    assert told == [
+        f"site.xml:4: warning: vm1 needs 16000 MiB, dmz01 has 2253 MiB for VMs ({hint})",
+        f"site.xml: warning: vm3 needs 2500 MiB, dmz02 has 2253 MiB for VMs ({hint})",
+    ]
+    assert not list(oversized(doc, {}))
+    listed = document(vm("vm1", "dmz01", memory_mib=1600), listed=[Host("dmz01", memory_mib=2000)])
+    (told_listed,) = oversized(listed, reports)
+    assert told_listed.hint.startswith("the site file lists 2000 MiB, domains that aren't")
 
 
 @settings(max_examples=60)

@@ -240,6 +240,46 @@ def test_stopped_then_wanted_again_is_started_under_either_policy() -> None:
     assert (action.step, action.reason) == (S.START, "the site file says so")
 
 
+def test_a_restart_after_which_the_vm_could_not_start_is_held_before_it_is_shut_down() -> None:
+    there = made(document(vm("vm1", "dmz01")))["vm1"]
+    small = facts(memory_mib=3072)
+    too_big = document(vm("vm1", "dmz01", memory_mib=16000), restarts={"vm1": "t1"})
+    for v in (
+        view(report("dmz01", there, of=small)),
+        view(report("dmz01", there, of=small), handovers={}),
+        view(report("dmz01", there, of=small), shutdowns={("dmz01", there.uuid): NOW - 100}),
+    ):
+        found = plan_of(too_big, v)
+        told_needed, held = found.actions
+        assert short(found)[1] == ("vm1", "dmz01", C.HELD, S.NONE)
+        assert held.change == "power running => restarted"
+        assert held.held == (
+            "it could not start again: dmz01 is too small for it: "
+            "15904 MiB more needed, 2669 MiB left of 2765 MiB for VMs"
+        )
+        assert told_needed.consequence is C.NEXT_BOOT
+        assert "could not start" not in told_needed.reason  # said already
+        assert going_off(found) == frozenset()
+    xen_only = document(vm("vm1", "dmz01", config="pv"), restarts={"vm1": "t1"})
+    held = plan_of(xen_only, view(report("dmz01", there, of=facts(KVM)))).actions[-1]
+    assert held.held.startswith("it could not start again: its config 'pv' can't run on dmz01")
+    fits = document(vm("vm1", "dmz01", memory_mib=2765), restarts={"vm1": "t1"})
+    action = only(plan_of(fits, view(report("dmz01", there, of=small))))
+    assert (action.consequence, action.step) == (C.RESTART, S.SHUTDOWN)
+
+
+def test_a_needed_restart_after_which_the_vm_could_not_start_says_so() -> None:
+    there = made(document(vm("vm1", "dmz01")))["vm1"]
+    too_big = document(vm("vm1", "dmz01", memory_mib=16000))
+    action = only(plan_of(too_big, view(report("dmz01", there, of=facts(memory_mib=3072)))))
+    assert (action.consequence, action.reason) == (
+        C.NEXT_BOOT,
+        "more than the 96 MiB that this boot allows; takes effect at the next `xsm restart`, and "
+        "could not start: dmz01 is too small for it: 15904 MiB more needed, 2669 MiB left of "
+        "2765 MiB for VMs",
+    )
+
+
 def test_restart_starts_what_a_reporting_vm_left_off() -> None:
     doc = document(vm("vm1", "dmz01", drift=Drift.REPORT), restarts={"vm1": "t2"})
     there = retagged(with_live(made(doc, state=SHUTOFF)["vm1"], power="running"), restart="t1")

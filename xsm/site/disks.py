@@ -1,0 +1,84 @@
+"""Disks that more than one VM would write to.
+
+Decides which disks of a config its VMs write to, and warns where several VMs have one of them: a file system that two
+guests write to is soon damaged. Must not know hosts: a disk image may be on storage that all of them share.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+
+from lxml import etree
+
+from xsm.site import config_file
+from xsm.site.config import Config
+from xsm.site.model import VM, Power
+from xsm.site.problems import Problem, Severity
+from xsm.site.xl_disk import parse as parse_disk
+from xsm.site.xl_options import Options
+
+CACHED_CONFIGS = 256
+"""Configs whose disks are kept; a site of thousands of VMs has a handful of configs."""
+NAMED_LIMIT = 3
+"""VMs that a warning names before it only counts the others."""
+
+_SOURCES = ("file", "dev", "dir")
+_HINT = (
+    "a disk has one writer: give each VM a config with a disk of its own, or let all only read it"
+)
+
+
+@functools.lru_cache(maxsize=CACHED_CONFIGS)
+def written_to(config: Config) -> tuple[str, ...]:
+    """The disks that a VM with this config writes to, as the config names them, in its order."""
+    if config.path.endswith(".xml"):
+        root = config_file.read_xml(config.text, config.path).root
+        found = [_source(disk) for disk in root.iterfind("devices/disk") if _writes(disk)]
+    else:
+        options = Options(config_file.read_xl(config.text, config.path))
+        disks = [parse_disk(item.text) for item in options.texts("disk")]
+        found = [disk.target for disk in disks if not disk.readonly]
+    return tuple(dict.fromkeys(target for target in found if target))
+
+
+def _writes(disk: etree._Element) -> bool:
+    transient = disk.find("transient")  # what is written is thrown away
+    return (
+        disk.get("device", "disk") in ("disk", "lun")
+        and disk.find("readonly") is None
+        and disk.find("shareable") is None
+        and (transient is None or transient.get("shareBacking") != "yes")
+    )
+
+
+def _source(disk: etree._Element) -> str:
+    """What is behind the disk, "" for nothing."""
+    source = disk.find("source")
+    if source is None:
+        return ""
+    if source.get("protocol"):
+        return f"{source.get('protocol')}:{source.get('name', '')}"
+    if source.get("volume"):
+        return f"volume {source.get('volume')} of pool {source.get('pool', '')}"
+    return next((source.get(at, "") for at in _SOURCES if source.get(at)), "")
+
+
+def shared(path: str, vms: Iterable[VM], configs: Mapping[str, Config]) -> Iterable[Problem]:
+    """A warning for each disk that several VMs write to. VMs that are to be stopped don't count."""
+    writers: dict[str, list[VM]] = {}
+    for vm in vms:
+        config = configs.get(vm.config)
+        if config is None or vm.power is Power.STOPPED:
+            continue
+        for target in written_to(config):
+            writers.setdefault(target, []).append(vm)
+    for target, of in writers.items():
+        if len(of) > 1:
+            names = [vm.name for vm in of[:NAMED_LIMIT]]
+            more = len(of) - len(names)
+            last = f"{more} more" if more else names.pop()
+            who = f"{', '.join(names)} and {last}"
+            where = " and ".join(sorted({configs[vm.config].path for vm in of})[:2])
+            message = f"{who} would write to one disk, {target} ({where})"
+            yield Problem(path, of[1].line, message, _HINT, Severity.WARNING)
