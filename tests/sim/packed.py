@@ -143,6 +143,13 @@ def pack(r: Register) -> Reg:
     return Reg(r.voted, claimant, bits(r.claimants), r.bar, r.held)
 
 
+def forward(before: Reg, after: Reg) -> Reg:
+    """A register's step: neither vote, bar nor what it held ever goes back."""
+    assert after.voted >= before.voted and after.bar >= before.bar and after.held >= before.held
+    assert after.voted > before.voted or before.claimant in (after.claimant, -1)
+    return after
+
+
 class Rule:
     """The project's functions on packed values, remembered: they are pure."""
 
@@ -158,7 +165,7 @@ class Rule:
 
     def _vote(self, reg: Reg, epoch: int, host: int) -> tuple[Reg, bool, int]:
         after, answer = self.site.vote(unpack(reg), epoch, NAMES[host])
-        return pack(after), answer.granted, bits(answer.earlier)
+        return forward(reg, pack(after)), answer.granted, bits(answer.earlier)
 
     def _epochs(self, reg: Reg, me: int) -> list[int]:
         """What this host may claim now, whatever refusals it got."""
@@ -167,13 +174,13 @@ class Rule:
         return sorted(e for e in found if e <= self.site.epochs)
 
     def _bar(self, reg: Reg, epoch: int) -> Reg:
-        return pack(register.bar(unpack(reg), epoch)) if self.site.bars else reg
+        return forward(reg, pack(register.bar(unpack(reg), epoch))) if self.site.bars else reg
 
     def _settle(self, reg: Reg, epoch: int, host: int) -> Reg:
-        return pack(self.site.settle(unpack(reg), epoch, NAMES[host]))
+        return forward(reg, pack(self.site.settle(unpack(reg), epoch, NAMES[host])))
 
     def _win(self, reg: Reg, epoch: int, me: int) -> Reg:
-        return self._settle(pack(register.complete(unpack(reg), epoch)), epoch, me)
+        return self._settle(forward(reg, pack(register.complete(unpack(reg), epoch))), epoch, me)
 
     def _newest(self, reg: Reg, me: int) -> int:
         return self.site.newest(Ballots(NAMES[me], {VM: unpack(reg)}), VM)

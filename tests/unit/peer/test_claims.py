@@ -9,7 +9,9 @@ from xsm.peer.claims import Attempt
 from xsm.peer.events import Persist, Received, Send
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk
 from xsm.peer.register import Register, begin_attempt, may_hand_over, vote
+from xsm.site import state_file
 from xsm.site.model import HypervisorKind
+from xsm.site.state import Member
 
 A, B, C = "dmz01", "dmz02", "dmz03"
 ALL = frozenset({A, B, C})
@@ -99,3 +101,24 @@ def test_a_host_that_the_site_does_not_know_gets_no_vote_and_no_vm():
     assert peer.letting_go.evictions == {}
     known = peer.step(Received(B, asks[:1]), world.now)
     assert [e.to for e in known if isinstance(e, Send)] == [B]
+
+
+def test_a_running_vm_is_claimed_anew_when_members_have_joined():
+    """Else two that joined outvote the only host that knew of the claim, and one of them starts the VM."""
+    world = settled_site()
+    peer = world.hosts[A].peer
+    assert peer is not None
+    assert peer.claiming.attempts == {}
+    assert peer.claiming.is_known_to("vm1", peer.members)
+    assert not peer.claiming.is_known_to("vm1", peer.members | {"dmz09"})
+    host = world.hosts[A]
+    members = {
+        **host.document.state.members,
+        "dmz09": Member("dmz09", "192.168.5.9", "https://192.168.5.9:8701"),
+    }
+    joined = state_file.write(replace(host.document.state, members=members))
+    host.commit({**host.head_files, **joined}, "dmz09 joins")
+    world.run(2.0)
+    assert peer.claiming.is_known_to("vm1", peer.members)
+    assert "dmz09" in peer.members
+    assert {h.peer.ballots.of("vm1").voted for h in world.hosts.values() if h.peer} == {1}
