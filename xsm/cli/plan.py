@@ -74,11 +74,13 @@ def _save(context: Context, path: str) -> None:
 
 
 def _preview(context: Context, path: str) -> int:
-    from xsm.cli.site_folder import proposal
+    from xsm.cli.site_folder import proposal, warned
     from xsm.edge.folder import read_folder
 
     folder = read_folder(path, with_state=False)
-    return _show(context, context.client.preview(proposal(folder, context.client)), folder)
+    client = context.client
+    edit = proposal(folder, client)
+    return _show(context, warned(client.preview(edit), edit, folder, client), folder)
 
 
 def _offline(context: Context, path: str, against: str) -> int:

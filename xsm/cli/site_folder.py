@@ -8,16 +8,22 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
+from dataclasses import replace
 
-from xsm.api.types import Proposal
+from xsm.api.types import Preview, Proposal, RevisionInfo
 from xsm.cli.client import Client
 from xsm.cli.failures import Refused
+from xsm.cli.texts import short
 from xsm.edge.folder import CONFIGS, Folder
 from xsm.site.document import SITE_FILES, Files
+from xsm.site.problems import Problem, Severity
 
 BASE_SEARCH = 20  # own commits on top of a pulled one that we look through
 GIT_TIMEOUT_S = 10.0
 MAX_NOTE_CHARS = 200
+REVISIONS_BACK = 20
+"""The last revisions, which an edit from a loose copy may take back without anybody noticing."""
+MAX_TOLD = 3
 
 
 def proposal(
@@ -73,15 +79,76 @@ def remember_applied(folder: Folder, client: Client, revision: str) -> None:
     place = _applied_path(folder.root) if commits else ""
     if not place:
         return
-    there = client.files(revision)
-    mine = folder.proposed()
-    ours = {p for p in there if p in SITE_FILES or p.startswith(CONFIGS + "/")}
-    if ours == set(mine) and all(there[path] == mine[path] for path in mine):
+    if same_as(folder, client.files(revision)):
         try:
             with open(place, "w", encoding="ascii") as stream:
                 stream.write(f"{commits[0]} {revision}\n")
         except OSError:
             return  # a clone that can't be written to: the next apply starts from its HEAD
+
+
+def same_as(folder: Folder, files: Files) -> bool:
+    """Whether the folder's site file and configs are the revision's, byte for byte."""
+    mine = folder.proposed()
+    ours = {p for p in files if p in SITE_FILES or p.startswith(CONFIGS + "/")}
+    return ours == set(mine) and all(files[path] == mine[path] for path in mine)
+
+
+def warned(preview: Preview, edit: Proposal, folder: Folder, client: Client) -> Preview:
+    """The preview, with a warning where a folder without a past takes back what others have done lately."""
+    if edit.base or not preview.changes:
+        return preview
+    lines = taken_back(preview.changes, folder, client)
+    if not lines:
+        return preview
+    more = f" and {len(lines) - MAX_TOLD} more" if len(lines) > MAX_TOLD else ""
+    warning = Problem(
+        folder.site_file,
+        0,
+        "this folder isn't a git clone of the site: it was compared with the present head, and takes back "
+        + "; ".join(lines[:MAX_TOLD])
+        + more,
+        "in a clone (`git clone HOST:/var/lib/xsm/site.git`) others' edits are kept",
+        Severity.WARNING,
+    )
+    return replace(preview, problems=(*preview.problems, warning))
+
+
+def taken_back(changes: tuple[str, ...], folder: Folder, client: Client) -> list[str]:
+    """What of the last revisions `changes` undo, and whose that was: the newest first."""
+    found = []
+    for revision in client.history(REVISIONS_BACK):
+        for line in revision.changes:
+            if any(undoes(change, line) for change in changes) or (
+                line in changes and _is_old_config(line, revision, folder, client)
+            ):
+                found.append(f"{line} ({short(revision.id)} by {revision.author})")
+    return found
+
+
+def undoes(change: str, earlier: str) -> bool:
+    """Whether one line of changes brings back what an earlier one ended: `vm1: MEM 4 => 2` after `vm1: MEM 2 => 3`."""
+    name, _, what = earlier.partition(": ")
+    if what.startswith("added"):
+        return change == f"{name}: removed"
+    if what == "removed":
+        return change.startswith(f"{name}: added")
+    left, arrow, _ = earlier.partition(" => ")
+    if not arrow:
+        return False
+    # Where the old value begins is not marked; both may have spaces.
+    spaces = [i for i, c in enumerate(left) if c == " "]
+    return any(
+        change.startswith(left[: i + 1]) and change.endswith(f" => {left[i + 1 :]}") for i in spaces
+    )
+
+
+def _is_old_config(line: str, revision: RevisionInfo, folder: Folder, client: Client) -> bool:
+    """Whether the folder has a config as it was before this revision."""
+    path, _, what = line.rpartition(": ")
+    if what != "changed" or not revision.parents or path not in folder.files:
+        return False
+    return client.files(revision.parents[0]).get(path) == folder.files[path]
 
 
 def applied_from(root: str, commits: tuple[str, ...]) -> tuple[str, ...]:
