@@ -10,6 +10,7 @@ from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
 from xsm.cli.names import host_argument
 from xsm.cli.power import message_option
+from xsm.cli.unknown import names_checked
 
 
 @site_command(
@@ -34,7 +35,8 @@ def command(
     order = Command(Verb.ADOPT, host=host, vms=tuple(sorted(set(domains))), message=message)
 
     def preview() -> Preview:
-        return client.preview_command(order)
+        with names_checked(client, host=host):
+            return client.preview_command(order)
 
     def apply(head: str) -> Applied:
         from dataclasses import replace

@@ -31,6 +31,7 @@ class Context:
     socket: str = ""
     config: str = ""
     format: str = "text"
+    watching: bool = False  # nothing is under way that Ctrl-C could interrupt
     screen: Screen = field(default_factory=Screen.real)
 
     @property

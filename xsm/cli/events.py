@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 
 import click
 
@@ -13,10 +15,15 @@ from xsm.cli.failures import Unreachable
 from xsm.cli.names import VmName
 from xsm.cli.screen import Cell
 from xsm.cli.texts import clock
+from xsm.cli.unknown import check_told_of
+from xsm.plan.actions import Step
 
 DEFAULT_LIMIT = 50
 MAX_RECONNECTS = 30  # in a row; xsmd may be restarted while somebody watches
 RECONNECT_WAIT_S = 1.0
+
+_BEGUN = re.compile(f"(?:{'|'.join(Step)}): ")
+"""An action's first event names the step ("set-memory: memory 96 MiB => 128 MiB"), its last one what came of it."""
 
 KIND_STYLE = {
     "revision": "move",
@@ -57,10 +64,13 @@ def command(context: Context, follow: bool, vm: str, limit: int, since: int) -> 
         last = max(last, event.seq)
         if vm in ("", event.vm):
             past.append(event)
+    if vm and not past:
+        check_told_of(context.client, vm)
     # Other hosts' events are copied a moment after they happened.
     past.sort(key=lambda event: event.at)
     _show(context, past[-limit:] if limit else [])
     if follow:
+        context.watching = True
         _follow(context, vm, last)
 
 
@@ -92,14 +102,30 @@ def _show(context: Context, events: list[Event]) -> None:
         for event in events:
             context.show_line(event)
         return
-    context.screen.bare_rows([event_row(event) for event in events])
+    context.screen.bare_rows(event_rows(events))
     context.screen.out.flush()
 
 
-def event_row(event: Event) -> list[Cell | str]:
+def event_rows(events: Sequence[Event]) -> list[list[Cell | str]]:
+    """A row for each event; what was begun has a row only while nothing has come of it ("...")."""
+    ended: set[tuple[str, str]] = set()  # actions that end further down, by host and VM
+    rows = []
+    for event in reversed(events):
+        key = event.host, event.vm
+        begun = event.kind == "action" and _BEGUN.match(event.message) is not None
+        if not (begun and key in ended):
+            rows.append(event_row(event, " ..." if begun else ""))
+        if begun:
+            ended.discard(key)
+        elif event.kind == "action":
+            ended.add(key)
+    return rows[::-1]
+
+
+def event_row(event: Event, more: str = "") -> list[Cell | str]:
     return [
         Cell(clock(event.at), "faint"),
         event.host,
         Cell(f"{event.kind:9}", KIND_STYLE.get(event.kind, "")),
-        f"{event.vm}: {event.message}" if event.vm else event.message,
+        (f"{event.vm}: {event.message}" if event.vm else event.message) + more,
     ]

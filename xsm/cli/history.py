@@ -10,6 +10,7 @@ from xsm.cli.context import Context, pass_context
 from xsm.cli.names import VmName
 from xsm.cli.screen import Screen
 from xsm.cli.texts import date, first_line, short
+from xsm.cli.unknown import check_told_of
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 10_000  # xsmd gives no more at once
@@ -34,6 +35,8 @@ MAX_LIMIT = 10_000  # xsmd gives no more at once
 def command(context: Context, limit: int, vm: str) -> None:
     """Who changed what, newest first."""
     revisions = context.client.history(limit, vm)
+    if vm and not revisions:
+        check_told_of(context.client, vm)
     if context.json:
         context.show(revisions)
     elif revisions:

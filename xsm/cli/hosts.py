@@ -45,10 +45,9 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
     facts = report.facts if report else None
     error = answer.unreachable.get(member.name, "") or member.error
     if report and not error:
-        error = report.error
+        error = f"frozen: {report.frozen}" if report.frozen else report.error
     remarks = ["drained"] if member.drained else []
     remarks += [error] if error else []
-    remarks += [f"frozen: {report.frozen}"] if report and report.frozen else []
     behind = bool(member.revision) and member.revision != status.revision
     return [
         Cell(member.name, "name"),

@@ -142,7 +142,8 @@ def run(args: Sequence[str] | None = None) -> int:
         error.show()
         return EXIT_FAILED
     except (click.Abort, KeyboardInterrupt):
-        context.screen.warn("interrupted", "care")
+        if not context.watching:
+            context.screen.warn("interrupted", "care")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Python would complain at exit when it flushes into the closed pipe.

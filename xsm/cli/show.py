@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from xsm.api.types import MemberStatus, PlanAnswer, VmStatus
+from xsm.cli.client import Client
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
-from xsm.cli.failures import InputFailure
 from xsm.cli.names import VmOrHostName
 from xsm.cli.screen import Cell, Column, Screen
 from xsm.cli.status import REACH_STYLE
 from xsm.cli.texts import age, count, date, short
+from xsm.cli.unknown import no_such
 from xsm.cli.vms import host_text, number_text, state_cell
 from xsm.plan.observed import Domain, HostReport
+
+if TYPE_CHECKING:
+    from xsm.plan.wanted import WantedVM  # a VM's files are read only when one is shown
 
 DOMAIN_COLUMNS = (
     Column("DOMAIN"),
@@ -38,17 +44,10 @@ def command(context: Context, name: str) -> None:
         if context.json:
             context.show(found if len(found) > 1 else found[0])
         for vm in found if not context.json else []:
-            show_vm(context.screen, vm)
+            show_vm(context.screen, vm, None if vm.foreign else wanted_vm(context.client, name))
         return
     if member is None:
-        from difflib import get_close_matches
-
-        known = [vm.name for vm in vms] + [m.name for m in status.members]
-        near = get_close_matches(name, known, n=3)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else "`xsm vms` and `xsm hosts` list all"
-        )
-        raise InputFailure(f"there is no VM or host {name}", hint)
+        raise no_such("VM or host", name, [*(v.name for v in vms), *(m.name for m in status.members)])
     answer = context.client.plan()
     if context.json:
         context.show({"member": member, "report": answer.reports.get(member.name)})
@@ -56,7 +55,19 @@ def command(context: Context, name: str) -> None:
         show_host(context.screen, member, answer)
 
 
-def show_vm(screen: Screen, vm: VmStatus) -> None:
+def wanted_vm(client: Client, name: str) -> WantedVM | None:
+    """What the site's files say of a VM; None when this version of xsm can't read them."""
+    from xsm.plan.wanted import wanted
+    from xsm.site.document import load
+    from xsm.site.problems import Invalid
+
+    try:
+        return wanted(load(client.files())).by_name.get(name)
+    except Invalid:
+        return None
+
+
+def show_vm(screen: Screen, vm: VmStatus, want: WantedVM | None) -> None:
     """The details of one VM."""
     placed = "pinned by the site file" if vm.pinned else "floating, placed by the site"
     pairs: list[tuple[str, str | Cell]] = [
@@ -65,16 +76,22 @@ def show_vm(screen: Screen, vm: VmStatus) -> None:
         ("host", host_text(vm) + ("" if vm.foreign else f" ({placed})")),
     ]
     if vm.foreign:
-        pairs.append(("remark", "foreign: XSM leaves it alone until `xsm adopt` takes it in"))
+        take = (
+            f"`xsm adopt {vm.observed_hosts[0]} {vm.name}`" if vm.observed_hosts else "`xsm adopt`"
+        )
+        pairs.append(("remark", f"foreign: not of the site; XSM leaves it alone until {take}"))
     else:
         pairs += [
             ("wanted", vm.wanted_power),
             ("set", vm.set_name),
             ("config", vm.config),
         ]
+    pairs.append(("vcpus", number_text(vm.observed_vcpus, vm.vcpus, vm.foreign)))
+    pairs += [("maxvcpus", str(want.max_vcpus))] if want else []
+    memory = number_text(vm.observed_memory_mib, vm.memory_mib, vm.foreign)
+    pairs.append(("memory", f"{memory} MiB"))
+    pairs += [("maxmem", f"{want.max_memory_mib} MiB")] if want else []
     pairs += [
-        ("vcpus", number_text(vm.observed_vcpus, vm.vcpus, vm.foreign)),
-        ("memory", number_text(vm.observed_memory_mib, vm.memory_mib, vm.foreign) + " MiB"),
         ("ip", vm.ip or "-"),
         ("mac", vm.mac or "-"),
         ("uuid", vm.uuid),
@@ -100,14 +117,14 @@ def show_host(screen: Screen, member: MemberStatus, answer: PlanAnswer) -> None:
         ("drained", "yes" if member.drained else "no"),
     ]
     error = answer.unreachable.get(member.name, "") or member.error
+    if not error and report and report.frozen:
+        error = f"frozen: {report.frozen}"
     if error:
         pairs.append(("error", Cell(error, "bad")))
     if report is None:
         screen.pairs(pairs)
         return
     pairs.append(("report of", date(report.at)))
-    if report.frozen:
-        pairs.append(("frozen", Cell(report.frozen, "bad")))
     if report.facts is None:
         pairs.append(("hypervisor", Cell(report.error or "can't be asked", "bad")))
     else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xsm.api.types import Command
+from xsm.api.types import Command, Preview, Verb
 from xsm.cli.carry_out import Change, Manner, carry_out
 from xsm.cli.context import Context
+from xsm.cli.unknown import names_checked
 
 
 def run_command(
@@ -20,8 +21,15 @@ def run_command(
 ) -> int:
     """Preview the command, ask where it is disruptive, do it, follow it. The exit code."""
     client = context.client
+
+    def preview() -> Preview:
+        host = command.to if command.verb is Verb.MIGRATE else command.host
+        vms = (command.vm,) if command.vm else ()
+        with names_checked(client, vms=vms, host=host):
+            return client.preview_command(command)
+
     change = Change(
-        preview=lambda: client.preview_command(command),
+        preview=preview,
         apply=lambda head: client.command(replace(command, expect=head)),
         question=question,
         always_ask=always_ask,

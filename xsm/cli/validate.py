@@ -34,7 +34,8 @@ def command(context: Context, path: str) -> int:
         document = load(folder.files)
         problems = document.warnings
         vms = sum(1 for _ in document.site.vms())
-        hosts = len({document.host_of(vm) for vm in document.site.vms()} - {None})
+        named = {document.host_name(host.name) for host in document.site.hosts}
+        hosts = len({*named, *map(document.host_of, document.site.vms())} - {None})
     except Invalid as invalid:
         problems = invalid.problems
     shown = folder.shown if folder else str

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
-from xsm.cli.events import event_row
+from xsm.cli.events import event_rows
 from xsm.cli.history import show_revision
 from xsm.cli.names import vm_argument
 from xsm.cli.screen import Screen
+from xsm.cli.unknown import names_checked
 
 
 @site_command("why", short_help="Why a VM is as it is.", examples=("xsm why vm1",))
@@ -15,7 +16,8 @@ from xsm.cli.screen import Screen
 @pass_context
 def command(context: Context, vm: str) -> None:
     """Why a VM is as it is: which commit wanted it, who claimed it, what was done, what is left."""
-    why = context.client.why(vm)
+    with names_checked(context.client, vms=(vm,)):
+        why = context.client.why(vm)
     if context.json:
         context.show(why)
         return
@@ -30,7 +32,7 @@ def command(context: Context, vm: str) -> None:
     _section(screen, "observed", why.observed)
     if why.events:
         screen.line("what happened", "head", indent=2)
-        screen.bare_rows([event_row(event) for event in why.events], indent=4)
+        screen.bare_rows(event_rows(why.events), indent=4)
     _section(screen, "next", why.next or ("nothing: it is as it should be",))
 
 

@@ -80,7 +80,7 @@ def _site_name(root: Path) -> str:
     found = [name for name in SITE_FILES if os.path.lexists(root / name)]
     if len(found) == 1:
         return found[0]
-    where = str(root)
+    where = str(root) if str(root) != "." else os.getcwd()
     if found:
         message = f"{' and '.join(found)} are both there"
         raise Invalid(

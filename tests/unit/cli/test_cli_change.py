@@ -479,9 +479,9 @@ def test_a_small_command_that_changes_nothing(xsm: Runner, site: Site) -> None:
 
 
 def test_a_small_command_that_is_refused(xsm: Runner, site: Site) -> None:
-    site.answers["POST /v1/preview-command"] = Refusal("unknown", "there is no VM vm7", "vm1?")
-    ran = xsm("start", "vm7")
-    assert (ran.code, ran.err) == (2, "xsm: there is no VM vm7\n  hint: vm1?\n")
+    site.answers["POST /v1/preview-command"] = Refusal("conflict", "vm1 is held", "resolve it")
+    ran = xsm("start", "vm1")
+    assert (ran.code, ran.err) == (1, "xsm: vm1 is held\n  hint: resolve it\n")
 
 
 def test_rollback_to_something_unknown(xsm: Runner) -> None:

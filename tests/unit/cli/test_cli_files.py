@@ -43,6 +43,20 @@ def test_the_present_folder_is_the_default(folder: Path, monkeypatch: pytest.Mon
     assert run_xsm("validate").err.startswith("site.xml:1: error: ")
 
 
+def test_hosts_are_counted_once_listed_or_named(folder: Path) -> None:
+    hosts = b'<Host name="dmz01"><ADDRESS>192.168.5.101</ADDRESS></Host><Host name="dmz02"/>'
+    text = (folder / "site.xml").read_bytes()
+    (folder / "site.xml").write_bytes(text.replace(b"<XSMConfig>", b"<XSMConfig>" + hosts))
+    assert run_xsm("validate", str(folder)).out == f"{folder}: valid: 1 VM on 2 hosts\n"
+
+
+def test_the_present_folder_is_told_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_xsm("validate").err.startswith(f"{tmp_path}: error: no site file there")
+
+
 def test_every_problem_is_told_with_its_line(folder: Path) -> None:
     text = (folder / "site.xml").read_text()
     text = text.replace("<MEM>128<", "<MEM>much<").replace("<VCPUS>4<", "<VCPUS>0<")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from tests.unit.cli import paper_site as paper
 from tests.unit.cli.canned import Runner, Site
-from xsm.api.types import PlanAnswer, RevisionInfo, Status, VmStatus, Why
+from xsm.api.types import PlanAnswer, Refusal, RevisionInfo, Status, VmStatus, Why
+from xsm.site import state_file
+from xsm.site.state import State
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +125,7 @@ def test_vms(xsm: Runner) -> None:
     )
 
 
-def test_vms_filters(xsm: Runner) -> None:
+def test_vms_filters(xsm: Runner, site: Site) -> None:
     def names(*args: str) -> list[str]:
         return [vm["name"] for vm in xsm("vms", "-o", "json", *args).json()]  # type: ignore[attr-defined]
 
@@ -129,8 +133,66 @@ def test_vms_filters(xsm: Runner) -> None:
     assert names("--host", "dmz02") == ["vm2", "vm5", "web"]
     assert names("--set", "My_site") == ["vm1", "vm2", "vm5"]
     assert names("--pending") == ["vm2"]
-    assert names("--set", "none") == []
-    assert xsm("vms", "--set", "none").err == "no such VMs\n"
+    assert names("--host", "192.168.5.102") == names("--host", "dmz02")
+    assert names("--set", "My_site", "--host", "dmz01", "--pending") == ["vm2"]
+    site.answers["GET /v1/vms"] = (paper.vm("vm1", set_name="other"),)
+    assert names("--set", "My_site") == []
+    assert xsm("vms", "--set", "My_site").err == "no such VMs\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["vm1 on dmz01: host dmz01 => dmz02: held: no live migration; see there"], "moves to dmz02: held"),
+        (["vm1: host  => dmz02: held: no claim"], "moves to dmz02: held"),
+        (["vm1 on dmz01: memory 96 MiB => 128 MiB: held: no: held: yes"], "memory: held"),
+        (["vm1 on dmz01: definition: disks: held: x"], "definition: held"),
+        (["vm1 on dmz01: live: memory 96 MiB => 128 MiB (so)"] * 2, "changes live"),
+        (["vm1 on dmz01: migrate live: host dmz01 => dmz02 (so; so)"], "moves live to dmz02"),
+        (["vm1 on dmz01: stop: power running => off (a: b)", "vm1 on dmz01: restart needed: kernel a => b (so)"],
+         "stop; restart needed"),
+        (["something else"], "something else"),
+    ],
+)  # fmt: skip
+def test_a_vms_remark_is_short(xsm: Runner, site: Site, lines: list[str], said: str) -> None:
+    site.answers["GET /v1/vms"] = (paper.vm("vm1", pending=tuple(lines)),)
+    ran = xsm("vms")
+    assert ran.out.splitlines()[1].endswith(f"aa:00:00:00:00:01  {said}")
+    assert len(ran.out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("vms", "--host", "dmz1"), "host dmz1\n  hint: did you mean dmz01 or dmz02?"),
+        (("vms", "--set", "my_site"), "set my_site\n  hint: did you mean My_site?"),
+        (("history", "--vm", "vm7"), "VM vm7\n  hint: did you mean vm1 or vm2 or vm5?"),
+        (("events", "--vm", "mail"), "VM mail\n  hint: it has: vm1, vm2, vm5, web"),
+        (("why", "vm11"), "VM vm11\n  hint: did you mean vm1?"),
+        (("show", "VM11"), "VM or host VM11\n  hint: did you mean vm1?"),
+        (("start", "vm11"), "VM vm11\n  hint: did you mean vm1?"),
+        (("migrate", "vm11", "dmz02"), "VM vm11\n  hint: did you mean vm1?"),
+        (("migrate", "vm1", "dmz2"), "host dmz2\n  hint: did you mean dmz01 or dmz02?"),
+        (("host", "drain", "nope"), "host nope\n  hint: it has: dmz01, dmz02"),
+        (("adopt", "dmz"), "host dmz\n  hint: did you mean dmz01 or dmz02?"),
+    ],
+)
+def test_unknown_names(xsm: Runner, site: Site, args: tuple[str, ...], said: str) -> None:
+    """Whatever xsmd's own words for it are, and where it only finds nothing."""
+    site.answers |= {
+        "POST /v1/preview-command": Refusal("conflict", "no member", "its members are: ..."),
+        "GET /v1/history": (),
+    }
+    ran = xsm(*args)
+    assert (ran.code, ran.out, ran.err) == (2, "", f"xsm: the site has no {said}\n")
+    as_json = xsm(*args, "-o", "json")
+    assert (as_json.code, as_json.out) == (2, "")
+    assert msgspec.json.decode(as_json.err, type=Refusal).code == "unknown"
+
+
+def test_a_vm_that_is_no_more_has_events_and_a_history(xsm: Runner, site: Site) -> None:
+    assert xsm("history", "--vm", "gone").code == 0
+    assert xsm("events", "--vm", "gone").code == 0
 
 
 def test_a_vm_that_runs_twice_is_shouted_about(xsm: Runner, site: Site) -> None:
@@ -158,7 +220,16 @@ def test_show_vm(xsm: Runner) -> None:
         "pending:\n"
         "  memory 96 MiB => 128 MiB\n"
     )
-    assert "foreign: XSM leaves it alone" in xsm("show", "web").out
+    said = "foreign: not of the site; XSM leaves it alone until `xsm adopt dmz02 web`"
+    assert said in xsm("show", "web").out
+
+
+def test_show_vm_tells_how_far_it_can_grow(xsm: Runner, site: Site) -> None:
+    text = paper.SITE_XML.replace(b"<MEM>", b"<MAXVCPUS>8</MAXVCPUS><MAXMEM>256</MAXMEM><MEM>")
+    files = {"site.xml": text, "configs/apache_svr.cfg": paper.CONFIG}
+    site.answers["GET /v1/files"] = {**files, **state_file.write(State(site_id=paper.status().site_id))}
+    out = xsm("show", "vm1").out
+    assert "vcpus       4\nmaxvcpus    8\nmemory      96 MiB\nmaxmem      256 MiB\n" in out
 
 
 def test_show_host_by_name_and_address(xsm: Runner) -> None:
@@ -172,7 +243,7 @@ def test_show_host_by_name_and_address(xsm: Runner) -> None:
 def test_show_of_something_unknown(xsm: Runner) -> None:
     ran = xsm("show", "vm11")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "xsm: there is no VM or host vm11\n  hint: did you mean vm1?\n"
+    assert ran.err == "xsm: the site has no VM or host vm11\n  hint: did you mean vm1?\n"
 
 
 def test_history(xsm: Runner, site: Site) -> None:
@@ -207,7 +278,7 @@ def test_why(xsm: Runner) -> None:
 def test_why_escapes_the_name_it_asks_for(xsm: Runner, site: Site) -> None:
     ran = xsm("why", "../status?x=1")
     assert ran.code == 2
-    assert site.paths()[-1] == "/v1/why/..%2Fstatus%3Fx%3D1"
+    assert site.paths() == ["/v1/why/..%2Fstatus%3Fx%3D1", "/v1/vms"]
 
 
 def test_plan_of_the_head(xsm: Runner) -> None:
@@ -285,6 +356,31 @@ def test_events_are_asked_for_and_filtered(xsm: Runner, site: Site) -> None:
     assert [msgspec.json.decode(line)["seq"] for line in one_a_line] == [4, 5]
     xsm("events", "--since", "4")
     assert site.paths()[-1] == "/v1/events?since=4"
+
+
+def test_an_action_is_told_once(xsm: Runner, site: Site) -> None:
+    """Begun and ended: by what came of it. Only begun: with dots. In the story of a VM, too."""
+    events = (
+        paper.event(1, message="set-memory: memory 96 MiB => 128 MiB (reason: so)"),
+        paper.event(2, message="set-memory: memory 96 MiB => 128 MiB (reason: so)", vm="vm2"),
+        paper.event(3, message="memory 96 MiB => 128 MiB (reason: so)"),
+        paper.event(4, message="create: domain absent => running (reason: so)"),
+        paper.event(5, message="create failed: no such disk (reason: so)"),
+        paper.event(6, message="create: domain absent => running (reason: so)", host="dmz02"),
+        paper.event(7, message="create: domain absent => running (reason: so)"),
+    )
+    site.answers["GET /v1/events"] = paper_raw(b"\n".join(map(msgspec.json.encode, events)))
+    site.answers["GET /v1/why/vm1"] = replace(paper.why(), events=events)
+    told = [
+        "dmz01  action     vm2: set-memory: memory 96 MiB => 128 MiB (reason: so) ...",
+        "dmz01  action     vm1: memory 96 MiB => 128 MiB (reason: so)",
+        "dmz01  action     vm1: create failed: no such disk (reason: so)",
+        "dmz02  action     vm1: create: domain absent => running (reason: so) ...",
+        "dmz01  action     vm1: create: domain absent => running (reason: so) ...",
+    ]
+    assert [line[25:] for line in xsm("events").out.splitlines()] == told
+    assert all(line in xsm("why", "vm1").out for line in told)
+    assert len(xsm("events", "-o", "json").out.splitlines()) == len(events)
 
 
 def paper_raw(body: bytes) -> object:

@@ -212,4 +212,5 @@ def test_events_follow_through_a_restart_of_xsmd(socket_path: Path, site: Site) 
     assert terminal.end() == 130
     assert terminal.seen.count("22:13:21.000") == 1
     assert "connecting again" in terminal.seen
+    assert "interrupted" not in terminal.seen
     assert "/v1/events?since=1&follow=1" in site.paths()
