@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import click
 
-from xsm.api.types import Applied
+from xsm.api.types import Applied, Preview
 from xsm.cli.carry_out import Change, Manner, carry_out, manner_options
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
 from xsm.cli.names import VmName
+from xsm.cli.unknown import names_checked
 
 
 @site_command(
@@ -46,23 +47,35 @@ def command(
     Takes the site file and the configs beside it. In a clone of the site's repository an edit made
     meanwhile by somebody else is merged, and refused only where both disagree.
     """
-    from xsm.cli.site_folder import proposal, remember_applied
+    from xsm.cli.site_clone import bring_along
+    from xsm.cli.site_folder import proposal, remember_applied, warned
     from xsm.edge.folder import read_folder
 
     folder = read_folder(path, with_state=False)
     client = context.client
     edit = proposal(folder, client, message=message, restart=tuple(sorted(restart)))
 
+    done: list[Applied] = []
+
     def do(head: str) -> Applied:
         applied = client.apply(replace(edit, expect=head))
         remember_applied(folder, client, applied.revision)
+        done.append(applied)
         return applied
 
+    def preview() -> Preview:
+        with names_checked(client, vms=edit.restart):
+            return warned(client.preview(edit), edit, folder, client)
+
     change = Change(
-        preview=lambda: client.preview(edit),
+        preview=preview,
         apply=do,
         question="Apply this?",
         always_ask=True,
         shown=folder.shown,
     )
-    return carry_out(context, change, manner)
+    code = carry_out(context, change, manner)
+    # Only now: by then the host that the clone pulls from has the revision, too.
+    if done and edit.base and (line := bring_along(folder, client, done[0].revision)):
+        context.screen.warn(line, "faint")
+    return code
