@@ -60,9 +60,13 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = sock
 
 
-def why_not_reached(path: str, error: OSError | http.client.HTTPException) -> Unreachable:
-    """The sentence and the hint for one way of not getting an answer."""
-    start = "start it with `systemctl start xsmd`"
+def why_not_reached(
+    path: str, error: OSError | http.client.HTTPException, socket: str = "", config: str = ""
+) -> Unreachable:
+    """The sentence and the hint for one way of not getting an answer. `socket`, `config`: as the user gave them."""
+    from xsm.cli.starting import log_hint, start_hint
+
+    start = start_hint(socket, config)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return Unreachable(f"xsmd is not running on this host (no socket at {path})", start)
     if isinstance(error, ConnectionRefusedError):
@@ -71,15 +75,22 @@ def why_not_reached(path: str, error: OSError | http.client.HTTPException) -> Un
         hint = "become root, or join the group that owns the socket"
         return Unreachable(f"you may not talk to xsmd (no permission for {path})", hint)
     if isinstance(error, TimeoutError):
-        return Unreachable(f"xsmd did not answer in time at {path}", "see `systemctl status xsmd`")
-    hint = "it may have been stopped; see `systemctl status xsmd`"
+        return Unreachable(f"xsmd did not answer in time at {path}", log_hint())
+    hint = f"it may have been stopped; {log_hint()}"
     return Unreachable(f"xsmd broke off the conversation at {path}: {error or 'no answer'}", hint)
 
 
 class Client:
     """One xsmd, by the path of its socket. Every method raises `Failure` with a clear sentence."""
 
-    def __init__(self, socket_path: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        socket: str = "",
+        config: str = "",
+    ) -> None:
+        """`socket`, `config`: what the user gave to name it, for hints."""
         if len(socket_path.encode()) > MAX_SOCKET_PATH_BYTES:
             raise Unreachable(
                 f"the socket path is longer than {MAX_SOCKET_PATH_BYTES} bytes: {socket_path}",
@@ -87,6 +98,7 @@ class Client:
             )
         self.socket_path = socket_path
         self.timeout_s = timeout_s
+        self._given = (socket, config)
 
     def status(self) -> Status:
         return self._get("/v1/status", Status)
@@ -142,7 +154,7 @@ class Client:
                     if line.strip():
                         yield self._decode(line, Event)
             except (OSError, http.client.HTTPException) as error:
-                raise why_not_reached(self.socket_path, error) from None
+                raise why_not_reached(self.socket_path, error, *self._given) from None
 
     def _get(self, path: str, kind: type[T]) -> T:
         return self._ask("GET", path, None, kind)
@@ -155,7 +167,7 @@ class Client:
             try:
                 content = self._send(connection, method, path, body).read(MAX_ANSWER_BYTES + 1)
             except (OSError, http.client.HTTPException) as error:
-                raise why_not_reached(self.socket_path, error) from None
+                raise why_not_reached(self.socket_path, error, *self._given) from None
         if len(content) > MAX_ANSWER_BYTES:
             raise Failure(f"xsmd's answer to {path} is larger than {MAX_ANSWER_BYTES >> 20} MiB")
         return self._decode(content, kind)

@@ -40,7 +40,7 @@ class Context:
 
     @cached_property
     def client(self) -> Client:
-        return Client(self.socket_path())
+        return Client(self.socket_path(), socket=self.socket, config=self.config)
 
     def socket_path(self) -> str:
         """--socket, else --config's, else XSM_SOCKET, else what the settings file of this host

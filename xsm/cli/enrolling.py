@@ -31,9 +31,21 @@ OPTIONS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "listen": (("--listen",), "ADDRESS:PORT", "Where the other hosts reach it [0.0.0.0:8701]."),
     "url": (("--url",), "URL", "What the other hosts are told [https://ADDRESS:PORT]."),
     "libvirt_uri": (("--uri", "--libvirt"), "URI", "Its hypervisor [qemu:///system]."),
-    "data_dir": (("--data",), "DIR", "Where xsmd keeps its data."),
-    "checkout_dir": (("--checkout",), "DIR", "Where the site is checked out for editing."),
-    "socket": (("--control-socket",), "PATH", "Where xsmd listens for `xsm`."),
+    "data_dir": (
+        ("--data",),
+        "DIR",
+        "Where xsmd keeps its data [/var/lib/xsm; not root: ~/.local/share/xsm].",
+    ),
+    "checkout_dir": (
+        ("--checkout",),
+        "DIR",
+        "Where the site is checked out for editing [/etc/xsm/site; not root: ~/.config/xsm/site].",
+    ),
+    "socket": (
+        ("--control-socket",),
+        "PATH",
+        "Where xsmd listens for `xsm` [/run/xsm/xsmd.sock; not root: $XDG_RUNTIME_DIR/xsm/xsmd.sock].",
+    ),
 }
 """Setting -> its options, their value, help."""
 
@@ -106,13 +118,22 @@ def told_as_failures() -> Iterator[None]:
         raise Failure(str(error)) from None
 
 
-def show_enrolled(context: Context, enrolled: Enrolled, headline: str) -> None:
-    """What there is now, and what to do next."""
+def show_enrolled(
+    context: Context,
+    enrolled: Enrolled,
+    headline: str,
+    *,
+    shown: Callable[[str], str] = str,
+    to_know: str = "",
+) -> None:
+    """What there is now, and what to do next. `shown` makes a problem's path the user's."""
+    from xsm.cli.starting import next_steps
+
     if context.json:
         context.show(enrolled)
         return
     screen = context.screen
-    context.problems(enrolled.warnings)
+    context.problems(enrolled.warnings, shown)
     screen.line(headline, "good")
     screen.pairs(
         [
@@ -125,5 +146,7 @@ def show_enrolled(context: Context, enrolled: Enrolled, headline: str) -> None:
         indent=2,
     )
     screen.line("Next:")
-    for step in ("systemctl enable --now xsmd", "xsm status"):
+    for step in next_steps(Path(enrolled.settings_path)):
         screen.line(step, indent=2)
+    if to_know:
+        screen.line(to_know)

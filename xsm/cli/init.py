@@ -32,7 +32,8 @@ def command(context: Context, path: str | None, host: HostOptions, message: str)
     """Make a new site with this host as its first: settings, certificates, repository, checkout.
 
     FILE is the site's first site file (with the configs beside it); without one the site is empty.
-    Needs no xsmd, and refuses to touch a host that belongs to a site already.
+    Needs no xsmd, and refuses to touch a host that belongs to a site already. The settings go to
+    /etc/xsm/xsmd.toml (not root: ~/.config/xsm/xsmd.toml), or to the FILE of `xsm --config FILE init`.
     """
     import time
 
@@ -52,7 +53,8 @@ def command(context: Context, path: str | None, host: HostOptions, message: str)
     except Invalid as invalid:
         shown = folder.shown if folder else str
         raise Invalid(as_shown(invalid.problems, shown)) from None
-    show_enrolled(context, enrolled, f"A new site, with {settings.name} as its first host.")
+    headline = f"A new site, with {settings.name} as its first host."
+    show_enrolled(context, enrolled, headline, shown=folder.shown if folder else str)
 
 
 def user_name() -> str:

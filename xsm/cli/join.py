@@ -27,7 +27,8 @@ def command(context: Context, token: str, host: HostOptions) -> None:
     """Join this host to the site whose host gave TOKEN (`xsm invite` there).
 
     Fetches a certificate and the site's whole history. The token names the site's CA by its
-    fingerprint: nothing is told to a host that can't prove to be of that site.
+    fingerprint: nothing is told to a host that can't prove to be of that site. The settings go to
+    /etc/xsm/xsmd.toml (not root: ~/.config/xsm/xsmd.toml), or to the FILE of `xsm --config FILE join`.
     """
     import asyncio
     import time
@@ -37,4 +38,9 @@ def command(context: Context, token: str, host: HostOptions) -> None:
     settings, settings_path = settings_of(context, host)
     with told_as_failures():
         enrolled = asyncio.run(join_site(settings, settings_path, token, time.time()))
-    show_enrolled(context, enrolled, f"{settings.name} is a member of the site.")
+    show_enrolled(
+        context,
+        enrolled,
+        f"{settings.name} is a member of the site.",
+        to_know="Until xsmd runs here, the site counts this host as absent: a majority needs one host more.",
+    )

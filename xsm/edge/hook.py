@@ -99,7 +99,7 @@ def ask(
     except (FileNotFoundError, ConnectionRefusedError):
         raise Refused(
             "xsmd does not run on this host, so that nothing can be checked",
-            "start it (systemctl start xsmd), or push to another host",
+            "start it, or push to another host",
         ) from None
     except PermissionError:
         raise Refused(

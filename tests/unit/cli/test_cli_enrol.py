@@ -18,6 +18,7 @@ from aiohttp import web
 from tests.unit.cli import paper_site as paper
 from tests.unit.cli.canned import Ran, run_xsm
 from xsm.api.types import JoinAnswer, JoinRequest, Refusal
+from xsm.cli.starting import next_steps
 from xsm.edge import ca
 from xsm.edge.invitations import Invitations
 from xsm.edge.register_file import RegisterFile
@@ -51,9 +52,11 @@ def contents(base: Path) -> list[str]:
 def test_init_makes_every_piece(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.mktemp("host")
     ran = run_xsm("init", str(folder), *host_args(base, "dmz01"))
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, "error" in ran.err) == (0, False)
     assert ran.out.startswith("A new site, with dmz01 as its first host.\n")
-    assert ran.out.endswith("Next:\n  systemctl enable --now xsmd\n  xsm status\n")
+    started, asked = ran.out.splitlines()[-2:]
+    assert f"xsmd --config {base}/xsmd.toml  # stays in the foreground" in started
+    assert f"xsm --config {base}/xsmd.toml status" in asked
     settings = settings_in(base)
     assert (settings.name, settings.libvirt_uri) == ("dmz01", "test:///default")
     assert settings.url == "https://127.0.0.1:18701"
@@ -141,6 +144,23 @@ def test_impossible_options_are_told_all_at_once(tmp_path: Path) -> None:
     ]
     assert contents(tmp_path) == []
     assert "Missing option '--name'" in run_xsm("init").err
+
+
+def test_the_next_steps_fit_the_host(tmp_path: Path) -> None:
+    unit = places({}, 0).config
+    assert next_steps(unit, systemd=tmp_path)[0] == "systemctl enable --now xsmd"
+    assert "no systemd here" in next_steps(unit, systemd=tmp_path / "none")[0]
+    mine = tmp_path / "my own.toml"
+    start, ask = next_steps(mine, systemd=tmp_path)
+    assert f"xsmd --config '{mine}'  # stays in the foreground: see" in start
+    assert f"xsm --config '{mine}' status" in ask
+
+
+def test_the_help_tells_the_defaults() -> None:
+    for command in ("init", "join"):
+        text = " ".join(run_xsm(command, "--help").out.split())
+        for default in ("/var/lib/xsm;", "/etc/xsm/site;", "/run/xsm/xsmd.sock;", "--config FILE"):
+            assert default in text, (command, default)
 
 
 # --- join ---------------------------------------------------------------------------------------
@@ -239,6 +259,9 @@ def test_join_gets_a_certificate_and_all_of_the_history(inviter: Inviter, second
     ran = run_xsm("join", inviter.token(), *host_args(second, "dmz02"))
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("dmz02 is a member of the site.\n")
+    assert ran.out.endswith(
+        "Until xsmd runs here, the site counts this host as absent: a majority needs one host more.\n"
+    )
     settings = settings_in(second)
     assert ca.verify(ca.peer_files(settings.tls_dir), time.time()).name == "dmz02"
     assert not (settings.tls_dir / "ca.key").exists()

@@ -27,8 +27,17 @@ def test_no_socket(tmp_path: Path) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == (
         f"xsm: xsmd is not running on this host (no socket at {path})\n"
-        "  hint: start it with `systemctl start xsmd`\n"
+        "  hint: start the xsmd whose socket that is\n"
     )
+
+
+def test_no_xsmd_for_these_settings(tmp_path: Path) -> None:
+    settings = tmp_path / "xsmd.toml"
+    data = f'data_dir = "{tmp_path}"\ncheckout_dir = "{tmp_path}/site"\nsocket = "{tmp_path}/s"\n'
+    settings.write_text(f'name = "dmz01"\naddress = "127.0.0.1"\n{data}')
+    ran = run_xsm("--config", str(settings), "status")
+    assert ran.code == 1
+    assert f"xsmd --config {settings}`" in ran.err and "hint: start it with `" in ran.err
 
 
 def test_a_socket_that_nobody_listens_at(socket_path: Path) -> None:
