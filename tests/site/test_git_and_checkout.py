@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -147,6 +148,64 @@ def test_a_push_without_xsmd_is_refused(site: Site) -> None:
     assert "push to another host" in said
     site.wait_whole()
     assert site.status("dmz02")["subject"] != "Ann's edit 80"
+
+
+# -- apply from a clone -----------------------------------------------------
+
+
+def test_a_clone_that_was_applied_from_pulls_as_before(site: Site) -> None:
+    """The clone is of dmz01, the apply goes to dmz02, and somebody else edits in between."""
+    site.apply("dmz01", vm_entry("web1", "dmz01"), vm_entry("web2"), message="As it begins")
+    work, other = site.work(), site.work()
+    for mib in (98, 100):
+        (work / "site.xml").write_text(site_text(vm_entry("web1", "dmz01", mib), vm_entry("web2")))
+        said = site.xsm("dmz02", "apply", str(work), "--yes", "-m", "Mine")
+        head = site.status("dmz02")["revision"]
+        assert f"your clone is on {head[:10]} now" in said
+        assert site.git(work, "rev-parse", "HEAD").strip() == head
+        assert site.git(work, "status", "--porcelain") == ""
+    site.git(other, "pull", "-q")
+    (other / "site.xml").write_text(
+        site_text(vm_entry("web1", "dmz01", 100), vm_entry("web2", memory_mib=98))
+    )
+    site.xsm("dmz01", "apply", str(other), "--yes", "-m", "Somebody else's")
+    site.git(work, "pull", "-q")
+    assert "<MEM>98<" in (work / "site.xml").read_text()
+
+
+def test_a_clone_whose_edit_was_merged_stays_and_says_how_to_go_on(site: Site) -> None:
+    site.apply("dmz01", vm_entry("web1", "dmz01"), vm_entry("web2"), message="As it begins")
+    work = site.work()
+    mine = site_text(vm_entry("web1", "dmz01", 102), vm_entry("web2"))
+    (work / "site.xml").write_text(mine)
+    site.apply("dmz01", vm_entry("web1", "dmz01"), vm_entry("web2", memory_mib=104))
+    said = site.xsm("dmz01", "apply", str(work), "--yes", "-m", "Mine")
+    assert "your clone stays on" in said and "merged this edit with others" in said
+    assert (work / "site.xml").read_text() == mine
+    site.git(work, "stash", "-q", "-u")
+    site.git(work, "pull", "-q", "--rebase")
+    text = (work / "site.xml").read_text()
+    assert "<MEM>102<" in text and "<MEM>104<" in text
+
+
+def test_a_loose_copy_is_warned_of_a_checkouts_copy_knows_its_base(
+    site: Site, tmp_path: Path
+) -> None:
+    site.apply("dmz01", vm_entry("web1", "dmz01"), vm_entry("web2"), message="As it begins")
+    checkout = site.stage.hosts["dmz01"].checkout
+    follows(site, checkout, "dmz01")
+    loose, whole = tmp_path / "loose", tmp_path / "whole"
+    shutil.copytree(checkout, loose, ignore=shutil.ignore_patterns(".git"))
+    shutil.copytree(checkout, whole)
+    site.apply("dmz01", vm_entry("web1", "dmz01", 106), vm_entry("web2"), message="Somebody else's")
+    for copy in (loose, whole):
+        file = copy / "site.xml"
+        file.write_text(file.read_text().replace("</Set>", vm_entry("mine", "dmz02") + "</Set>"))
+    said = site.xsm("dmz01", "plan", str(loose))
+    assert "isn't a git clone of the site" in said
+    assert "takes back web1: MEM 64 => 106" in said
+    said = site.xsm("dmz01", "plan", str(whole))
+    assert "mine: added" in said and "web1: MEM" not in said and "git clone" not in said
 
 
 # -- saves in the checkout -----------------------------------------------------
