@@ -15,7 +15,7 @@ from xsm.cli.context import Context, pass_context
 from xsm.cli.failures import InputFailure
 
 MAX_INPUT_BYTES = 16 << 20
-FORMATS = {".xml": "xml", ".yaml": "yaml", ".yml": "yaml"}
+FORMATS: dict[str, Literal["xml", "yaml"]] = {".xml": "xml", ".yaml": "yaml", ".yml": "yaml"}
 OTHER: dict[str, Literal["xml", "yaml"]] = {"xml": "yaml", "yaml": "xml"}
 
 
@@ -45,7 +45,7 @@ def command(
     source = format_of(path, content)
     goal = to or OTHER[source]
     shown = f"stdin.{source}" if path == "-" else path
-    converted = convert(content, goal, shown)
+    converted = convert(content, goal, shown, source)
     if output:
         write_output(output, converted, force)
         if context.json:
@@ -57,7 +57,7 @@ def command(
         sys.stdout.buffer.write(converted)
 
 
-def format_of(path: str, content: bytes) -> str:
+def format_of(path: str, content: bytes) -> Literal["xml", "yaml"]:
     """By the name; for other names by the first character."""
     known = FORMATS.get(Path(path).suffix)
     if known:

@@ -30,6 +30,7 @@ KIND_STYLE = {
     "action": "new",
     "claim": "faint",
     "member": "care",
+    "held": "care",
     "drift": "care",
     "checkout": "care",
     "migration": "move",
@@ -123,9 +124,10 @@ def event_rows(events: Sequence[Event]) -> list[list[Cell | str]]:
 
 
 def event_row(event: Event, more: str = "") -> list[Cell | str]:
+    message = event.message.removeprefix(f"{event.kind}: ")  # "held: ..." of kind held
     return [
         Cell(clock(event.at), "faint"),
         event.host,
         Cell(f"{event.kind:9}", KIND_STYLE.get(event.kind, "")),
-        (f"{event.vm}: {event.message}" if event.vm else event.message) + more,
+        (f"{event.vm}: {message}" if event.vm else message) + more,
     ]

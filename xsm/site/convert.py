@@ -9,15 +9,15 @@ from xsm.site import xml_file, yaml_file
 Format = Literal["xml", "yaml"]
 
 
-def convert(text: bytes, to: Format, path: str) -> bytes:
-    """`text`, of the format that `path` ends in, as `to`. Raises `Invalid`.
+def convert(text: bytes, to: Format, path: str, source: Format | None = None) -> bytes:
+    """`text`, of the format `source`, as `to`. None: of the format that `path` ends in. Raises `Invalid`.
 
     A file that has the format already comes back as it is, once it was found valid.
     """
-    is_xml = path.endswith(".xml")
-    source = xml_file if is_xml else yaml_file
-    site = source.read(text, path)
+    is_xml = source == "xml" if source else path.endswith(".xml")
+    reader = xml_file if is_xml else yaml_file
+    site = reader.read(text, path)
     if is_xml == (to == "xml"):
         return text
-    comments = source.comments(text, path)
+    comments = reader.comments(text, path)
     return xml_file.write(site, comments) if to == "xml" else yaml_file.write(site, comments)

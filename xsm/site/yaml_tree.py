@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml import events as ev
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from xsm.site import yaml_plain
+from xsm.site import yaml_advice, yaml_plain
 from xsm.site.entries import BOM, Findings, check_entries, decode, near
 from xsm.site.file_limits import (
     MAX_DEPTH,
@@ -40,9 +40,10 @@ class Tree:
 
 
 class _Builder:
-    def __init__(self, text: str, findings: Findings) -> None:
+    def __init__(self, text: str, findings: Findings, shape: Shape) -> None:
         self.text = text
         self.findings = findings
+        self.shape = shape  # of the whole file
         self.spans: list[tuple[int, int]] = []
         self.stray = 0
         self.events: Iterator[Any] = iter(YAML(typ="safe", pure=True).parse(text))
@@ -64,14 +65,14 @@ class _Builder:
     def refused(self, event: ev.Event, what: str, hint: str) -> Exception:
         return self.findings.fatal(event.start_mark.line + 1, f"{what} is not allowed", hint)
 
-    def document(self, shape: Shape) -> Node | None:
+    def document(self) -> Node | None:
         self.next()  # start of the stream
         start = self.next()
         if isinstance(start, ev.StreamEndEvent):
             return None
         if start.version or start.tags:
             raise self.refused(start, "a % directive", "remove it")
-        node = self.node(self.next(), shape, "the file", 1)
+        node = self.node(self.next(), self.shape, "the file", 1)
         self.next()  # end of the document
         after = self.next()
         if not isinstance(after, ev.StreamEndEvent):
@@ -85,6 +86,11 @@ class _Builder:
             scalar = self.scalar(event)
             if shape is VALUE or (shape.item and scalar.is_null):
                 return scalar
+            known = yaml_advice.keys_of(self.shape)
+            advice = None if scalar.quote else yaml_advice.for_word(scalar.value, line, known)
+            if shape.keys is not None and advice:
+                self.findings.error(*advice)
+                return None
         elif isinstance(event, ev.MappingStartEvent):
             if shape.keys is not None:
                 return self.mapping(event, shape.keys, where, depth)
@@ -112,7 +118,7 @@ class _Builder:
                 self.findings.error(
                     key.line,
                     f"{_short(key.value)}: is not known in {where}",
-                    near(key.value, keys, "{}:"),
+                    self.belongs(key.value) or near(key.value, keys, "{}:"),
                 )
                 self.skip_from(value_event, depth)
                 continue
@@ -120,7 +126,7 @@ class _Builder:
                 self.findings.error(
                     key.line,
                     f"{key.value}: twice in {where}, first on line {seen[key.value]}",
-                    "keep one",
+                    "keep one" + ("; a new entry starts with `- name:`" * (key.value == "name")),
                 )
                 self.skip_from(value_event, depth)
                 continue
@@ -160,13 +166,22 @@ class _Builder:
                 event, f"a text block ({event.style})", "write the value on one line"
             )
         if event.end_mark.line != event.start_mark.line:
-            raise self.refused(event, "a value over several lines", "write it on one line")
+            known = yaml_advice.keys_of(self.shape)
+            last = event.end_mark.line + 1
+            raise self.findings.fatal(*yaml_advice.for_long_value(self.text, line, last, known))
         if end - start > MAX_VALUE_CHARS:
             raise self.findings.fatal(
                 line, f"a value of {end - start} characters", f"at most {MAX_VALUE_CHARS}"
             )
         self.spans.append((start, end))
         return Scalar(event.value, event.style or "", start, end, line)
+
+    def belongs(self, key: str) -> str:
+        """The hint for a key that is known elsewhere in the file."""
+        if key.startswith("-") and key[1:] in yaml_advice.keys_of(self.shape):
+            return f"write `- {key[1:]}:`, with a space after the dash"
+        places = yaml_advice.places_of(key, self.shape)
+        return f"it belongs in {' or '.join(places)}: is the indentation right?" if places else ""
 
     def check_colon(self, key: Scalar) -> int:
         """The offset behind the key's colon. Only `key: value`: the form `? key` would be in the way of edits."""
@@ -247,22 +262,33 @@ def _check_size(text: str, size_bytes: int, odd_line: int, findings: Findings) -
 
 def parse_any(text: str, bom: bool, findings: Findings, shape: Shape) -> Tree:
     """The tree of a text in any layout, by the YAML parser. Raises `Invalid`."""
-    builder = _Builder(text, findings)
+    if text.lstrip().startswith("<"):
+        raise findings.fatal(1, "this is XML", "a site file in XML is called site.xml")
+    builder = _Builder(text, findings, shape)
     try:
-        root = builder.document(shape)
+        root = builder.document()
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = " ".join(filter(None, (error.context, error.problem)))
-        raise findings.fatal(
-            mark.line + 1 if mark else 0, f"not well-formed YAML: {what[:200]}"
-        ) from None
-    except YAMLError as error:
-        what = " ".join(str(error).split())
-        raise findings.fatal(0, f"not well-formed YAML: {what[:200]}") from None
-    except (ValueError, OverflowError) as error:  # an escape such as "\\U99999999"
-        raise findings.fatal(0, f"not well-formed YAML: {error}") from None
+        raise _misread(error, text, findings, shape) from None
+    except (ValueError, OverflowError):  # an escape such as "\\U99999999"
+        raise findings.fatal(*yaml_advice.for_escape(text)) from None
+    except YAMLError:
+        raise findings.fatal(0, "not well-formed YAML", "is there an odd character?") from None
     if root is None:
         findings.raise_any()
         raise findings.fatal(0, "the file holds no site", "an empty site is `sets: []`")
     assert isinstance(root, Mapping_)
     return Tree(text, bom, root, tuple(builder.spans))
+
+
+def _misread(error: MarkedYAMLError, text: str, findings: Findings, shape: Shape) -> Exception:
+    """The parser's error as a problem: what was done wrong, where that is."""
+    mark, began = error.problem_mark or error.context_mark, error.context_mark
+    line = mark.line + 1 if mark else 0
+    words = " ".join(str(part) for part in (error.context, error.problem) if part)
+    known = yaml_advice.keys_of(shape)
+    advice = yaml_advice.for_syntax(text, line, began.line + 1 if began else 0, words, known)
+    if advice:
+        return findings.fatal(*advice)
+    return findings.fatal(
+        line, "not well-formed YAML", "check the indentation, the colons and the quotes here"
+    )

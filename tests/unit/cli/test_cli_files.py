@@ -127,6 +127,18 @@ def test_convert_there_and_back(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "b.xml").read_text().count("<MEM>128</MEM>") == 1
 
 
+@pytest.mark.parametrize("name", ["site.xml.bak", "old", "site.YAML"])
+def test_convert_looks_into_files_of_other_names(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"\xef\xbb\xbf \n" + (folder / "site.xml").read_bytes())
+    ran = run_xsm("convert", str(folder / name), "-o", "json")
+    assert (ran.code, ran.err) == (0, "")
+    assert "name: vm1" in ran.out
+    (folder / name).write_bytes(b"sets:\n- name: x\n  vm: []\n")
+    ran = run_xsm("convert", str(folder / name))
+    assert ran.code == 2
+    assert ran.err.startswith(f"{folder / name}:3: error: vm: is not known")
+
+
 def test_convert_never_overwrites_unasked(folder: Path) -> None:
     target = folder / "mine.yaml"
     target.write_text("mine")

@@ -80,7 +80,8 @@ def test_reading():
         ("apart: []", "apart: is empty"),
         ("apart: [1]", "is not text"),
         ("hwaddr: |\n   x", "a text block"),
-        ("ip: a\n   b", "a value over several lines"),
+        ("ip: a\n   b", "site.yaml:8: error: a value over several lines: this goes on from line 7"),
+        ("ip: 'a\n   b'", "site.yaml:7: error: a value over several lines is not allowed (write it on one line)"),
         ("ip: &a DHCP", "the anchor &a is not allowed"),
         ("ip: *a", "the alias *a is not allowed"),
         ("ip: !!str DHCP", "the tag"),
@@ -88,9 +89,22 @@ def test_reading():
         ("? ip\n  : DHCP", "the form `? key`"),
         ("? [a]\n  : b", "as a key"),
         ("<<: {a: b}", "<<: is not known"),
-        ("ip: 'a", "not well-formed YAML"),
-        ('ip: "\\U99999999"', "not well-formed YAML"),
-        ("\tip: DHCP", "not well-formed YAML"),
+        ("ip: 'a", "site.yaml:7: error: a quote that is not closed"),
+        ('ip: "\\U99999999"', "site.yaml:7: error: a backslash in double quotes (put the value in single"),
+        ('ip: "\\q"', "site.yaml:7: error: a backslash in double quotes"),
+        ("\tip: DHCP", "site.yaml:7: error: a tab in the indentation (indent with spaces, not tabs)"),
+        ("ip:\tDHCP", "site.yaml:7: error: a tab after `ip:` (write `ip: DHCP`)"),
+        ("ip:DHCP", "site.yaml:7: error: no space after `ip:` (write `ip: DHCP`)"),
+        ("  ip:DHCP", "site.yaml:7: error: no space after `ip:` (write `ip: DHCP`)"),
+        ("ip DHCP", "site.yaml:7: error: no : after ip (write `ip: DHCP`)"),
+        ("ip = DHCP", "site.yaml:7: error: no : after ip (write `ip: DHCP`)"),
+        ("what is this", "site.yaml:7: error: `what is this` is not of the form `key: value`"),
+        (" ip: DHCP", "site.yaml:7: error: wrong indentation: `ip:` stands after 5 spaces, `vcpus:` on line 6 after 4"),
+        ("owner: me", "owner: is not known in an entry of vms (it belongs in an entry of sets: is the ind"),
+        ("ip: a: b", "site.yaml:7: error: ip: a second : in the value (put it in quotes: `ip: 'a: b'`)"),
+        ("ip: @a", "site.yaml:7: error: ip: a value can't start with @ (put it in quotes: `ip: '@a'`)"),
+        ("apart: [a", "site.yaml:7: error: a [ that is not closed (end it with ])"),
+        ("name: b", "first on line 4 (keep one; a new entry starts with `- name:`)"),
     ],
 )  # fmt: skip
 def test_bad_values(line, expected):
@@ -119,11 +133,40 @@ def test_bad_values(line, expected):
         (b"sets:\n- vms: []", "site.yaml:2: error: this set has no name:"),
         (b"sets:\n- name: a\n  vms:\n  - name: b\n", "VM b has no config:"),
         (b"hosts:\n- name: a\n  mem: x\n  adress: b", "did you mean address:"),
+        (b"sets:\n- name:a\n", "site.yaml:2: error: no space after `name:` (write `name: a`)"),
+        (b"sets:\n-name: a\n", "-name: is not known in the file (write `- name:`, with a space after the dash)"),
+        (b"sets:\n  - name: a\n   vms: []\n", "site.yaml:3: error: wrong indentation: `vms:` stands after 3"),
+        (b"sets:\n  - name: a\n - name: b\n", "site.yaml:3: error: wrong indentation: the dash stands after 1 space,"),
+        (b" sets:\n- name: a\n", "site.yaml:2: error: wrong indentation: the dash stands after 0 spaces"),
+        (b"sets:\n- name: a\nvms:\n- name: b\n", "vms: is not known in the file (it belongs in an entry of sets"),
+        (b"sets:\n- {name: a\n- {name: b}\n", "site.yaml:2: error: a { that is not closed"),
+        (b'{"sets": [{"name": "a" "vms": []}]}', "a comma or a closing bracket is missing"),
+        (b"<XSMConfig>\n<Set name='a'/>\n", "site.yaml:1: error: this is XML"),
+        (b"<XSMConfig/>", "site.yaml:1: error: this is XML"),
     ],
 )
 def test_bad_files(text, expected):
     found = problems(text)
     assert any(expected in p for p in found), found
+
+
+TYPED = ["", " ", "\t", "\n", "-", ":", "'", '"', "{", "]", "\\", "#", "é"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(TYPED)), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_a_slip_of_the_keyboard_is_told_in_plain_words(slips):
+    """Wherever it is: a place within the file, and none of the parser's own words."""
+    text = SMALL.decode()
+    for place, typed in slips:
+        at = place % len(text)
+        text = text[:at] + typed + text[at + (not typed) :]
+    try:
+        yaml_file.read(text.encode())
+    except Invalid as invalid:
+        for problem in invalid.problems:
+            assert 0 <= problem.line <= text.count("\n") + 1
+            assert not re.search("token|scann|pars|scalar|simple key", problem.message), problem
 
 
 @given(sites())
