@@ -115,7 +115,7 @@ def _refuse_impossible_move(
     hint = f"`xsm plan` shows the hosts' state; give {vm.name} another host, or mend that first"
     if not cold and vm.migration is not Migration.COLD and not held(Migration.COLD):
         policy = written(document.site_path, "MIGRATION", Migration.COLD)
-        hint = f"`xsm migrate {vm.name} {target} --cold` sets {policy}: stopped here, started there"
+        hint = f"`xsm migrate {vm.name} {target} --cold` sets {policy} and moves it so"
     raise CommandRefused(f"{vm.name} can't move to {target} now: {why}", hint)
 
 

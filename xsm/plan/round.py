@@ -76,8 +76,10 @@ class Round:
 
 
 def written(site_path: str, tag: str, value: str) -> str:
-    """An element as that site file spells it: <MIGRATION>cold</MIGRATION> or migration: cold."""
-    return f"<{tag}>{value}</{tag}>" if site_path.endswith(".xml") else f"{tag.lower()}: {value}"
+    """An element as that site file spells it: `<MIGRATION>cold</MIGRATION>` or `migration: cold`."""
+    if site_path.endswith(".xml"):
+        return f"`<{tag}>{value}</{tag}>`"
+    return f"`{tag.lower()}: {value}`"
 
 
 def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:

@@ -175,21 +175,22 @@ def _unknown_hosts(
 
 
 def _no_members(path: str, vms: Iterable[VM], names: HostNames, state: State) -> Iterable[Problem]:
-    """A warning where the site has hosts and a DOM0 names none of them."""
-    if not state.members:
+    """A warning for each host that DOM0s name and that the site doesn't have. Not while the site has but the host
+    that founded it: the others are about to join."""
+    if len(state.members) < 2:
         return
     known = [*sorted(state.members), *sorted({m.address for m in state.members.values()})]
-    hints: dict[str, str] = {}
+    strangers: dict[str, list[VM]] = {}
     for vm in vms:
-        if vm.host is None or names.knows(vm.host):
-            continue
-        if vm.host not in hints:
-            hints[vm.host] = near(vm.host, known) + f"; or `xsm invite {vm.host}` takes it in"
+        if vm.host is not None and not names.knows(vm.host):
+            strangers.setdefault(vm.host, []).append(vm)
+    for host, of in strangers.items():
+        more = f" and {len(of) - 1} more" if len(of) > 1 else ""
         yield Problem(
             path,
-            vm.line,
-            f"VM {vm.name}: {vm.host} is no host of this site",
-            hints[vm.host],
+            of[0].line,
+            f"VM {of[0].name}{more}: {host} is no host of this site",
+            near(host, known) + f"; or `xsm invite {host}` takes it in",
             Severity.WARNING,
         )
 

@@ -386,6 +386,10 @@ def test_a_folder_inside_somebody_elses_repository_has_no_base(
     ("args", "command"),
     [
         (("migrate", "vm1", "dmz02"), Command(Verb.MIGRATE, vm="vm1", to="dmz02")),
+        (
+            ("migrate", "vm1", "dmz02", "--cold"),
+            Command(Verb.MIGRATE, vm="vm1", to="dmz02", cold=True),
+        ),
         (("start", "vm1"), Command(Verb.START, vm="vm1")),
         (("stop", "vm1", "--yes"), Command(Verb.STOP, vm="vm1")),
         (("pause", "vm1", "-m", "why"), Command(Verb.PAUSE, vm="vm1", message="why")),

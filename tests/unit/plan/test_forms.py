@@ -21,7 +21,7 @@ Stop:
 Remove (disks stay):
   vm4  remove on dmz02  power running => removed  (vm4 is no longer in the site file)
 Held (nothing is done until the reason is gone):
-  vm5  host dmz01 => dmz03  held: <MIGRATION>never</MIGRATION> keeps it there while it runs; \
+  vm5  host dmz01 => dmz03  held: `<MIGRATION>never</MIGRATION>` keeps it there while it runs; \
 `xsm stop vm5` lets it move while it is off
 Notices:
   box on dmz03: foreign domain (shutoff): XSM did not create it; left alone

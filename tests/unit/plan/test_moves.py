@@ -60,7 +60,7 @@ def test_move(move: tuple, acting: bool) -> None:
     assert (action.host, action.target) == ("dmz01", "dmz02")
     assert (action.old, action.new) == ("dmz01", "dmz02")
     if expected[0] is C.HELD and policy is Migration.LIVE:
-        assert action.held.endswith("; <MIGRATION>cold</MIGRATION> allows a cold move")
+        assert action.held.endswith("; `<MIGRATION>cold</MIGRATION>` allows a cold move")
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,19 @@ def test_which_host():
     assert document.host_entry("dmz02") is None
 
 
+def test_a_host_that_the_site_does_not_have_is_warned_about():
+    tree = files(vm("a", "<DOM0>dmz9</DOM0>"), vm("b"), vm("c", "<DOM0>dmz9</DOM0>"), vm("d", "<DOM0>dmz01</DOM0>"))
+    assert load(tree).warnings == ()  # a loose file
+    tree["state/members.json"] = table({"dmz01": MEMBERS["dmz01"]})
+    assert load(tree).warnings == ()  # just founded: the others are to come
+    tree["state/members.json"] = table(MEMBERS)
+    (warning,) = load(tree).warnings
+    assert str(warning) == (
+        "site.xml:3: warning: VM a and 1 more: dmz9 is no host of this site "
+        "(did you mean dmz02 or dmz01?; or `xsm invite dmz9` takes it in)"
+    )
+
+
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
