@@ -100,7 +100,9 @@ class Daemon:
         self._forgotten: dict[str, str] = {}  # host -> who forgot it, for the present head
         self.checkout_behind = ""
         self._log = logging.getLogger("xsmd")
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(EVENTS_LIMIT)
+        self._queue: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue(
+            EVENTS_LIMIT
+        )
         self._stepped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers = Answers(self)
@@ -117,8 +119,17 @@ class Daemon:
 
     def feed(self, event: Event) -> None:
         """Give the machine an event. It is taken in order, soon."""
+        self._enqueue(event, None)
+
+    async def take(self, event: Event) -> None:
+        """Give the machine an event; returns when its effects are carried out, what had to be on disk included."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enqueue(event, done)
+        await done
+
+    def _enqueue(self, event: Event, done: asyncio.Future[None] | None) -> None:
         try:
-            self._queue.put_nowait(event)
+            self._queue.put_nowait((event, done))
         except asyncio.QueueFull:
             raise Fatal(f"{EVENTS_LIMIT} events wait for the machine") from None
 
@@ -227,8 +238,10 @@ class Daemon:
 
     async def _step_forever(self) -> None:
         while True:
-            event = await self._queue.get()
+            event, done = await self._queue.get()
             await self._carry_out(self.peer.step(event, self.clock()))
+            if done is not None and not done.done():
+                done.set_result(None)
             self._stepped.set()
 
     async def _carry_out(self, effects: list[Effect]) -> None:

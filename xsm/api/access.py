@@ -131,6 +131,8 @@ RULES: tuple[Rule, ...] = (
     Rule("GET", "/v1/peer/heads", Least.PEER, gate=Gate.PEERS),
     Rule("GET", "/v1/peer/report", Least.PEER, gate=Gate.PEERS),
     Rule("GET", "/v1/peer/events", Least.PEER, gate=Gate.PEERS),
+    Rule("GET", "/v1/peer/registers", Least.PEER, gate=Gate.PEERS),
+    Rule("POST", "/v1/peer/registers", Least.PEER, 16 * MIB, gate=Gate.PEERS, finish=True),
     # What git asks for. `?service=git-receive-pack` makes it a push: see `git_least`.
     Rule("GET", GIT_PREFIX + "/info/refs", Least.VIEWER, gate=Gate.GIT, time_s=0),
     Rule("POST", GIT_PREFIX + "/git-upload-pack", Least.VIEWER, 16 * MIB, Gate.GIT, 0),

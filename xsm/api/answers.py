@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
 import xsm
-from xsm.api import editing, views
+from xsm.api import editing, membership, views
 from xsm.api.control import Caller, Refused
 from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
@@ -38,11 +38,12 @@ from xsm.edge import story
 from xsm.edge.checkout import Edited
 from xsm.edge.repository import PackRefused
 from xsm.edge.revisions import Moved
-from xsm.edge.transport import PeerRefused, PeerUnreachable
+from xsm.edge.transport import PeerRefused, PeerUnreachable, Registers
+from xsm.peer import register
 from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Surroundings
-from xsm.peer.events import Head, Received
+from xsm.peer.events import Head, Learned, Received
 from xsm.peer.messages import Hello, Malformed, decode
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
@@ -388,6 +389,9 @@ class Answers:
                 raise refused(
                     422, "invalid", "the site can't be like that", problems=error.problems
                 ) from error
+            if command.verb is Verb.FORGET:
+                stays = ready.edited.document.state.members
+                await membership.share(self._daemon, stays)
             return await self._commit(
                 ready, command.expect, command.author or editing.author_of(caller)
             )
@@ -404,6 +408,17 @@ class Answers:
         return await self._pushing.take(old, new, self._around)
 
     # -- peers -----------------------------------------------------
+
+    async def registers(self) -> Registers:
+        known = self._daemon.peer.ballots.registers
+        return {vm: register.to_entry(known[vm]) for vm in sorted(known)}
+
+    async def learn_registers(self, registers: Registers) -> None:
+        try:
+            known = membership.read(registers)
+        except ValueError as error:
+            raise refused(400, "bad-request", str(error)[:200]) from error
+        await self._daemon.take(Learned(known))
 
     async def own_events(self, since: int) -> tuple[Event, ...]:
         return self._daemon.events.own_since(since)

@@ -26,6 +26,7 @@ from xsm.api.types import (
     VmStatus,
     Why,
 )
+from xsm.edge.transport import Registers
 from xsm.plan.observed import HostReport
 
 __all__ = ["Caller", "Control", "Refused", "Role"]
@@ -97,6 +98,14 @@ class Control(Protocol):
 
     async def receive_messages(self, sender: str, body: bytes) -> int:
         """The number of this host's own newest event: by it the sender sees that there is news."""
+        ...
+
+    async def registers(self) -> Registers:
+        """What this host knows of claims: VM -> entry of its vote file."""
+        ...
+
+    async def learn_registers(self, registers: Registers) -> None:
+        """Take over what another host knows. On disk when this returns."""
         ...
 
     async def own_events(self, since: int) -> tuple[Event, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from xsm.api import editing
+from xsm.api import editing, membership
 from xsm.api.control import Caller, Refused
 from xsm.api.editing import Ready, ready_document, refused
 from xsm.api.types import Applied, Command, Invitation, JoinAnswer, JoinRequest, Preview
@@ -114,6 +114,7 @@ class Enrolling:
             ) from error
         if name != request.name:
             raise refused(403, "forbidden", f"the token is for {name}, not for {request.name}")
+        await membership.share(daemon, document.state.members)
         member = Member(request.name, request.address, request.url)
         state = replace(document.state, members={**document.state.members, request.name: member})
         files = await daemon.revisions.files(head.revision)

@@ -23,7 +23,7 @@ from xsm.api.access import GIT_PREFIX
 from xsm.api.asking import Ask, json_answer, refused
 from xsm.api.types import Command, Event, JoinRequest, Proposal
 from xsm.edge.settings import NAME
-from xsm.edge.transport import HEADS_HEADER, HEADS_LIMIT, Fetch, Heads, Heard
+from xsm.edge.transport import HEADS_HEADER, HEADS_LIMIT, Fetch, Heads, Heard, Registers
 
 HISTORY_DEFAULT, HISTORY_MOST = 50, 10_000
 HAVE_LIMIT = 10_000
@@ -241,6 +241,15 @@ async def post_messages(ask: Ask) -> web.StreamResponse:
     return json_answer(Heard(last))
 
 
+async def get_registers(ask: Ask) -> web.StreamResponse:
+    return json_answer(await ask.control.registers())
+
+
+async def post_registers(ask: Ask) -> web.StreamResponse:
+    await ask.control.learn_registers(await ask.decoded(Registers))
+    return web.Response(status=204)
+
+
 async def get_own_events(ask: Ask) -> web.StreamResponse:
     return json_answer(await ask.control.own_events(ask.number("since", 0, 0, 2**53)))
 
@@ -306,6 +315,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/v1/peer/heads"): get_heads,
     ("GET", "/v1/peer/report"): get_report,
     ("GET", "/v1/peer/events"): get_own_events,
+    ("GET", "/v1/peer/registers"): get_registers,
+    ("POST", "/v1/peer/registers"): post_registers,
     ("GET", GIT_PREFIX + "/info/refs"): git_http.serve,
     ("POST", GIT_PREFIX + "/git-upload-pack"): git_http.serve,
     ("POST", GIT_PREFIX + "/git-receive-pack"): git_http.serve,

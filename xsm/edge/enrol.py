@@ -22,8 +22,9 @@ from xsm.edge.repository import Repository
 from xsm.edge.revisions import Revisions
 from xsm.edge.settings import Settings, write_settings
 from xsm.edge.tls import client_context
-from xsm.edge.transport import PeerClient
+from xsm.edge.transport import PeerClient, Registers
 from xsm.peer.edit import Surroundings, edit
+from xsm.peer.register import Register, from_entry, learn, to_entry
 from xsm.site.document import Files
 from xsm.site.problems import Problem
 from xsm.site.state import Member, State
@@ -98,8 +99,6 @@ async def join_site(
     if not _has_joined(token, files, now) or settings_path.exists():
         _refuse_existing(settings, settings_path)
         await join(token_text, settings.name, settings.address, settings.url, files)
-    if not settings.votes_path.exists():
-        RegisterFile.create(settings.votes_path).close()
     enrolled = await _catch_up(settings, settings_path, token)
     write_settings(settings, settings_path)
     return enrolled
@@ -173,6 +172,8 @@ async def _catch_up(settings: Settings, settings_path: Path, token: Token) -> En
     try:
         heads = await client.get_heads(inviter)
         head = await revisions.store(await client.fetch(inviter, heads, ()), heads)
+        # What a majority knows of claims: without it this host would be a blank voter (docs/safety.md).
+        _know(settings, await client.get_registers(inviter))
         if head is None or head.document is None:
             problem = head.problem if head else "it gave no revision"
             raise EnrolRefused(f"the site of {token.host} can't be read here: {problem}")
@@ -182,6 +183,19 @@ async def _catch_up(settings: Settings, settings_path: Path, token: Token) -> En
     finally:
         await client.close()
         revisions.close()
+
+
+def _know(settings: Settings, registers: Registers) -> None:
+    """A vote file that holds what the others know. Written again when an earlier join broke off here."""
+    if settings.votes_path.exists():
+        votes = RegisterFile(settings.votes_path)
+    else:
+        votes = RegisterFile.create(settings.votes_path)
+    try:
+        blank = Register()
+        votes.write({vm: to_entry(learn(blank, from_entry(e))) for vm, e in registers.items()})
+    finally:
+        votes.close()
 
 
 def _enrolled(

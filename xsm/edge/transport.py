@@ -35,6 +35,7 @@ PARALLEL_LIMIT = 4
 WAITING_LIMIT = 64
 """Requests that may wait for their turn at one member."""
 ANSWER_LIMIT_BYTES = 4 * 1024 * 1024
+REGISTERS_LIMIT_BYTES = 16 * 1024 * 1024
 PACK_LIMIT_BYTES = 64 * 1024 * 1024
 HEADS_LIMIT = 256
 REFUSAL_LIMIT_BYTES = 1024 * 1024
@@ -74,6 +75,10 @@ class Heads:
     """The answer to a delivery, and to GET /v1/peer/heads."""
 
     heads: tuple[str, ...]
+
+
+Registers = dict[str, dict[str, Any]]
+"""Vote file entries by VM, as `register.to_entry` makes them."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,18 @@ class PeerClient:
         """The number of the member's newest event, 0 when it doesn't say."""
         body = await self._ask(member, _Request("POST", "/v1/peer/messages", messages))
         return _decoded(member, body, Heard).last_event if body else 0
+
+    async def get_registers(self, member: Member) -> Registers:
+        """What the member knows of claims."""
+        body = await self._ask(
+            member, _Request("GET", "/v1/peer/registers", limit_bytes=REGISTERS_LIMIT_BYTES)
+        )
+        return _decoded(member, body, Registers)
+
+    async def post_registers(self, member: Member, registers: Registers) -> None:
+        """Let the member know of these claims; on its disk when this returns."""
+        body = msgspec.json.encode(registers)
+        await self._ask(member, _Request("POST", "/v1/peer/registers", body))
 
     async def get_events(self, member: Member, since: int) -> tuple[Event, ...]:
         """What happened on the member after its own event number `since`."""

@@ -62,6 +62,11 @@ class Ballots:
     def settle(self, vm: str, epoch: int, claimant: str) -> None:
         self._put(vm, rules.settle(self.of(vm), epoch, claimant))
 
+    def learn(self, registers: Mapping[str, Register]) -> None:
+        """Take over what other hosts know."""
+        for vm, register in sorted(registers.items()):
+            self._put(vm, rules.learn(self.of(vm), register))
+
     def newest(self, vm: str) -> int:
         """The highest epoch that this host has claimed or let go for: for a lower one it says nothing any more."""
         register = self.of(vm)

@@ -70,11 +70,18 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What other hosts know of claims, before the members change."""
+
+    registers: Mapping[str, Register]
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time went by. Comes every `machine.TICK_S` or more often."""
 
 
-Event = HeadChanged | Observed | Received | Contact | Finished | Tick
+Event = HeadChanged | Observed | Received | Contact | Finished | Learned | Tick
 
 # -- effects ---------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from xsm.peer.events import (
     Finished,
     Head,
     HeadChanged,
+    Learned,
     Log,
     Observe,
     Observed,
@@ -121,6 +122,8 @@ class Peer:
                 self._consider_membership()
             case Finished():
                 self._finished(event, now)
+            case Learned(known):
+                self.ballots.learn(known)
             case Tick():
                 self._tick(now)
         out, self._out = self._out, []

@@ -126,6 +126,21 @@ def may_start(
     return majority and gone and epoch >= register.bar and host in electorate
 
 
+def learn(mine: Register, other: Register) -> Register:
+    """Take over what another host knows of a VM's claims, so that this host's vote counts as if it had been asked then.
+
+    Only ever makes it refuse more, and name more claimants to evict: its own bar, win and attempts stay. By this a
+    host that joins is no blank voter, and those who stay know what a forgotten host knew.
+    """
+    newest = other if other.voted > mine.voted else mine
+    return replace(
+        mine,
+        voted=newest.voted,
+        claimant=newest.claimant,
+        claimants=mine.claimants | other.claimants,
+    )
+
+
 def to_entry(register: Register) -> dict[str, object]:
     """The register as JSON-able values for the vote file."""
     return {

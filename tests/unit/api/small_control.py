@@ -21,6 +21,7 @@ from xsm.api.types import (
     VmStatus,
     Why,
 )
+from xsm.edge.transport import Registers
 from xsm.plan.actions import Plan
 from xsm.plan.observed import HostReport
 from xsm.site.problems import Invalid, Problem
@@ -136,6 +137,12 @@ class SmallControl:
     async def hook_post_receive(self, old: str, new: str, ref: str) -> Applied:
         self._note("post-receive", old, new, ref)
         return Applied(new, ("vm1: MEM 96 => 128",))
+
+    async def registers(self) -> Registers:
+        return {"vm1": {"voted": 3}}
+
+    async def learn_registers(self, registers: Registers) -> None:
+        self._note("registers", registers)
 
     async def own_events(self, since: int) -> tuple[Event, ...]:
         return tuple(

@@ -26,7 +26,12 @@ from xsm.edge.repository import Repository
 from xsm.edge.settings import Settings, places, read_settings
 from xsm.edge.tls import server_context
 from xsm.edge.transport import Fetch, Heads
+from xsm.peer.register import Register, to_entry
 from xsm.site.document import load
+
+
+KNOWN = Register(3, "dmz01", frozenset({"dmz01"}), bar=2, held=3, attempts=4)
+"""What the inviting host knows of vm1's claims."""
 
 
 def host_args(base: Path, name: str, *more: str) -> list[str]:
@@ -199,6 +204,8 @@ class Inviter:
                     return self._json(Refusal("busy", "too much to do"), 503)
                 fetch = msgspec.json.decode(await request.read(), type=Fetch)
                 return web.Response(body=self.repository.pack(fetch.want, fetch.have))
+            case "/v1/peer/registers":
+                return self._json({"vm1": to_entry(KNOWN)})
         return self._json(Refusal("unknown", "no such route"), 404)
 
     def _join(self, request: JoinRequest) -> web.Response:
@@ -273,7 +280,10 @@ def test_join_gets_a_certificate_and_all_of_the_history(inviter: Inviter, second
         repository.close()
     expected = paper.SITE_XML.replace(b">96<", b">128<")
     assert (second / "site" / "site.xml").read_bytes() == expected
-    RegisterFile(settings.votes_path).close()
+    votes = RegisterFile(settings.votes_path)
+    # No blank voter: it knows who may run vm1; what the other host holds and has barred is not its own.
+    assert votes.load() == {"vm1": to_entry(Register(3, "dmz01", frozenset({"dmz01"})))}
+    votes.close()
 
 
 def test_a_token_is_good_once_and_for_one_name(inviter: Inviter, second: Path) -> None:

@@ -8,6 +8,7 @@ from xsm.peer.register import (
     bar,
     complete,
     from_entry,
+    learn,
     may_start,
     next_epoch,
     settle,
@@ -116,3 +117,22 @@ def test_votes_never_go_back(claims):
 def test_a_register_reads_as_it_was_written(claims, epoch, host):
     register = complete(bar(voted(*claims), epoch), epoch)
     assert from_entry(to_entry(register)) == register
+
+
+@given(asks, asks)
+def test_what_is_learned_only_makes_a_voter_stricter(mine, theirs):
+    before, other = voted(*mine), voted(*theirs)
+    after = learn(before, other)
+    assert after.voted == max(before.voted, other.voted)
+    assert after.claimants == before.claimants | other.claimants
+    assert (after.bar, after.held, after.attempts) == (before.bar, before.held, before.attempts)
+    assert learn(after, other) == after
+
+
+def test_a_host_that_joined_names_the_one_that_runs_the_vm():
+    knows = voted((4, "dmz01"))
+    newcomer = learn(Register(), knows)
+    _, refusal = vote(newcomer, 1, "dmz02")
+    assert not refusal.granted
+    _, answer = vote(newcomer, 5, "dmz02")
+    assert answer.granted and answer.earlier == {"dmz01"}
