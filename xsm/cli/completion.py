@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    get_completion_class,
+)
 
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
+from xsm.cli.screen import clean
 
 VARIABLE = "_XSM_COMPLETE"  # click's own name for the program `xsm`
+MAX_HELP_CHARS = 50
+_GLOB = str.maketrans("*?[]\\\n", "      ")  # bash would put files' names in place of them
+
+
+class BashWithHelp(BashComplete):
+    """bash knows only words to complete. While there are several, the `told` ones show what they are; the only one
+    that is left is put into the line, and goes there without it.
+    """
+
+    def complete(self) -> str:
+        args, incomplete = self.get_completion_args()
+        items = self.get_completions(args, incomplete)
+        return "\n".join(f"{item.type},{_word(item, len(items))}" for item in items)
+
+
+def _word(item: CompletionItem, number: int) -> str:
+    if number == 1 or not item.told or not item.help:
+        return str(item.value)
+    return f"{item.value}  ({clean(item.help).translate(_GLOB)[:MAX_HELP_CHARS].strip()})"
+
+
+add_completion_class(BashWithHelp, "bash")
 
 
 @site_command(

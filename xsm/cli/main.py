@@ -131,6 +131,8 @@ def root() -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code. Never raises for an expected failure."""
     context = Context()
+    if "_XSM_COMPLETE" in os.environ:
+        importlib.import_module("xsm.cli.completion")  # how bash is answered
     try:
         result = root.main(args, prog_name="xsm", standalone_mode=False, obj=context)
         sys.stdout.flush()

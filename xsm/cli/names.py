@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from xsm.cli.client import Client
 from xsm.cli.context import Context
 from xsm.cli.failures import Failure
+from xsm.cli.texts import first_line, short
 
 COMPLETION_TIMEOUT_S = 0.8  # somebody is waiting for the tab key
 
@@ -70,7 +71,7 @@ class VmOrHostName(click.ParamType):
 
 
 class RevisionId(click.ParamType):
-    """A revision, or enough of its first characters."""
+    """A revision, or enough of its first characters. Mere digits say nothing: bash shows the subjects, too."""
 
     name = "revision"
 
@@ -82,7 +83,7 @@ class RevisionId(click.ParamType):
         except Failure:
             return []  # completion has nowhere to say why
         return [
-            CompletionItem(r.id[:12], help=r.message.split("\n", 1)[0])
+            CompletionItem(short(r.id), help=first_line(r.message), told=True)
             for r in revisions
             if r.id.startswith(incomplete)
         ]

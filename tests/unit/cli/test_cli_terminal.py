@@ -181,7 +181,12 @@ def test_completion_knows_commands_vms_hosts_and_revisions(socket_path: Path, si
     assert completions(socket_path, "xsm why v") == ["vm1", "vm2", "vm5"]
     assert completions(socket_path, "xsm migrate vm1 dmz") == ["dmz01", "dmz02"]
     assert completions(socket_path, "xsm host drain dmz02") == ["dmz02"]
-    assert completions(socket_path, "xsm rollback 0") == [paper.OLD[:12]]
+    assert completions(socket_path, "xsm rollback 0") == [paper.OLD[:10]]
+    subject = "vm1 gets more memory"
+    assert completions(socket_path, "xsm rollback ") == [
+        f"{paper.HEAD[:10]}  ({subject})",
+        f"{paper.OLD[:10]}  ({subject})",
+    ]
     assert "web" not in completions(socket_path, "xsm stop ")
 
 
