@@ -63,16 +63,25 @@ def _sample() -> Path:
 def _say_how(console: object, stage: object) -> None:
     from rich.console import Console
 
+    from xsm.cli.starting import program
     from xsm.demo.stage import Stage
 
     assert isinstance(console, Console)
     assert isinstance(stage, Stage)
+    xsm = program("xsm")
     console.print("\nThe site goes on running until you press Ctrl-C here. In another terminal:\n")
     for host in stage.hosts.values():
-        console.print(f"  export XSM_CONFIG={host.config}; xsm status; xsm vms", highlight=False)
-        console.print(f"  virsh -c '{host.libvirtd.uri}' list --all", highlight=False)
+        console.print(f"  {xsm} --config {host.config} status", highlight=False)
+        if shutil.which("virsh"):
+            # In a session of its own it looks for no polkit agent, which isn't needed here and may be missing.
+            virsh = f"setsid -w virsh -c '{host.libvirtd.uri}' list --all"
+            console.print(f"  {virsh}", highlight=False)
     first = next(iter(stage.hosts.values()))
-    console.print(f"\nEdit {first.checkout}/site.xml and save it, or `xsm apply`.", highlight=False)
+    console.print(
+        f"\nEdit and save {first.checkout}/site.xml, or work in a clone:\n", highlight=False
+    )
+    console.print(f"  git clone {first.folder}/data/site.git site; cd site", highlight=False)
+    console.print(f"  {xsm} --config {first.config} apply .", highlight=False)
 
 
 def _wait(console: object) -> None:

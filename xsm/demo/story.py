@@ -328,11 +328,13 @@ class Story:
         self.title("The network is cut in two, and both sides edit the site")
         self.stage.relays.cut(("dmz01", "dmz02"), ("dmz03", "dmz04"))
         self.pull()
+        begin = str(self.status("dmz02")["revision"])
         self.edit_vm("vm1", "MEM", "144")
         self.xsm(
             "dmz02", "apply", str(self.work), "--yes", "--no-wait", "-m", "One side: vm1's memory"
         )
-        self.git("checkout", "-q", "--", ".")
+        # The other side's user knows nothing of it: their clone is where both began.
+        self.git("reset", "-q", "--hard", begin)
         self.edit_vm("vm3", "VCPUS", "2")
         self.xsm(
             "dmz04", "apply", str(self.work), "--yes", "--no-wait", "-m", "Other side: vm3's VCPUS"
@@ -347,6 +349,8 @@ class Story:
         wait_for("both edits are carried out", lambda: self._size("dmz01", "vm1") == (144, 4))
         wait_for("both edits are carried out", lambda: self.stage.vcpus("dmz03", "vm3") == 2)
         self.proven("libvirt: vm1 has 144 MiB and vm3 has 2 VCPUs")
+        took_s = wait_for("all checkouts follow", self._checkouts_follow)
+        self.proven(f"git: {took_s:.1f} s later all four checkouts have it, too")
         self.xsm("dmz01", "history", "-n", "3")
         for vm in ("vm1", "vm2", "vm3", "vm5"):
             where = self.stage.running_on(vm)
@@ -354,8 +358,22 @@ class Story:
                 raise DemoFailed(f"{vm} runs on {where or 'no host'}")
         self.proven("libvirt: every VM runs on exactly one host")
 
+    def _checkouts_follow(self) -> bool:
+        """Each host's checkout is clean and on the revision that all show."""
+        return all(
+            git_says(host.checkout, "rev-parse", "HEAD") == self.status(name)["revision"]
+            and not git_says(host.checkout, "status", "--porcelain")
+            for name, host in self.stage.hosts.items()
+        )
+
     def _one_revision(self) -> bool:
         return len({self.status(name)["revision"] for name in self.stage.hosts}) == 1
+
+
+def git_says(folder: Path, *args: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=30, check=True
+    ).stdout.strip()
 
 
 def run(stage: Stage, sample: Path, console: Console) -> None:
