@@ -21,6 +21,11 @@ MAX_LIVE_LINES = 12
 _NUMBERS = re.compile(r"\d+")
 
 
+def held_line(line: str) -> str:
+    """A held line of a status, with that word once and in front."""
+    return "held: " + line.replace(": held: ", ": ", 1)
+
+
 class Display:
     """Shows nothing. The two others show the same on a terminal and in a pipe."""
 
@@ -48,7 +53,7 @@ class Lines(Display):
         for line in sorted(line.rsplit(" [", 1)[0] for line in stands.waiting):
             self.tell(f"pending: {line}")
         for line in sorted(stands.held):
-            self.tell(f"held: {line}", _NUMBERS.sub("", line))  # times and counts are no news
+            self.tell(held_line(line), _NUMBERS.sub("", line))  # times and counts are no news
         self.screen.out.flush()
 
     def tell(self, line: str, news: str = "") -> None:
@@ -83,7 +88,7 @@ class Live(Display):
                 Text(mark, style), Text(member.name, "bold"), short(member.revision), remark
             )
         lines = [Text(f"… {clean(line)}") for line in stands.waiting]
-        lines += [Text(f"held: {clean(line)}", "yellow") for line in stands.held]
+        lines += [Text(clean(held_line(line)), "yellow") for line in stands.held]
         lines += [Text(f"✓ {clean(done_line(action))}", "green") for action in stands.done]
         for line in lines:
             line.overflow, line.no_wrap = "ellipsis", True
