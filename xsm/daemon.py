@@ -188,7 +188,16 @@ class Daemon:
             stack.push_async_callback(self.client.close)
             stack.push_async_callback(self.peers.close)
             stack.push_async_callback(self._end_tasks)
-            head = await self.revisions.start()
+            try:
+                head = await self.revisions.start()
+            except (RepositoryError, KeyError, ValueError) as error:
+                raise damaged(self.settings, error) from error
+            site_id = ca.site_id(ca.peer_files(self.settings.tls_dir))
+            if head.document and head.document.state.site_id != site_id:
+                raise Fatal(
+                    f"{self.settings.repository_dir} is of the site {head.document.state.site_id}, "
+                    f"this host's certificate of {site_id}"
+                )
             await stack.enter_async_context(
                 ApiServer(self.settings, self._answers, admits=self._admits)
             )
@@ -396,7 +405,7 @@ def open_daemon(settings: Settings) -> Daemon:
     try:
         repository = Repository.open(settings.repository_dir, settings.socket)
         votes = RegisterFile(settings.votes_path)
-        ca.verify(ca.peer_files(settings.tls_dir), time.time())
+        _check_identity(settings, ca.verify(ca.peer_files(settings.tls_dir), time.time()))
         return Daemon(settings, repository, votes)
     except (
         RepositoryError,
@@ -407,6 +416,24 @@ def open_daemon(settings: Settings) -> Daemon:
         OSError,
     ) as error:
         raise Fatal(str(error)) from error
+
+
+def _check_identity(settings: Settings, identity: ca.Identity) -> None:
+    """A host that speaks with another one's certificate would be taken for it. Raises `Fatal`."""
+    if identity.name != settings.name or identity.role != ca.PEER_ROLE:
+        raise Fatal(
+            f"the certificate in {settings.tls_dir} is {identity.name}'s ({identity.role}); "
+            f"this host is {settings.name}"
+        )
+
+
+def damaged(settings: Settings, error: Exception) -> Fatal:
+    """What to tell when the repository can't be read."""
+    return Fatal(
+        f"{settings.repository_dir} is damaged: {error}. Move it away and fetch the site from another host: "
+        f"git clone --bare root@HOST:{settings.repository_dir} {settings.repository_dir} "
+        "(docs/operations.md); the votes stay as they are"
+    )
 
 
 async def _serve(settings: Settings) -> None:

@@ -430,6 +430,11 @@ class Answers:
             raise refused(400, "bad-request", str(error)) from error
         heads = sorted({h for m in messages if isinstance(m, Hello) for h in m.heads})
         missing = await self._daemon.revisions.missing(heads) if heads else ()
+        if heads and not missing:
+            # Their commits are here, but a crash may have come before they counted as heads.
+            head = await self._daemon.revisions.take(heads)
+            if head is not None:
+                self._daemon.took_head(head, local=False)
         self._daemon.feed(Received(sender, messages, missing))
         return self._daemon.events.last_own
 

@@ -243,6 +243,10 @@ class Enrolling:
         ):
             changes.append(AddSet(ADOPTED_SET, ""))
         for domain, xml in chosen:
+            if not domain.persistent:
+                raise refused(
+                    409, "conflict", f"{domain.name} is transient", "`virsh define` it first"
+                )
             if domain.name in known:
                 # An adoption that was cut short: the file has it, only the mark is missing.
                 continue
@@ -306,8 +310,8 @@ class Enrolling:
                 )
             except Moved as error:
                 raise refused(409, "moved", str(error)) from error
+            daemon.took_head(head, local=True)
         await self._mark(intake, intake.ready.edited.document)
-        daemon.took_head(head, local=True)
         return Applied(head.revision, intake.ready.edited.changes, intake.ready.edited.warnings)
 
     async def _claim(self, names: list[str]) -> None:

@@ -292,6 +292,11 @@ def identity(pem: str) -> Identity:
     )
 
 
+def site_id(files: TlsFiles) -> str:
+    """The site that the CA certificate of a host is of. Raises `CertificateRefused`."""
+    return _attribute(load_certificate(files.ca).subject, NameOID.ORGANIZATION_NAME)
+
+
 def fingerprint(pem: str) -> str:
     """SHA-256 of a certificate in DER, hexadecimal. Raises `CertificateRefused`."""
     return parse_certificate(pem).fingerprint(hashes.SHA256()).hex()

@@ -140,6 +140,13 @@ class Checkout:
             raise CheckoutError(
                 f"{self.path} is in the middle of a git operation ({unfinished[0]}): finish it first"
             )
+        lock = git_dir / "index.lock"
+        if lock.exists():
+            # Files could be written now, but HEAD not moved: they would look like somebody's save.
+            raise CheckoutError(
+                f"{self.path} is locked: a git command is at work there or was cut short; "
+                f"if none is, remove {lock}"
+            )
         branch = (
             self._git.attempt("symbolic-ref", "-q", "HEAD")[1].decode("utf-8", "replace").strip()
         )

@@ -47,7 +47,9 @@ class Settings:
     data_dir: Path
     checkout_dir: Path
     socket: Path
-    migrate_uri: str = ""  # libvirt URI by which the other hosts' libvirt reaches this one's; "": none
+    migrate_uri: str = (
+        ""  # libvirt URI by which the other hosts' libvirt reaches this one's; "": none
+    )
     log_format: str = "text"
     log_level: str = "info"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Message
-from xsm.peer.register import Register, may_start, next_epoch
+from xsm.peer.register import JUMP_LIMIT, Register, may_start, next_epoch
 from xsm.plan.observed import HypervisorFacts, cannot_receive
 from xsm.site.model import HypervisorKind
 
@@ -162,6 +162,8 @@ def hear_vote(
             heard = replace(heard, round=1, evicted=frozenset())
         # The next question (evictions) must not wait for the resend timer of this one.
         return replace(heard, asked_at=float("-inf"))
+    if answer.highest > attempt.epoch + JUMP_LIMIT:
+        return attempt  # nobody has voted so often: its vote file or its word is not to be followed
     least = max(attempt.least, answer.highest + (answer.claimant != me))
     epoch = next_epoch(register, me, least)
     return Attempt(
@@ -190,7 +192,7 @@ def hear_eviction(
         only_one = len(attempt.earlier - gone - {me}) == 1
         return replace(heard, asked_at=float("-inf")) if only_one else heard
     reasons = {**attempt.reasons, sender: answer.reason}
-    if answer.newest > attempt.epoch:
+    if attempt.epoch < answer.newest <= attempt.epoch + JUMP_LIMIT:
         least = max(attempt.least, answer.newest + 1)
         epoch = next_epoch(register, me, least)
         pause_until = now + DUEL_PAUSE_S

@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+JUMP_LIMIT = 1_000_000
+"""A claim may be this far above the highest epoch voted for. A confused member can't use the epochs up at once."""
+
 
 @dataclass(frozen=True)
 class Register:
@@ -45,7 +48,8 @@ class Vote:
 
 def vote(register: Register, epoch: int, host: str) -> tuple[Register, Vote]:
     """Answer the claim of `host` for `epoch`; grant it when it is above all earlier ones, or the same one again."""
-    granted = epoch > register.voted or (epoch == register.voted and host == register.claimant)
+    above = register.voted < epoch <= register.voted + JUMP_LIMIT
+    granted = above or (epoch == register.voted and host == register.claimant)
     earlier = register.claimants - {host}
     answer = Vote(granted, earlier, register.voted, register.claimant)
     if not granted:

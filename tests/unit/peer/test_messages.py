@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsm.peer.messages import (
+    EPOCH_LIMIT,
     HEADS_LIMIT,
     MESSAGES_PER_POST_LIMIT,
     ClaimAnswer,
@@ -68,20 +69,35 @@ def test_a_kind_and_a_field_of_a_later_version_are_skipped():
     assert decode(body) == (ClaimAsk("vm1", 2),)
 
 
+GOOD = ClaimAsk("vm9", 2)
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        ClaimAsk("", 1),
+        ClaimAsk("vm1", 0),
+        ClaimAsk("vm1", -4),
+        ClaimAsk("vm1", EPOCH_LIMIT),
+        ClaimAsk("v" * 300, 1),
+        ClaimAnswer("vm1", 1, False, (), 2**62, "dmz04"),
+        EvictAnswer("vm1", 1, False, "", newest=2**62),
+        Hello(("../../etc",), ""),
+        Hello(("0" * 40,) * (HEADS_LIMIT + 1), ""),
+    ],
+)
+def test_what_no_honest_peer_sends_is_left_out_and_the_rest_is_heard(absurd):
+    assert decode(encode([absurd, GOOD])) == (GOOD,)
+
+
 @pytest.mark.parametrize(
     "body",
     [
-        encode([ClaimAsk("", 1)]),
-        encode([ClaimAsk("vm1", 0)]),
-        encode([ClaimAsk("vm1", -4)]),
-        encode([ClaimAsk("v" * 300, 1)]),
-        encode([Hello(("../../etc",), "")]),
-        encode([Hello(("0" * 40,) * (HEADS_LIMIT + 1), "")]),
-        encode([ClaimAsk("vm1", 1)] * (MESSAGES_PER_POST_LIMIT + 1)),
+        encode([GOOD] * (MESSAGES_PER_POST_LIMIT + 1)),
         b'{"version":1,"messages":[["ClaimAsk",{"vm":"vm1","epoch":"two"}]]}',
         b"[" * 100_000,
     ],
 )
-def test_what_no_honest_peer_sends_is_refused(body):
+def test_what_is_no_post_is_refused(body):
     with pytest.raises(Malformed):
         decode(body)

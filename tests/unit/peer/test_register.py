@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsm.peer.register import (
+    JUMP_LIMIT,
     Register,
     bar,
     complete,
@@ -136,3 +137,10 @@ def test_a_host_that_joined_names_the_one_that_runs_the_vm():
     assert not refusal.granted
     _, answer = vote(newcomer, 5, "dmz02")
     assert answer.granted and answer.earlier == {"dmz01"}
+
+
+def test_a_claim_far_above_all_others_gets_no_vote():
+    _, answer = vote(voted((3, "dmz01")), 3 + JUMP_LIMIT + 1, "dmz02")
+    assert not answer.granted
+    _, answer = vote(voted((3, "dmz01")), 3 + JUMP_LIMIT, "dmz02")
+    assert answer.granted
