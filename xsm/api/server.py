@@ -26,6 +26,8 @@ from xsm.api.routes import ROUTES
 from xsm.api.types import API_VERSION, Refusal
 from xsm.api.unix_socket import Listening, StartRefused, listen, user_of
 from xsm.edge import ca
+from xsm.edge.git import RepositoryError
+from xsm.edge.revisions import Busy
 from xsm.edge.settings import Settings
 from xsm.edge.tls import reload as reload_context
 from xsm.edge.tls import server_context
@@ -335,6 +337,11 @@ def _expected(error: Exception, route: str, request: web.Request) -> web.StreamR
     if isinstance(error, Invalid):
         refusal = Refusal("invalid", "the site can't be like that", problems=error.problems)
         return json_answer(refusal, 422)
+    if isinstance(error, RepositoryError | Busy):
+        # A full disk, a lock of another git, a damaged object: the text says which.
+        log.warning("the repository did not do it: %s", error, extra={"route": route})
+        message = f"this host's repository did not do it: {error}"
+        return json_answer(Refusal("failed", message, "nothing was changed; try again"), 503)
     return None
 
 

@@ -47,7 +47,9 @@ def command(context: Context, name: str) -> None:
             show_vm(context.screen, vm, None if vm.foreign else wanted_vm(context.client, name))
         return
     if member is None:
-        raise no_such("VM or host", name, [*(v.name for v in vms), *(m.name for m in status.members)])
+        raise no_such(
+            "VM or host", name, [*(v.name for v in vms), *(m.name for m in status.members)]
+        )
     answer = context.client.plan()
     if context.json:
         context.show({"member": member, "report": answer.reports.get(member.name)})

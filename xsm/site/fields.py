@@ -436,7 +436,6 @@ SET_ENTRY = Entry(
 )
 
 
-
 def vm_label(attribute: str) -> str:
     """What people call an attribute of a VM: its element in the site file ("MEM"), else the attribute itself."""
     row = VM_ENTRY.by_attribute.get(attribute)

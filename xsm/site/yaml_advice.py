@@ -57,7 +57,9 @@ def places_of(key: str, shape: Shape, where: str = "the file") -> tuple[str, ...
     return (*here, *(place for k, s in keys.items() for place in places_of(key, s, k)))
 
 
-def for_syntax(text: str, noticed: int, began: int, problem: str, known: frozenset[str]) -> Advice | None:
+def for_syntax(
+    text: str, noticed: int, began: int, problem: str, known: frozenset[str]
+) -> Advice | None:
     """The mistake behind the parser's error. `noticed`: the line where it saw it; `began`: where what it was reading
     began (0: unknown); `problem`: its words. None: it can't be told."""
     lines = text.split("\n")
@@ -95,9 +97,15 @@ def for_long_value(text: str, start: int, end: int, known: frozenset[str]) -> Ad
             return _indentation(lines[:number]) or Advice(
                 number, "the indentation does not fit the lines above", "indent it as they are"
             )
-    if lines[start:end] and lines[start].strip() and lines[start - 1].count("'") + lines[start - 1].count('"') == 0:
+    if (
+        lines[start:end]
+        and lines[start].strip()
+        and lines[start - 1].count("'") + lines[start - 1].count('"') == 0
+    ):
         return Advice(
-            start + 1, f"a value over several lines: this goes on from line {start}", "write it on one line"
+            start + 1,
+            f"a value over several lines: this goes on from line {start}",
+            "write it on one line",
         )
     return Advice(start, "a value over several lines is not allowed", "write it on one line")
 
@@ -127,7 +135,9 @@ def _of_line(line: str, number: int, known: frozenset[str], words: bool = True) 
     rest = body[len(key) :]
     if key not in known:
         if words and re.match(r"\w[\w .-]*$", body) and not dashed:
-            return Advice(number, f"`{_shown(body)}` is not of the form `key: value`", "is a : missing?")
+            return Advice(
+                number, f"`{_shown(body)}` is not of the form `key: value`", "is a : missing?"
+            )
         return None
     value = rest.lstrip(" \t:=")
     if not rest.lstrip(" \t").startswith(":"):

@@ -29,7 +29,6 @@ from xsm.edge.transport import Fetch, Heads
 from xsm.peer.register import Register, to_entry
 from xsm.site.document import load
 
-
 KNOWN = Register(3, "dmz01", frozenset({"dmz01"}), bar=2, held=3, attempts=4)
 """What the inviting host knows of vm1's claims."""
 

@@ -227,7 +227,10 @@ def test_show_vm(xsm: Runner) -> None:
 def test_show_vm_tells_how_far_it_can_grow(xsm: Runner, site: Site) -> None:
     text = paper.SITE_XML.replace(b"<MEM>", b"<MAXVCPUS>8</MAXVCPUS><MAXMEM>256</MAXMEM><MEM>")
     files = {"site.xml": text, "configs/apache_svr.cfg": paper.CONFIG}
-    site.answers["GET /v1/files"] = {**files, **state_file.write(State(site_id=paper.status().site_id))}
+    site.answers["GET /v1/files"] = {
+        **files,
+        **state_file.write(State(site_id=paper.status().site_id)),
+    }
     out = xsm("show", "vm1").out
     assert "vcpus       4\nmaxvcpus    8\nmemory      96 MiB\nmaxmem      256 MiB\n" in out
 

@@ -76,7 +76,12 @@ def test_which_host():
 
 
 def test_a_host_that_the_site_does_not_have_is_warned_about():
-    tree = files(vm("a", "<DOM0>dmz9</DOM0>"), vm("b"), vm("c", "<DOM0>dmz9</DOM0>"), vm("d", "<DOM0>dmz01</DOM0>"))
+    tree = files(
+        vm("a", "<DOM0>dmz9</DOM0>"),
+        vm("b"),
+        vm("c", "<DOM0>dmz9</DOM0>"),
+        vm("d", "<DOM0>dmz01</DOM0>"),
+    )
     assert load(tree).warnings == ()  # a loose file
     tree["state/members.json"] = table({"dmz01": MEMBERS["dmz01"]})
     assert load(tree).warnings == ()  # just founded: the others are to come

@@ -144,7 +144,7 @@ def test_bad_values(line, expected):
         (b"<XSMConfig>\n<Set name='a'/>\n", "site.yaml:1: error: this is XML"),
         (b"<XSMConfig/>", "site.yaml:1: error: this is XML"),
     ],
-)
+)  # fmt: skip
 def test_bad_files(text, expected):
     found = problems(text)
     assert any(expected in p for p in found), found
