@@ -264,3 +264,25 @@ def test_an_editors_save_is_one_save(tmp_path: Path) -> None:
 def test_what_editors_leave_beside_a_file_is_known(name: str) -> None:
     assert is_temporary(name)
     assert not is_temporary("configs/a.cfg") and not is_temporary("site.yaml")
+
+
+def test_a_locked_checkout_is_neither_followed_nor_taken_for_a_save(tmp_path: Path) -> None:
+    """A git that was cut short leaves index.lock: files that moved on without HEAD would look like somebody's edit."""
+    repository = Repository.create(tmp_path / "site.git")
+    try:
+        first = repository.write_commit({"site.xml": b"<a/>\n"}, (), "a <a@b>", 1, "one")
+        second = repository.write_commit({"site.xml": b"<b/>\n"}, (first.id,), "a <a@b>", 2, "two")
+        repository.set_heads((second.id,), second.id)
+        checkout = Checkout(tmp_path / "site", repository)
+        checkout.follow(first.id)
+        lock = tmp_path / "site" / ".git" / "index.lock"
+        lock.touch()
+        for attempt in (lambda: checkout.follow(second.id), checkout.edited):
+            with pytest.raises(CheckoutError, match=r"index\.lock"):
+                attempt()
+        assert (tmp_path / "site" / "site.xml").read_bytes() == b"<a/>\n"
+        lock.unlink()
+        assert checkout.edited() is None
+        assert checkout.follow(second.id)
+    finally:
+        repository.close()
