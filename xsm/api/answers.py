@@ -428,7 +428,10 @@ class Answers:
             messages = decode(body)
         except Malformed as error:
             raise refused(400, "bad-request", str(error)) from error
-        heads = sorted({h for m in messages if isinstance(m, Hello) for h in m.heads})
+        hellos = [m for m in messages if isinstance(m, Hello)]
+        for hello in hellos:
+            self._daemon.peers.known_heads[sender] = hello.heads
+        heads = sorted({h for hello in hellos for h in hello.heads})
         missing = await self._daemon.revisions.missing(heads) if heads else ()
         if heads and not missing:
             # Their commits are here, but a crash may have come before they counted as heads.

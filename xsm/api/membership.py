@@ -8,7 +8,7 @@ not lost. (docs/safety.md)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xsm.api.editing import refused
@@ -61,20 +61,21 @@ async def share(daemon: Daemon, stay: Mapping[str, Member]) -> None:
         *(daemon.client.post_registers(others[n], entries) for n in known if n in others),
         return_exceptions=True,
     )
-    failed = [error for error in told if isinstance(error, BaseException)]
-    for error in failed:
-        if not isinstance(error, PeerUnreachable | PeerRefused):
+    noted = {daemon.peer.name}
+    for name, error in zip((n for n in known if n in others), told, strict=True):
+        if error is None:
+            noted.add(name)
+        elif not isinstance(error, PeerUnreachable | PeerRefused):
             raise error
-    if 2 * (len(known) - len(failed)) <= len(stay):
-        raise refused(503, "busy", f"no majority of the hosts that stay took note: {failed[0]}")
+    _majority(noted, stay, "took note")
 
 
-def _majority(names: Mapping[str, object], stay: Mapping[str, Member], what: str) -> None:
+def _majority(names: Collection[str], stay: Mapping[str, Member], what: str) -> None:
     if 2 * len(names) <= len(stay):
         silent = ", ".join(sorted(set(stay) - set(names)))
         raise refused(
             503,
             "busy",
             f"no majority of the hosts that stay {what}: the members can't be changed now (silent: {silent})",
-            "bring them back first; or, where they are off for good, forget them one by one",
+            "bring them back first",
         )

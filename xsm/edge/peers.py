@@ -49,6 +49,7 @@ class Peers:
         self._posting: set[str] = set()
         self._fetching: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # What members said that they have: packs are thin against it, also the first after a start.
         self.known_heads: dict[str, tuple[str, ...]] = {}
 
     async def close(self) -> None:

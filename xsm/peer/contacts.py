@@ -34,7 +34,6 @@ class Contacts:
         self.expels: dict[
             str, str
         ] = {}  # member -> why it says that this host is of the site no more
-        self.heads: dict[str, tuple[str, ...]] = {}
         self.revisions: dict[str, str] = {}
         self._told: dict[str, Reach] = {}
         self._hello_at = float("-inf")

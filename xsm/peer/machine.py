@@ -267,7 +267,6 @@ class Peer:
     # -- revisions -----------------------------------------------------
 
     def _hear_hello(self, sender: str, hello: Hello, missing: tuple[str, ...]) -> None:
-        self.contacts.heads[sender] = hello.heads
         self.contacts.revisions[sender] = hello.revision
         if missing:
             self._out.append(Fetch(sender, missing))

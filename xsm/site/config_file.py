@@ -13,9 +13,6 @@ from xsm.site.problems import Invalid, Problem
 MAX_BYTES = 1024 * 1024
 """Largest config that is read."""
 
-SUFFIXES = (".cfg", ".xml")
-"""xl.cfg(5) files and libvirt domain XML."""
-
 
 def parse(name: str, path: str, data: bytes) -> Config:
     """Read and check configs/NAME.cfg or configs/NAME.xml.
