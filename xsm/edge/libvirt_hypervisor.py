@@ -319,12 +319,7 @@ class LibvirtHypervisor:
                     f"libvirt would forget the {snapshots} snapshots of {dom.name()}; "
                     "`virsh snapshot-delete --metadata` does so on purpose"
                 )
-            flags = 0
-            if self._fixed.kind in EMULATED:
-                flags = (
-                    libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
-                )
-            dom.undefineFlags(flags)
+            dom.undefineFlags(KEEP_STATE if self._fixed.kind in EMULATED else 0)
 
         self._on(uuid, call)
 
