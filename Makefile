@@ -24,6 +24,9 @@ test: setup ## all tests, under five minutes on two cores; PYTEST_ARGS="..." for
 exhaustive: setup ## every state that small sites' claims can reach, and what each part of the rule is for (~15 min)
 	@nice $(BIN)/python -m tests.sim.test_exhaustive
 
+bench: setup ## figures: speed, memory, idle CPU (~10 min; a quiet machine); BENCH=NAME runs one, DOCS=1 keeps them in docs/
+	@$(BIN)/python -m tests.bench $(BENCH) $(if $(DOCS),--docs)
+
 lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host named
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
@@ -55,4 +58,4 @@ clean: ## remove what the other targets made
 	rm -rf .venv *.egg-info build dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test exhaustive lint format install docs lock check-fresh clean
+.PHONY: help setup demo test exhaustive bench lint format install docs lock check-fresh clean
