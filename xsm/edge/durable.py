@@ -5,6 +5,7 @@ Decides nothing; knows nothing of what is in the files.
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from pathlib import Path
@@ -38,3 +39,9 @@ def sync_dir(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def clear_temporaries(path: Path) -> None:
+    """Remove what a process that was killed in `write_durably` left behind. The caller has `path` for itself."""
+    for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*")):
+        left.unlink(missing_ok=True)

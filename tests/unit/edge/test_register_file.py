@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsm.edge.register_file import RegisterDamaged, RegisterFile, RegisterInUse
+from xsm.edge.register_file import RegisterDamaged, RegisterFile, RegisterInUse, mark_path
 
 WRITES = [
     {"vm1": {"voted": 1, "claimant": "dmz01", "claimants": ["dmz01"]}},
@@ -55,6 +55,7 @@ def test_cut_off_at_every_byte(tmp_path: Path) -> None:
     states = journal(path)
     whole = path.read_bytes()
     for size in range(len(whole) + 1):
+        mark_path(path).unlink(missing_ok=True)
         path.write_bytes(whole[:size])
         if size < states[0][0]:
             with pytest.raises(RegisterDamaged):
@@ -74,6 +75,7 @@ def test_zeros_in_place_of_what_had_not_come_to_disk(tmp_path: Path) -> None:
     whole = path.read_bytes()
     start = states[-2][0]
     for at in range(start, len(whole)):
+        mark_path(path).unlink(missing_ok=True)
         path.write_bytes(whole[:at] + b"\0" * (len(whole) - at))
         assert reopened(path) == states[-2][1], at
 
@@ -150,7 +152,11 @@ def test_it_is_rewritten_when_it_is_mostly_outdated(tmp_path: Path) -> None:
     assert file.load() == expected
     file.close()
     assert reopened(path) == expected
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["votes", "votes.lock"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "votes",
+        "votes.lock",
+        "votes.mark",
+    ]
 
 
 def test_it_grows_where_nothing_is_outdated(tmp_path: Path) -> None:
