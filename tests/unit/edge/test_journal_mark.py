@@ -12,7 +12,7 @@ import pytest
 from xsm.edge import journal, register_file
 from xsm.edge.register_file import RegisterDamaged, RegisterFile, mark_path
 
-COMPACT_BYTES = 500
+COMPACT_BYTES = 350
 """So low that the writes below compact the journal several times."""
 ROUNDS = 16
 
@@ -55,7 +55,7 @@ def test_no_crash_gives_a_false_alarm_or_loses_a_vote(tmp_path: Path) -> None:
             # The record was appended, then the journal replaced as a whole.
             compactions += 1
             contents = [before, after]
-        marks = {mark for _, mark in states[max(0, number - 3) : number]} | {None, b"", b"\0" * 26}
+        marks = {mark for _, mark in states[max(0, number - 2) : number]} | {None, b"", b"\0" * 26}
         for content in contents:
             for mark in sorted(marks, key=repr):
                 now = opened(path, content, mark)
@@ -117,7 +117,10 @@ def test_what_an_earlier_daemon_did_not_fsync_is_fsynced_before_it_counts(tmp_pa
     with path.open("ab") as stream:
         stream.write(journal.record(1, {"vm1": {"voted": 1}}))
     trace = tmp_path / "trace"
-    program = f"from xsm.edge.register_file import RegisterFile; from pathlib import Path; RegisterFile(Path({str(path)!r}))"
+    program = (
+        "from pathlib import Path; from xsm.edge.register_file import RegisterFile; "
+        f"RegisterFile(Path({str(path)!r}))"
+    )
     subprocess.run(
         ["strace", "-y", "-e", "trace=fsync,pwrite64", "-o", str(trace), sys.executable, "-c", program],
         check=True,
