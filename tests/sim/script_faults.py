@@ -1,0 +1,199 @@
+"""Commands of a scenario script that befall hosts, guests and the network, and the peace after them.
+
+Every fault says when it makes no sense now (`Senseless`); none can be told that would break XSM's own assumptions, such
+as a guest that is started on a host without power.
+"""
+
+from __future__ import annotations
+
+from tests.sim.checkers import Violation, at_rest
+from tests.sim.stage import OFF, Senseless, Stage
+from tests.sim.world import SimHost
+from xsm.plan.observed import ACTIVE
+
+FOREIGN = """<domain type="test"><name>{name}</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os></domain>"""
+NEED_NO_GUEST = frozenset({"start", "undefine", "autostart", "set-memory", "set-vcpus", "deaf"})
+"""What hands can do with a domain that does not run; for anything else it has to."""
+PEACE_LIMIT_S = 400.0
+"""By then a site without faults has nothing left to do: the longest backoff and a guest's minute to shut down twice."""
+HEAR_S = 10.0
+"""By then everybody has heard that the faults are over."""
+FAULTS = ("no majority", "does not answer", "failed")
+"""What is said while something is broken; at rest nobody should have a reason to."""
+
+
+class Faults(Stage):
+    """What nobody asked for."""
+
+    # -- hands and guests -----------------------------------------------------
+
+    def do_hand(self, on: str, what: str, vm: str, *args: str) -> None:
+        """hand HOST CALL VM [N]: somebody uses virsh: start, destroy, suspend, resume, set-memory, set-vcpus,
+        undefine, autostart; foreign: defines and starts such a domain; guest-crashes; deaf: ignores shutdown."""
+        host = self.host(on)
+        hypervisor = host.hypervisor
+        if hypervisor.lost == OFF:
+            raise Senseless(f"{on} is off")
+        if what == "foreign":
+            hypervisor.by_hand_define(FOREIGN.format(name=vm), start=True)
+            return
+        domain = next((d for d in hypervisor.domains_unchecked() if d.name == vm), None)
+        if domain is None or domain.incoming:
+            raise Senseless(f"no {vm} on {on}")
+        if domain.state not in ACTIVE and what not in NEED_NO_GUEST:
+            raise Senseless(f"{vm} does not run on {on}")
+        if what == "guest-crashes":
+            hypervisor.guest_crashes(vm)
+        elif what == "deaf":
+            hypervisor.deaf.add(vm)
+        else:
+            call = getattr(hypervisor, f"by_hand_{what.replace('-', '_')}")
+            call(vm, *(int(arg) for arg in args))
+
+    # -- the hypervisor -----------------------------------------------------
+
+    def do_fail(self, on: str, call: str, reason: str, times: str = "1", after: str = "") -> None:
+        """fail HOST CALL REASON [TIMES [after]]: the hypervisor's next such calls ("any": all) fail; after: though what
+        was asked is done."""
+        self.host(on).hypervisor.fail_next(
+            "" if call == "any" else call, reason, times=int(times), after=bool(after)
+        )
+
+    def do_slow(self, on: str, call: str, seconds: str) -> None:
+        """slow HOST CALL SECONDS: such calls of the hypervisor take so long from now on."""
+        self.host(on).hypervisor.slow_s[call] = float(seconds)
+
+    def do_lose(self, on: str) -> None:
+        """lose HOST: the daemon's connection to libvirtd is gone; the guests run on."""
+        hypervisor = self.host(on).hypervisor
+        if hypervisor.lost:
+            raise Senseless(f"libvirtd of {on} does not answer as it is")
+        hypervisor.lose()
+
+    def do_restore(self, on: str) -> None:
+        """restore HOST: libvirtd answers again."""
+        hypervisor = self.host(on).hypervisor
+        if hypervisor.lost in ("", OFF):
+            raise Senseless(f"libvirtd of {on} answers, or {on} is off")
+        hypervisor.restore()
+
+    # -- hosts -----------------------------------------------------
+
+    def do_kill(self, *hosts: str) -> None:
+        """kill HOST...: kill -9 of xsmd; its domains run on."""
+        for host in map(self.host, hosts):
+            if host.peer is None:
+                raise Senseless(f"no xsmd runs on {host.name}")
+            host.kill_daemon()
+
+    def do_crash(self, *hosts: str) -> None:
+        """crash HOST...: they lose power, and stay off until `boot` or `power-on`."""
+        for host in map(self.host, hosts):
+            if host.hypervisor.lost == OFF:
+                raise Senseless(f"{host.name} is off")
+            host.crash()
+            host.hypervisor.lose(OFF)
+
+    def do_power_on(self, *hosts: str) -> None:
+        """power-on HOST...: they boot, libvirtd too, but xsmd does not start yet."""
+        for host in map(self.host, hosts):
+            if host.hypervisor.lost != OFF:
+                raise Senseless(f"{host.name} is not off")
+            self._known_to_be_gone(host)
+            host.hypervisor.restore()
+
+    def do_boot(self, *hosts: str) -> None:
+        """boot HOST...: xsmd starts, after the host itself if that was off."""
+        for host in map(self.host, hosts):
+            if host.peer is not None:
+                raise Senseless(f"xsmd runs on {host.name}")
+            self._known_to_be_gone(host)
+            if host.hypervisor.lost == OFF:
+                host.hypervisor.restore()
+            host.start_daemon()
+
+    def _known_to_be_gone(self, host: SimHost) -> None:
+        """An operator who forgot a host switches it on again only once all who are there know of that."""
+        for other in self.world.alive():
+            head = other.peer.head if other.peer else None
+            if host.name not in self.gone or other is host or head is None or not head.document:
+                continue
+            if host.name in head.document.state.members:
+                raise Senseless(f"{other.name} does not know yet that {host.name} was forgotten")
+
+    def do_clock(self, on: str, seconds: str) -> None:
+        """clock HOST SECONDS: its clock is so much ahead (or behind, when negative) from now on."""
+        self.host(on).clock_skew_s = float(seconds)
+
+    # -- the network -----------------------------------------------------
+
+    def do_cut(self, *groups: str) -> None:
+        """cut A,B C,D: only hosts of one group reach each other."""
+        self.world.cut_off(*(group.split(",") for group in groups))
+
+    def do_cut_pair(self, one: str, other: str) -> None:
+        """cut-pair HOST HOST: these two don't reach each other any more either."""
+        pair = frozenset({self.host(one).name, self.host(other).name})
+        self.world.cut = {*self.world.cut, pair}
+        self.world.switch.cut = self.world.cut
+
+    def do_heal(self) -> None:
+        """heal: all hosts reach each other again."""
+        self.world.heal()
+
+    def do_lossy(self, percent: str) -> None:
+        """lossy PERCENT: so many of a hundred requests get lost from now on."""
+        self.world.loss = int(percent) / 100
+
+    def do_doubled(self, percent: str) -> None:
+        """doubled PERCENT: so many of a hundred requests arrive twice from now on."""
+        self.world.doubled = int(percent) / 100
+
+    def do_latency(self, seconds: str) -> None:
+        """latency SECONDS: a request takes once to twice so long."""
+        self.world.latency_s = float(seconds)
+
+    def do_announce(self, seconds: str) -> None:
+        """announce SECONDS: the target of a live migration has the VM as "incoming" so long after its beginning."""
+        self.world.announce_s = float(seconds)
+
+    # -- the end of all faults -----------------------------------------------------
+
+    def do_peace(self) -> None:
+        """peace: all faults end, and everything has to come to rest as the one revision wants it; what somebody has to
+        say (of a host that is to be forgotten) stays unsaid."""
+        self.world.heal()
+        self.world.loss = self.world.doubled = 0.0
+        for host in self.world.hosts.values():
+            self._pacify(host)
+        self.world.run(HEAR_S)
+        if not self.world.run_until(self._at_ease, PEACE_LIMIT_S):
+            raise Violation(
+                f"not at rest {PEACE_LIMIT_S:.0f} s after all faults ended: {self._unrest()}"
+            )
+        at_rest(self.world)
+
+    def _pacify(self, host: SimHost) -> None:
+        host.hypervisor.no_more_faults()
+        if host.name in self.gone:
+            if host.peer is not None:
+                host.kill_daemon()  # it is no part of the site any more
+            return
+        if host.hypervisor.lost:
+            host.hypervisor.restore()
+        if host.peer is None:
+            host.start_daemon()
+
+    def _at_ease(self) -> bool:
+        """Nothing is left to do, and nothing waits for a fault to end: there are none."""
+        reports = [h.peer.own_report() for h in self.world.alive() if h.peer]
+        held = [line for r in reports if r is not None for line in r.held]
+        held = [line for line in held if not any(gone in line for gone in self.gone)]
+        return self.world.settled() and not any(fault in line for line in held for fault in FAULTS)
+
+    def _unrest(self) -> str:
+        peers = [(h.name, h.peer, h.peer.own_report()) for h in self.world.alive() if h.peer]
+        left = [f"{name}: {line}" for name, _, r in peers if r for line in (*r.pending, *r.held)]
+        heads = [f"{name} shows {p.head.revision[:10]}" for name, p, _ in peers if p.head]
+        return "; ".join([*left, *heads])

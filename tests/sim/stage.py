@@ -1,0 +1,93 @@
+"""What all commands of a scenario script stand on: the site that is played, its hosts, and who was forgotten.
+
+A command that makes no sense now (a host that is off, a VM that is gone) is no mistake of the script: it says so and
+does nothing. So any lines can be left out of a script, and the rest can still be played.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.sim.world import SimHost, World
+from xsm.site import fields
+from xsm.site.document import Files
+from xsm.site.model import HypervisorKind
+
+SITES = Path(__file__).parents[2] / "sites"
+CONFIGS = SITES / "figure3" / "configs"
+RANDOM_MEMORY_MIB = 1100
+"""Memory of the hosts of a `site random`: about five of its VMs fit, so that it runs short now and then."""
+OFF = "powered off"
+"""Why the hypervisor of a host without power does not answer."""
+VM_FIELDS = {f.tag: f for f in fields.VM_ENTRY.fields}
+
+
+class ScriptError(Exception):
+    """A command can't be read. That is a mistake in the script."""
+
+
+class Senseless(Exception):
+    """Nothing to do: the command makes no sense in what the site has come to."""
+
+
+@dataclass
+class Draft:
+    """A `site random` before it begins: its VMs are named by the lines that follow."""
+
+    hosts: int
+    seed: int
+    live: bool
+    vms: dict[str, str] = field(default_factory=dict)  # name -> XML
+
+    def build(self) -> World:
+        lines = ['<XSMConfig><Set name="web">', *self.vms.values(), "</Set></XSMConfig>"]
+        configs = {f"configs/{p.name}": p.read_bytes() for p in sorted(CONFIGS.iterdir())}
+        files = {"site.xml": "\n".join(lines).encode(), **configs}
+        world = World(names(self.hosts), files, seed=self.seed, live=self.live)
+        for host in world.hosts.values():
+            host.hypervisor.kind = HypervisorKind.XEN
+            host.hypervisor.memory_mib = RANDOM_MEMORY_MIB
+        return world
+
+
+def names(count: int) -> list[str]:
+    """The hosts of a site with so many."""
+    return [f"dmz{i:02}" for i in range(1, count + 1)]
+
+
+class Stage:
+    """The site, and what the story has to remember beside it."""
+
+    def __init__(self) -> None:
+        self.draft: Draft | None = None
+        self.played: World | None = None
+        self.bases: dict[str, Files] = {}  # who opened the files -> as they were
+        self.gone: set[str] = set()  # hosts that were forgotten on an operator's word
+
+    @property
+    def world(self) -> World:
+        if self.played is None:
+            if self.draft is None:
+                raise ScriptError("the first command has to be `site`")
+            self.begin(self.draft.build())
+        assert self.played is not None
+        return self.played
+
+    def begin(self, world: World) -> None:
+        """From now on this site is played."""
+        raise NotImplementedError
+
+    def host(self, name: str) -> SimHost:
+        if name not in self.world.hosts:
+            raise Senseless(f"no host {name!r}")
+        return self.world.hosts[name]
+
+    def open(self, name: str) -> SimHost:
+        """A host on which one can edit: its daemon runs and has a revision that can be read."""
+        host = self.host(name)
+        if host.peer is None:
+            raise Senseless(f"no xsmd runs on {name}")
+        if host.peer.head is None or host.peer.head.document is None:
+            raise Senseless(f"{name} has no revision that can be read")
+        return host
