@@ -23,7 +23,7 @@ from xsm.api.answers import Answers
 from xsm.api.control import Refused
 from xsm.api.server import ApiServer, StartRefused
 from xsm.api.types import NOT_A_MEMBER, Refusal
-from xsm.edge import ca, log, story
+from xsm.edge import certificate, log, story
 from xsm.edge.checkout import Checkout, Edited
 from xsm.edge.event_log import EventLog
 from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
@@ -79,7 +79,7 @@ class Daemon:
         entries = {vm: register.from_entry(entry) for vm, entry in votes.load().items()}
         self.peer = Peer(settings.name, entries, self.clock())
         self.events = EventLog(settings.events_path, settings.name)
-        context = client_context(ca.peer_files(settings.tls_dir))
+        context = client_context(certificate.peer_files(settings.tls_dir))
         self.client = PeerClient(context, source=source_address(settings.listen_host))
         self.peers = Peers(
             self.client,
@@ -192,7 +192,7 @@ class Daemon:
                 head = await self.revisions.start()
             except (RepositoryError, KeyError, ValueError) as error:
                 raise damaged(self.settings, error) from error
-            site_id = ca.site_id(ca.peer_files(self.settings.tls_dir))
+            site_id = certificate.site_id(certificate.peer_files(self.settings.tls_dir))
             if head.document and head.document.state.site_id != site_id:
                 raise Fatal(
                     f"{self.settings.repository_dir} is of the site {head.document.state.site_id}, "
@@ -405,22 +405,22 @@ def open_daemon(settings: Settings) -> Daemon:
     try:
         repository = Repository.open(settings.repository_dir, settings.socket)
         votes = RegisterFile(settings.votes_path)
-        _check_identity(settings, ca.verify(ca.peer_files(settings.tls_dir), time.time()))
+        _check_identity(settings, certificate.verify(certificate.peer_files(settings.tls_dir), time.time()))
         return Daemon(settings, repository, votes)
     except (
         RepositoryError,
         RegisterDamaged,
         RegisterInUse,
-        ca.CertificateRefused,
+        certificate.CertificateRefused,
         ValueError,
         OSError,
     ) as error:
         raise Fatal(str(error)) from error
 
 
-def _check_identity(settings: Settings, identity: ca.Identity) -> None:
+def _check_identity(settings: Settings, identity: certificate.Identity) -> None:
     """A host that speaks with another one's certificate would be taken for it. Raises `Fatal`."""
-    if identity.name != settings.name or identity.role != ca.PEER_ROLE:
+    if identity.name != settings.name or identity.role != certificate.PEER_ROLE:
         raise Fatal(
             f"the certificate in {settings.tls_dir} is {identity.name}'s ({identity.role}); "
             f"this host is {settings.name}"

@@ -15,8 +15,8 @@ from xsm.api import editing, membership
 from xsm.api.control import Caller, Refused
 from xsm.api.editing import Ready, ready_document, refused
 from xsm.api.types import Applied, Command, Invitation, JoinAnswer, JoinRequest, Preview
-from xsm.edge import ca
 from xsm.edge.act import adopt as mark
+from xsm.edge.certificate import CertificateRefused
 from xsm.edge.hypervisor import HypervisorError
 from xsm.edge.invitations import Invitations, TokenRefused
 from xsm.edge.revisions import Moved
@@ -34,7 +34,10 @@ from xsm.site.problems import Invalid
 from xsm.site.state import Member
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xsm.daemon import Daemon
+    from xsm.edge.ca import Authority
 
 Answer = TypeVar("Answer")
 
@@ -55,6 +58,13 @@ class Intake:
 
     ready: Ready
     domains: tuple[Domain, ...]
+
+
+def _authority(tls_dir: Path) -> Authority:
+    """The site's CA. Imported at use: invitations are rare, and it costs 9 MiB. Raises `CertificateRefused`."""
+    from xsm.edge.ca import load_ca
+
+    return load_ca(tls_dir)
 
 
 class Enrolling:
@@ -81,9 +91,9 @@ class Enrolling:
                 "a new host needs a name of its own; `xsm hosts` lists those that are taken",
             )
         try:
-            authority = ca.load_ca(daemon.settings.tls_dir)
+            authority = _authority(daemon.settings.tls_dir)
             return self._invitations(authority).create(name, daemon.settings.url, time.time())
-        except (ca.CertificateRefused, TokenRefused) as error:
+        except (CertificateRefused, TokenRefused) as error:
             raise refused(409, "conflict", str(error)) from error
 
     async def join(self, request: JoinRequest) -> JoinAnswer:
@@ -105,10 +115,10 @@ class Enrolling:
             raise refused(409, "conflict", f"{taken[0]} has that address or URL already")
         now = time.time()
         try:
-            authority = ca.load_ca(daemon.settings.tls_dir)
+            authority = _authority(daemon.settings.tls_dir)
             certificate = authority.issue_peer(request.csr_pem, request.name, request.address, now)
             name = self._invitations(authority).check(request.token, now)
-        except (ca.CertificateRefused, TokenRefused) as error:
+        except (CertificateRefused, TokenRefused) as error:
             raise refused(
                 403, "forbidden", str(error), "`xsm invite NAME` makes a new token"
             ) from error
@@ -146,7 +156,7 @@ class Enrolling:
             members=tuple(sorted(m.url for m in document.state.members.values())),
         )
 
-    def _invitations(self, authority: ca.Authority) -> Invitations:
+    def _invitations(self, authority: Authority) -> Invitations:
         return Invitations(
             self._daemon.settings.invitations_dir, authority.fingerprint, self._daemon.peer.name
         )

@@ -10,11 +10,9 @@ another one's address is not taken for it. Must not know what a role may do (`xs
 from __future__ import annotations
 
 import datetime
-import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -23,61 +21,42 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from xsm.edge.certificate import (
+    PEER_ROLE,
+    CertificateRefused,
+    Identity,
+    TlsFiles,
+    peer_files,
+    server_name,
+)
 from xsm.edge.durable import write_durably, write_secret
+
+__all__ = [
+    "PEER_ROLE",
+    "Authority",
+    "CertificateRefused",
+    "Identity",
+    "TlsFiles",
+    "create_ca",
+    "create_csr",
+    "create_key",
+    "install",
+    "load_ca",
+    "peer_files",
+    "server_name",
+    "verify",
+]
 
 CA_VALIDITY_S = 10 * 365 * 86400
 LEAF_VALIDITY_S = 365 * 86400
 CLOCK_SKEW_S = 3600
 """A certificate is valid from an hour before it was made, for hosts whose clock is behind."""
 
-PEER_ROLE = "peer"
 CLIENT_ROLES = ("admin", "operator", "viewer")
 MAX_PEM_BYTES = 16 * 1024
 
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?")
 """A name in a certificate: a host's, or a person's (root@domain.com)."""
-
-
-class CertificateRefused(Exception):
-    """A certificate, key or request that can't be used; the text says what is wrong and what
-    would be right."""
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """The three files that one side of mutual TLS needs."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who a certificate speaks for."""
-
-    name: str
-    role: str
-    serial: int
-    not_before: float  # wall clock, seconds since the epoch
-    not_after: float
-
-
-def peer_files(tls_dir: Path) -> TlsFiles:
-    """Where a host keeps its own certificate."""
-    return TlsFiles(tls_dir / "ca.pem", tls_dir / "peer.pem", tls_dir / "peer.key")
-
-
-def server_name(name: str) -> str:
-    """The DNS name in the certificate of the peer `name`.
-
-    TLS compares DNS names without regard to case, host names are compared with it: a name with
-    capitals gets a mark
-    of its own.
-    """
-    if name == name.lower():
-        return f"{name}.xsm"
-    return f"{name.lower()}.{hashlib.sha256(name.encode()).hexdigest()[:12]}.xsm"
 
 
 # --- the authority -------------------------------------------------------------------------------

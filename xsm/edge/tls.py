@@ -1,14 +1,14 @@
 """What TLS accepts: contexts for servers, for peers, and for a host that has no certificate yet.
 
 Decides that nothing below TLS 1.3 and nobody outside the site's CA is spoken to. Whom a certificate speaks for is
-`ca.py`'s.
+`certificate.py`'s.
 """
 
 from __future__ import annotations
 
 import ssl
 
-from xsm.edge.ca import CertificateRefused, TlsFiles, verify
+from xsm.edge.certificate import CertificateRefused, TlsFiles, verify
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:

@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 
 from xsm.api.types import API_VERSION, Event, Refusal
-from xsm.edge.ca import server_name
+from xsm.edge.certificate import server_name
 from xsm.edge.tls import own_trouble
 from xsm.plan.observed import HostReport
 from xsm.site.state import Member
