@@ -25,7 +25,7 @@ from xsm.api.control import Control, Refused
 from xsm.api.routes import ROUTES
 from xsm.api.types import API_VERSION, Refusal
 from xsm.api.unix_socket import Listening, StartRefused, listen, user_of
-from xsm.edge import ca
+from xsm.edge import certificate
 from xsm.edge.git import RepositoryError
 from xsm.edge.revisions import Busy
 from xsm.edge.settings import Settings
@@ -93,15 +93,15 @@ class ApiServer:
         await self.stop()
 
     def reload_certificate(self) -> None:
-        """Take up a renewed certificate for new connections. Raises `ca.CertificateRefused`."""
+        """Take up a renewed certificate for new connections. Raises `certificate.CertificateRefused`."""
         assert self._tls is not None
-        reload_context(self._tls, ca.peer_files(self._settings.tls_dir))
+        reload_context(self._tls, certificate.peer_files(self._settings.tls_dir))
 
     async def _start(self) -> None:
         settings = self._settings
         try:
-            self._tls = server_context(ca.peer_files(settings.tls_dir))
-        except ca.CertificateRefused as error:
+            self._tls = server_context(certificate.peer_files(settings.tls_dir))
+        except certificate.CertificateRefused as error:
             raise StartRefused(str(error)) from error
         # The socket first: it is what keeps a second daemon out.
         self._local = listen(settings.socket)
