@@ -6,7 +6,7 @@ import uuid
 
 from lxml import etree
 
-from xsm.site import tag as tags
+from xsm.site import tag_xml
 from xsm.site.tag import Tag
 
 SITE = "5f0c1a52-0000-4000-8000-00000000beef"
@@ -34,7 +34,7 @@ def definition(
     """A domain XML for the test driver; marked as the site's unless `foreign`."""
     metadata = ""
     if not foreign:
-        metadata = etree.tostring(tags.to_element(tag or mark(name)), encoding="unicode")
+        metadata = etree.tostring(tag_xml.to_element(tag or mark(name)), encoding="unicode")
     return f"""<domain type='test'>
   <name>{name}</name>
   <uuid>{uuid or uuid_of(name)}</uuid>

@@ -11,6 +11,7 @@ from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError
 from xsm.plan.observed import ACTIVE, DomainState
 from xsm.site import tag as tags
+from xsm.site import tag_xml
 
 
 @dataclass
@@ -81,5 +82,5 @@ def written(xml: str, facts: DomainFacts, uuid: str) -> str:
     for old in metadata.findall(f"{{{tags.NAMESPACE}}}vm"):
         metadata.remove(old)
     if facts.tag is not None:
-        metadata.append(tags.to_element(facts.tag))
+        metadata.append(tag_xml.to_element(facts.tag))
     return etree.tostring(root, encoding="unicode")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, Domain, DomainState
-from xsm.site import tag as tags
+from xsm.site import tag_xml
 from xsm.site.model import Power
 from xsm.site.tag import Tag
 
@@ -62,7 +62,7 @@ def adopt(hypervisor: Hypervisor, uuid: str, tag: Tag) -> str:
 
 def _ours(hypervisor: Hypervisor, action: Action, xml: str, tag: Tag | None) -> Domain | None:
     """The VM's domain as it is now, None: there is none. Raises when another is in its place."""
-    wanted = tags.from_domain_xml(xml) if xml else None
+    wanted = tag_xml.from_domain_xml(xml) if xml else None
     if action.step in DEFINING and (wanted is None or wanted.vm != action.vm):
         raise HypervisorError(f"the definition for {action.vm} doesn't carry its mark")
     site = wanted or tag

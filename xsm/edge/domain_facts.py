@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from xsm.site import secure_xml
-from xsm.site import tag as tags
+from xsm.site import secure_xml, tag_xml
 from xsm.site.tag import Tag
 
 KIB = 1024
@@ -76,7 +75,7 @@ def read(xml: str) -> DomainFacts:
         max_vcpus=max_vcpus,
         shares=_number(shares, "shares") if shares else None,
         mac=(mac.get("address") or "").lower() or None if mac is not None else None,
-        tag=tags.from_domain_xml(xml),
+        tag=tag_xml.from_domain_xml(xml),
     )
 
 

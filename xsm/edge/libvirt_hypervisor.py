@@ -34,6 +34,7 @@ from xsm.edge.libvirt_facts import (
 )
 from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts
 from xsm.site import tag as tags
+from xsm.site import tag_xml
 from xsm.site.model import HypervisorKind
 from xsm.site.tag import Tag
 
@@ -358,7 +359,7 @@ class LibvirtHypervisor:
         self._set(uuid, change)
 
     def set_tag(self, uuid: str, tag: Tag) -> None:
-        text = tags.to_metadata(tag)
+        text = tag_xml.to_metadata(tag)
         self._set(
             uuid,
             lambda dom, flags: dom.setMetadata(

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from xsm.site import config_file, template, xl_domain
-from xsm.site import tag as marks
+from xsm.site import config_file, tag_xml, template, xl_domain
 from xsm.site.config import Config
 from xsm.site.model import VM, HypervisorKind
 from xsm.site.problems import Problem, Severity
-from xsm.site.tag import Tag
+from xsm.site.tag import NAMESPACE, Tag
 from xsm.site.template import Template
 from xsm.site.wanted import Limits, Wanted
 from xsm.site.xlcfg import XlConfig, XlString, XlValue
@@ -111,10 +110,10 @@ def _mark(root: etree._Element, mark: Tag | None) -> None:
         metadata = etree.Element("metadata")
         uuid = root.find("uuid")
         root.insert(0 if uuid is None else root.index(uuid) + 1, metadata)
-    for old in metadata.findall(f"{{{marks.NAMESPACE}}}*"):
+    for old in metadata.findall(f"{{{NAMESPACE}}}*"):
         metadata.remove(old)
     if mark is not None:
-        metadata.append(marks.to_element(mark))
+        metadata.append(tag_xml.to_element(mark))
 
 
 def limits(vm: VM, config: Config) -> Limits:

@@ -1,7 +1,6 @@
 """XSM's own mark in a domain's <metadata>: by it a domain is the site's and not foreign.
 
-Decides how the mark is written and read. A mark that can't be read counts as none: the domain is
-then foreign, and nothing is done to it.
+Decides what the mark says. Must not know how it is written (`tag_xml.py`): whoever only shows a tag needs no XML.
 """
 
 from __future__ import annotations
@@ -9,18 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lxml import etree
-
-from xsm.site import secure_xml
-
 NAMESPACE = "https://xen-site-manager.example/domain/1"
 """Namespace URI of the element in libvirt's <metadata>; a name, never fetched."""
 
 PREFIX = "xsm"
 """Namespace prefix, the `key` of virDomainSetMetadata."""
-
-MAX_PARTS = 256
-"""Parts that a fingerprint may have; a mark with more isn't ours."""
 
 
 @dataclass(frozen=True)
@@ -42,65 +34,3 @@ class Tag:
     With the policy `drift: report` it tells an edit of the file (wanted differs from it) from a
     change made by hand (the domain differs from it, the file doesn't).
     """
-
-
-def to_element(tag: Tag) -> etree._Element:
-    """The element for <metadata>, with its namespace."""
-    root = etree.Element(f"{{{NAMESPACE}}}vm", nsmap={PREFIX: NAMESPACE})
-    root.set("site", tag.site_id)
-    root.set("name", tag.vm)
-    if tag.restart:
-        root.set("restart", tag.restart)
-    for part in sorted(tag.fingerprint):
-        etree.SubElement(root, f"{{{NAMESPACE}}}boot", {"part": part, "is": tag.fingerprint[part]})
-    for part in sorted(tag.live):
-        etree.SubElement(root, f"{{{NAMESPACE}}}live", {"part": part, "is": tag.live[part]})
-    return root
-
-
-def to_metadata(tag: Tag) -> str:
-    """Text for virDomainSetMetadata, which adds the namespace itself."""
-    root = etree.Element("vm")
-    for name, value in to_element(tag).attrib.items():
-        root.set(name, value)
-    for part in to_element(tag):
-        etree.SubElement(root, etree.QName(part).localname, dict(part.attrib))
-    return etree.tostring(root, encoding="unicode")
-
-
-def from_metadata(text: str) -> Tag | None:
-    """Read what virDomainGetMetadata gives (it drops the namespace); None when it isn't XSM's
-    mark.
-    """
-    try:
-        root = secure_xml.parse(text.encode())
-    except secure_xml.Malformed:
-        return None
-    return _from_element(root)
-
-
-def from_domain_xml(xml: str) -> Tag | None:
-    """Find the mark in a whole domain XML; None when there is none."""
-    try:
-        root = secure_xml.parse(xml.encode())
-    except secure_xml.Malformed:
-        return None
-    found = root.find(f"metadata/{{{NAMESPACE}}}vm")
-    return None if found is None else _from_element(found)
-
-
-def _from_element(root: etree._Element) -> Tag | None:
-    if etree.QName(root).localname != "vm":
-        return None
-    site_id, vm = root.get("site"), root.get("name")
-    if not site_id or not vm or len(root) > MAX_PARTS:
-        return None
-    values: dict[str, dict[str, str]] = {"boot": {}, "live": {}}
-    for child in root.iterchildren(etree.Element):
-        part, value, kind = child.get("part"), child.get("is"), etree.QName(child).localname
-        if kind not in values:
-            continue  # a newer XSM's
-        if part is None or value is None:
-            return None
-        values[kind][part] = value
-    return Tag(site_id, vm, root.get("restart", ""), values["boot"], values["live"])

@@ -12,7 +12,8 @@ from xsm.site import config_file, domain
 from xsm.site.config import Config
 from xsm.site.domain import Limits, Rendered
 from xsm.site.model import VM, HypervisorKind
-from xsm.site.tag import NAMESPACE, Tag, from_domain_xml
+from xsm.site.tag import NAMESPACE, Tag
+from xsm.site.tag_xml import from_domain_xml
 
 UUID = "91d0230c-45f2-5479-83cc-fba30a5e8ab6"
 MAC = "00:16:3e:95:7f:71"

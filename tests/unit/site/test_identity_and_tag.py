@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from xsm.site import identity, tag
+from xsm.site import identity, tag, tag_xml
 from xsm.site.model import VM
 from xsm.site.tag import Tag
 
@@ -47,16 +47,16 @@ _VALUES = st.dictionaries(_TEXT, _TEXT, max_size=5)
 
 @given(st.builds(Tag, _TEXT.filter(bool), _TEXT.filter(bool), _TEXT, _VALUES, _VALUES))
 def test_a_mark_is_read_as_it_was_written(mark: Tag) -> None:
-    xml = etree.tostring(tag.to_element(mark), encoding="unicode")
-    assert tag.from_metadata(xml) == mark
-    assert tag.from_metadata(tag.to_metadata(mark)) == mark
-    assert tag.from_domain_xml(f"<domain><metadata>{xml}</metadata></domain>") == mark
+    xml = etree.tostring(tag_xml.to_element(mark), encoding="unicode")
+    assert tag_xml.from_metadata(xml) == mark
+    assert tag_xml.from_metadata(tag_xml.to_metadata(mark)) == mark
+    assert tag_xml.from_domain_xml(f"<domain><metadata>{xml}</metadata></domain>") == mark
 
 
 @given(st.text(max_size=60))
 def test_anything_else_is_no_mark(text: str) -> None:
-    assert tag.from_metadata(text) is None
-    assert tag.from_domain_xml(text) is None
+    assert tag_xml.from_metadata(text) is None
+    assert tag_xml.from_domain_xml(text) is None
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,18 @@ def test_anything_else_is_no_mark(text: str) -> None:
         "<vm site='s'/>",
         "<host site='s' name='n'/>",
         "<vm site='s' name='n'><boot part='a'/></vm>",
-        "<vm site='s' name='n'>" + "<boot part='a' is='b'/>" * (tag.MAX_PARTS + 1) + "</vm>",
+        "<vm site='s' name='n'>" + "<boot part='a' is='b'/>" * (tag_xml.MAX_PARTS + 1) + "</vm>",
         "<!DOCTYPE vm [<!ENTITY e 'x'>]><vm site='&e;' name='n'/>",
         "<vm site='s' name='n'",
     ],
 )
 def test_malformed_marks_are_none(xml: str) -> None:
-    assert tag.from_metadata(xml) is None
+    assert tag_xml.from_metadata(xml) is None
 
 
 def test_marks_of_a_newer_xsm_are_understood() -> None:
     xml = "<vm site='s' name='n' colour='red'><boot part='a' is='b'/><future>1</future></vm>"
-    assert tag.from_metadata(xml) == Tag("s", "n", "", {"a": "b"})
+    assert tag_xml.from_metadata(xml) == Tag("s", "n", "", {"a": "b"})
 
 
 def test_libvirt_keeps_the_mark_and_the_users_metadata() -> None:
@@ -87,9 +87,9 @@ def test_libvirt_keeps_the_mark_and_the_users_metadata() -> None:
         domain = connection.lookupByName("test")
         kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
         domain.setMetadata(kind, "<owner>me</owner>", "app", "urn:app")
-        domain.setMetadata(kind, tag.to_metadata(mark), tag.PREFIX, tag.NAMESPACE)
-        assert tag.from_metadata(domain.metadata(kind, tag.NAMESPACE)) == mark
-        assert tag.from_domain_xml(domain.XMLDesc()) == mark
+        domain.setMetadata(kind, tag_xml.to_metadata(mark), tag.PREFIX, tag.NAMESPACE)
+        assert tag_xml.from_metadata(domain.metadata(kind, tag.NAMESPACE)) == mark
+        assert tag_xml.from_domain_xml(domain.XMLDesc()) == mark
         assert "me" in domain.metadata(kind, "urn:app")
     finally:
         connection.close()
