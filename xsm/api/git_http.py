@@ -12,6 +12,7 @@ import os
 import re
 import signal
 from asyncio.subprocess import PIPE, Process
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -25,6 +26,8 @@ CHUNK_BYTES = 64 * 1024
 SERVICES = ("git-upload-pack", "git-receive-pack")
 
 PROTOCOL = re.compile(r"version=[0-9]")
+COMPRESSED = ("gzip", "x-gzip")
+"""What http-backend unpacks by itself, within its own limits."""
 PASSED_ON = ("Content-Type", "Cache-Control", "Expires", "Pragma")
 """Headers of http-backend that reach the client."""
 
@@ -36,7 +39,7 @@ async def serve(ask: Ask) -> web.StreamResponse:
     service = ask.request.path.rpartition("/")[2]
     if service == "refs":
         service = ask.query("service")
-        if service not in SERVICES:
+        if service not in SERVICES or len(ask.request.query.getall("service")) > 1:
             raise refused(
                 403, "forbidden", "only git's smart HTTP protocol is spoken", "git 1.6.6 or newer"
             )
@@ -47,7 +50,7 @@ async def serve(ask: Ask) -> web.StreamResponse:
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
-        env=environment(ask),
+        env=environment(ask, service),
         cwd="/",
         start_new_session=True,
         limit=HEAD_LIMIT_BYTES,
@@ -72,7 +75,7 @@ async def serve(ask: Ask) -> web.StreamResponse:
         await asyncio.gather(feeding, return_exceptions=True)
 
 
-def environment(ask: Ask) -> dict[str, str]:
+def environment(ask: Ask, service: str) -> dict[str, str]:
     """All that the process and its hooks know: nothing of the daemon's own environment."""
     request, caller = ask.request, ask.known
     path = request.path.removeprefix(GIT_PREFIX)
@@ -98,13 +101,16 @@ def environment(ask: Ask) -> dict[str, str]:
         "GIT_HTTP_EXPORT_ALL": "1",
         "GIT_PROJECT_ROOT": str(ask.settings.data_dir),
         "PATH_INFO": f"/{ask.settings.repository_dir.name}{path}",
-        "QUERY_STRING": request.query_string,
+        # Not the client's own words: what was checked is what git is told.
+        "QUERY_STRING": f"service={service}" if request.path.endswith("/info/refs") else "",
         "REQUEST_METHOD": request.method,
         "CONTENT_TYPE": request.headers.get("Content-Type", ""),
         "REMOTE_USER": caller.name,
         "REMOTE_ADDR": caller.host,
         "XSM_ROLE": str(caller.role),
     }
+    if request.headers.get("Content-Encoding", "").lower() in COMPRESSED:
+        environ["HTTP_CONTENT_ENCODING"] = "gzip"
     for number, (key, value) in enumerate(sorted(config.items())):
         environ[f"GIT_CONFIG_KEY_{number}"] = key
         environ[f"GIT_CONFIG_VALUE_{number}"] = value
@@ -115,7 +121,7 @@ def environment(ask: Ask) -> dict[str, str]:
 
 
 async def _feed(ask: Ask, process: Process) -> None:
-    """The request's body, unpacked by aiohttp where git compressed it, to the process."""
+    """The request's body as it came to the process, which unpacks it where git compressed it."""
     stdin = process.stdin
     assert stdin is not None
     try:
@@ -143,6 +149,8 @@ async def _answer(ask: Ask, process: Process, feeding: asyncio.Future[None]) -> 
             feeding.result()  # raises what the client did wrong
         raise refused(500, "failed", "git gave no answer", "see xsmd's log") from None
     status, headers = parse_head(head)
+    if status >= 400:
+        raise refused(status, "bad-request", f"git's answer: {HTTPStatus(status).phrase}")
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(ask.request)
     while chunk := await stdout.read(CHUNK_BYTES):

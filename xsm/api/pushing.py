@@ -70,6 +70,9 @@ class Pushing:
         """A push was stored: it is a revision now. Floating VMs that it brings get their place in a commit that
         follows. Gives what changed. Raises `Refused`."""
         revisions = self._daemon.revisions
+        missing = await revisions.missing((old, new))
+        if missing:
+            raise refused(404, "unknown", f"nothing was pushed: no revision {missing[0][:10]} here")
         head = await revisions.take((new,))
         if head is not None:
             self._daemon.took_head(head, local=True)

@@ -21,6 +21,7 @@ from aiohttp import web
 from xsm.api.access import GATE_LIMITS, RULES, Caller, Gate, Role, Rule, allowed
 from xsm.api.access import git_least as least_of
 from xsm.api.asking import Ask, Limits, json_answer, refused
+from xsm.api.connection import VERSION_HEADER, Complaints, Connection
 from xsm.api.control import Control, Refused
 from xsm.api.routes import ROUTES
 from xsm.api.types import API_VERSION, Refusal
@@ -35,7 +36,6 @@ from xsm.site.problems import Invalid
 
 __all__ = ["ApiServer", "Limits", "StartRefused"]
 
-VERSION_HEADER = "X-XSM-Version"
 MAX_FIELD_BYTES = 16 * 1024
 """Of a request's line and of each header: 256 heads fit."""
 MAX_HEADERS = 64
@@ -79,6 +79,7 @@ class ApiServer:
         self._listeners: list[asyncio.Server] = []
         self._local: Listening | None = None
         self._tls: ssl.SSLContext | None = None
+        self._complaints = Complaints(time.monotonic)
 
     async def __aenter__(self) -> ApiServer:
         """Raises `StartRefused`."""
@@ -146,7 +147,7 @@ class ApiServer:
 
     async def _connections(self, local: bool) -> Callable[[], asyncio.BaseProtocol]:
         """What makes a protocol for each new connection of one listener."""
-        application = web.Application(middlewares=[_unknown_route])
+        application = web.Application(middlewares=[_malformed])
         application.on_response_prepare.append(_stamp)
         for rule in RULES:
             application.router.add_route(
@@ -155,15 +156,8 @@ class ApiServer:
         runner = web.AppRunner(
             application,
             handle_signals=False,
-            access_log=None,
             handler_cancellation=True,
-            # aiohttp's keep-alive time also limits how long a request's header may take.
-            keepalive_timeout=self._limits.idle_s,
-            lingering_time=LINGER_S,
             shutdown_timeout=self._limits.stop_s,
-            max_line_size=MAX_FIELD_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-            max_headers=MAX_HEADERS,
         )
         await runner.setup()
         self._runners.append(runner)
@@ -173,9 +167,26 @@ class ApiServer:
         def connection() -> asyncio.BaseProtocol:
             if len(server.connections) >= self._limits.connections:
                 return _Full()
-            return server()
+            return self._connection(server, lambda: None)
 
         return connection
+
+    def _connection(self, server: web.Server, closed: Callable[[], None]) -> Connection:
+        return Connection(
+            server,
+            complaints=self._complaints,
+            write_s=self._limits.write_s,
+            closed=closed,
+            access_log=None,
+            # aiohttp's keep-alive time also limits how long a request's header may take.
+            keepalive_timeout=self._limits.idle_s,
+            lingering_time=LINGER_S,
+            max_line_size=MAX_FIELD_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
+            # Only git compresses, and unpacks itself: a small body never becomes a large one in here.
+            auto_decompress=False,
+        )
 
     # -- one request
     # --------------------------------------------------------------------------------
@@ -362,23 +373,12 @@ async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
 
 
 @web.middleware
-async def _unknown_route(
+async def _malformed(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """aiohttp's own refusals in our form."""
+    """What aiohttp finds wrong with a request while we read it."""
     try:
         return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        path = request.path[:200]
-        if error.status == 404:
-            refusal = Refusal("unknown", f"there is no {path} here", "docs/ lists the routes")
-        elif error.status == 405:
-            refusal = Refusal("bad-request", f"{path} can't be asked with {request.method}")
-        else:
-            refusal = Refusal("bad-request", error.reason or f"HTTP status {error.status}")
-        return json_answer(refusal, error.status)
     except (aiohttp.ClientError, ValueError) as error:
         return json_answer(Refusal("bad-request", f"a malformed request: {error}"), 400)
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from xsm.edge.git import RepositoryError
-from xsm.edge.repository import MainMoved, Repository
+from xsm.edge.repository import MainMoved, PackRefused, Repository
 from xsm.peer.derive import Views, commit_date, derive
 from xsm.peer.events import Head
 from xsm.site.document import Files, load
@@ -93,6 +93,9 @@ class Revisions:
         new = tuple(heads)
         if pack:
             await self.call(lambda repository: repository.store_pack(pack))
+        missing = await self.missing(new)
+        if missing:
+            raise PackRefused(f"the head {missing[0][:10]} was neither in the pack nor here")
         return await self.take(new)
 
     async def commit(self, files: Files, parent: str, author: str, message: str, now: int) -> Head:
