@@ -6,11 +6,10 @@ are over and the site says that it has nothing left to do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from tests.sim.world import SimHost, Violation, World, never_twice
-from xsm.peer.register import Register, from_entry
+from xsm.peer.register import Register
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, DomainState
 from xsm.site import identity
@@ -25,7 +24,7 @@ class Checkers:
     """All checks that hold at every instant. One for each world: they remember what they have seen."""
 
     def __init__(self, world: World) -> None:
-        self._votes: dict[tuple[str, str], tuple[str, Register]] = {}
+        self._votes: dict[str, tuple[int, dict[str, Register]]] = {}
         self._performed = 0
         world.checkers.append(self.check)
 
@@ -37,14 +36,14 @@ class Checkers:
 
     def _votes_never_go_back(self, world: World) -> None:
         for host in world.hosts.values():
-            for vm, text in host.disk.votes.items():
-                before = self._votes.get((host.name, vm))
-                if before is not None and before[0] is text:
-                    continue
-                now = from_entry(json.loads(text))
-                if before is not None:
-                    _went_on(host.name, vm, before[1], now)
-                self._votes[host.name, vm] = (text, now)
+            generation, before = self._votes.get(host.name, (-1, {}))
+            if generation == host.disk.generation:
+                continue
+            now = dict(host.disk.registers)
+            for vm, register in before.items():
+                if now.get(vm) is not register:
+                    _went_on(host.name, vm, register, now.get(vm, Register()))
+            self._votes[host.name] = (host.disk.generation, now)
 
     def _only_what_was_asked_for(self, world: World) -> None:
         new, self._performed = world.performed[self._performed :], len(world.performed)

@@ -8,11 +8,12 @@ holds it to that.
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from tests.sim.definitions import Fault, SimDomain, checked, written
+from tests.sim.hands import Hands
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.plan.observed import Domain, DomainState, HypervisorFacts
@@ -26,11 +27,15 @@ LOOKING = frozenset({"facts", "domains", "find", "domain_xml"})
 
 
 class SimSwitch:
-    """What connects the hosts' hypervisors. `live`: they can migrate live over it."""
+    """What connects the hosts' hypervisors. `live`: they can migrate live over it. `linked`: whether two hosts reach
+    each other. `generation` counts all changes of any domain on any of them."""
 
-    def __init__(self, live: bool = False) -> None:
+    def __init__(
+        self, live: bool = False, linked: Callable[[str, str], bool] = lambda one, other: True
+    ) -> None:
         self.live = live
-        self.cut: set[frozenset[str]] = set()  # pairs of hosts that don't reach each other
+        self.linked = linked
+        self.generation = 0
         self._hypervisors: dict[str, SimHypervisor] = {}
 
     def plug(self, hypervisor: SimHypervisor) -> None:
@@ -38,7 +43,7 @@ class SimSwitch:
 
     def reach(self, source: str, target_uri: str) -> SimHypervisor:
         target = self._hypervisors.get(target_uri)
-        if target is None or target.lost or frozenset({source, target.name}) in self.cut:
+        if target is None or target.lost or not self.linked(source, target.name):
             raise HypervisorError(f"unable to connect to server at {target_uri!r}")
         return target
 
@@ -48,7 +53,7 @@ def uri(name: str) -> str:
     return f"sim://{name}"
 
 
-class SimHypervisor:
+class SimHypervisor(Hands):
     """`xsm.edge.hypervisor.Hypervisor` without libvirt.
 
     `keeps_definitions`: a crash leaves persistent domains defined (a real host); False: it leaves
@@ -77,6 +82,11 @@ class SimHypervisor:
         self.lingering: set[str] = set()  # names of guests that shut down only at `finish_shutdown`
         self.slow_s: dict[str, float] = {}  # call -> how long a simulation should let it take
         self.calls: list[tuple[str, str]] = []  # what was asked to change: (call, UUID)
+        self.generation = 0  # counts the changes of its domains
+        self._hangs: list[str] = []
+        self._hanging: list[Callable[[bool], None]] = []
+        self._seen_at = (-1, kind)
+        self._shown: tuple[Domain, ...] = ()
         self._switch = switch or SimSwitch()
         self._on_change = on_change
         self._faults: list[Fault] = []
@@ -104,8 +114,11 @@ class SimHypervisor:
 
     def domains_unchecked(self) -> tuple[Domain, ...]:
         """The truth, for checkers: no fault and no lost connection hides it."""
-        seen = (self._seen(d) for d in self._domains.values())
-        return tuple(sorted(seen, key=lambda d: (d.name, d.uuid)))
+        if self._seen_at != (self.generation, self.kind):
+            seen = (self._seen(d) for d in self._domains.values())
+            self._shown = tuple(sorted(seen, key=lambda d: (d.name, d.uuid)))
+            self._seen_at = (self.generation, self.kind)
+        return self._shown
 
     def find(self, uuid: str, name: str) -> tuple[Domain, ...]:
         with self._call("find"):
@@ -250,6 +263,7 @@ class SimHypervisor:
         self._domains[domain.uuid] = SimDomain(
             domain.name, domain.uuid, config, live, domain.state, xml={"config": text, "live": text}
         )
+        self._touch()
 
     def take_incoming(self, source: SimHypervisor, uuid: str) -> bool:
         """A live migration of the source's domain to this host begins: it is here, and does not run yet."""
@@ -281,8 +295,9 @@ class SimHypervisor:
         return self._used_mib()
 
     def no_more_faults(self) -> None:
-        """What was told to fail, to be slow or to be deaf no longer is."""
+        """What was told to fail, to hang, to be slow or to be deaf no longer is."""
         self._faults.clear()
+        self.release()
         self.slow_s = {}
         self.deaf = set()
 
@@ -302,6 +317,33 @@ class SimHypervisor:
         """Let the next calls of `call` ("" for any) fail; `after` they took effect all the same."""
         self._faults.append(Fault(call, reason, times, lost, after))
 
+    def hang(self, call: str) -> None:
+        """Let the next call of `call` not return before `release`. A simulation has to ask `hangs` of each call."""
+        self._hangs.append(call)
+
+    def hangs(self, calls: Collection[str], then: Callable[[bool], None]) -> bool:
+        """Whether one of these calls hangs now. `then` is called when that ends: True when it is done after all, False
+        when it never will be."""
+        found = next((call for call in self._hangs if call in calls), None)
+        if found is None:
+            return False
+        self._hangs.remove(found)
+        self._hanging.append(then)
+        return True
+
+    def release(self) -> None:
+        """What hangs is done now, and nothing hangs from now on."""
+        self._hangs.clear()
+        hanging, self._hanging = self._hanging, []
+        for then in hanging:
+            then(True)
+
+    def give_up_hanging(self) -> None:
+        """Who waited for what hangs is gone; it is never done."""
+        hanging, self._hanging = self._hanging, []
+        for then in hanging:
+            then(False)
+
     def lose(self, reason: str = "the connection to libvirtd is gone") -> None:
         """libvirtd is gone, the guests run on."""
         self.lost = reason
@@ -318,78 +360,9 @@ class SimHypervisor:
                 del self._domains[domain.uuid]
         self.lost = ""
         self._faults.clear()
-
-    # -- meddling hands and guests' own doing (virsh on the host) -----------------------------------------------------
-
-    def named(self, name: str) -> SimDomain:
-        return next(d for d in self._domains.values() if d.name == name)
-
-    def by_hand_start(self, name: str) -> None:
-        self._boot(self.named(name))
-
-    def by_hand_destroy(self, name: str) -> None:
-        self._off(self.named(name))
-
-    guest_shuts_down = by_hand_destroy
-
-    def guest_crashes(self, name: str, preserve: bool = False) -> None:
-        """libvirt's default is on_crash=destroy; `preserve` keeps it as CRASHED."""
-        self._off(self.named(name), DomainState.CRASHED if preserve else DomainState.SHUTOFF)
-
-    def finish_shutdown(self, name: str) -> None:
-        self.lingering.discard(name)
-        self._off(self.named(name))
-
-    def by_hand_suspend(self, name: str) -> None:
-        self._to(self.named(name), DomainState.PAUSED)
-
-    def by_hand_resume(self, name: str) -> None:
-        self._to(self.named(name), DomainState.RUNNING)
-
-    def by_hand_set_memory(self, name: str, mib: int) -> None:
-        self._set(self.named(name).uuid, lambda f: replace(f, memory_mib=mib), tell=False)
-
-    def by_hand_set_vcpus(self, name: str, n: int) -> None:
-        self._set(self.named(name).uuid, lambda f: replace(f, vcpus=n), tell=False)
-
-    def by_hand_set_weight(self, name: str, weight: int) -> None:
-        self._set(self.named(name).uuid, lambda f: replace(f, shares=weight))
-
-    def by_hand_undefine(self, name: str) -> None:
-        self._forget(self.named(name))
-
-    def by_hand_untag(self, name: str) -> None:
-        self._set(self.named(name).uuid, lambda f: replace(f, tag=None))
-
-    def by_hand_autostart(self, name: str) -> None:
-        self.named(name).autostart = True  # no event: libvirt has none for it
-
-    def by_hand_define(self, xml: str, *, start: bool = False) -> str:
-        """`virsh define` (and `start`); gives the UUID."""
-        domain = self._define(xml)
-        if start:
-            self._boot(domain)
-        return domain.uuid
-
-    def by_hand_managed_save(self, name: str) -> None:
-        domain = self.named(name)
-        domain.managed_save = True
-        self._off(domain)
-
-    def by_hand_drop_managed_save(self, name: str) -> None:
-        self.named(name).managed_save = False
-
-    def by_hand_snapshot(self, name: str) -> None:
-        self.named(name).snapshots += 1
-
-    def husk(self, xml: str) -> str:
-        """What a migration that was cut off leaves on its target: paused, transient, incoming."""
-        facts = checked(xml)
-        domain = SimDomain(facts.name, facts.uuid, None, facts, DomainState.PAUSED, incoming=True)
-        domain.xml["live"] = xml
-        self._domains[facts.uuid] = domain
-        self._changed(facts.uuid)
-        return facts.uuid
+        self._hangs.clear()
+        self.give_up_hanging()
+        self._touch()
 
     # -- within -----------------------------------------------------
 
@@ -410,7 +383,12 @@ class SimHypervisor:
         if fault is not None:
             raise HypervisorError(fault.reason, lost=fault.lost)
 
+    def _touch(self) -> None:
+        self.generation += 1
+        self._switch.generation += 1
+
     def _changed(self, uuid: str) -> None:
+        self._touch()
         if self._on_change is not None and (not self.lost or not uuid):
             self._on_change(uuid)
 
@@ -486,6 +464,7 @@ class SimHypervisor:
         domain = self._get(uuid)
         if domain.live is not None:
             domain.live = change(domain.live)
+            self._touch()
         if domain.config is not None:
             try:
                 domain.config = change(domain.config)
@@ -495,6 +474,7 @@ class SimHypervisor:
                 raise HypervisorError(
                     f"changed for now, but not for the next boot: {error.reason}"
                 ) from error
+        self._touch()
         if tell:
             self._changed(uuid)
 

@@ -67,7 +67,7 @@ def votes_are_not_on_disk(patch: Patch) -> None:
     real = SimHost.start_daemon
 
     def start_daemon(host: SimHost) -> None:
-        host.disk.votes.clear()
+        host.disk.forget_votes()
         real(host)
 
     patch.setattr(SimHost, "start_daemon", start_daemon)
