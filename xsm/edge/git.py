@@ -96,8 +96,12 @@ class Git:
             raise GitFailed(arguments[0], f"can't be run: {error}") from error
         return done.returncode, done.stdout, done.stderr.decode("utf-8", "replace")
 
+    def command(self, *arguments: str) -> list[str]:
+        """What starts git with these arguments, in `environment`."""
+        return [*self._prefix, *arguments]
+
     def objects(self) -> Objects:
-        return Objects([*self._prefix, "cat-file", "--batch-command"], self.environment)
+        return Objects(self.command("cat-file", "--batch-command"), self.environment)
 
 
 class Objects:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import xsm
-from xsm.edge import packs, trees
+from xsm.edge import loose, packs, refs, trees
 from xsm.edge.git import LONG_TIMEOUT_S, Git, GitFailed, Objects, RepositoryError
 from xsm.edge.packs import MAX_PACK_BYTES, PackRefused
 from xsm.edge.trees import Blob, Unreadable
@@ -30,8 +30,6 @@ from xsm.site.document import Files
 
 MAIN = "refs/heads/main"
 HEADS = "refs/xsm/heads/"
-NEW = "refs/xsm/new"
-"""Where fast-import leaves the last commit it wrote."""
 ZERO = "0" * 40
 
 MAX_COMMITS_CACHED = 100_000
@@ -45,6 +43,26 @@ SET_HEADS_TRIES = 3
 
 _ID = re.compile("[0-9a-f]{40}")
 _NAMED = re.compile("[0-9a-f]{4,40}|main(~[0-9]{1,5})?")
+
+_STALE = (
+    ("", "*.lock"),  # HEAD.lock, config.lock, packed-refs.lock, shallow.lock, gc.pid.lock
+    ("", "gc.pid"),  # git's gc would wait for the process of that number for half a day
+    ("", "fast_import_crash_*"),
+    ("refs", "**/*.lock"),
+    ("objects", "*.lock"),
+    ("objects", "tmp_*"),  # objects being written, and a push's quarantine
+    ("objects", "incoming-*"),
+    ("objects", "??/tmp_obj_*"),
+    ("objects/info", "**/*.lock"),
+    ("objects/pack", "*.lock"),
+    ("objects/pack", "tmp_*"),
+    ("objects/pack", ".tmp-*"),  # gc's new packs
+    (
+        "objects/pack",
+        "*.keep",
+    ),  # fast-import's, until its pack is whole: gc would leave that pack alone for good
+)
+"""What git, or this module, leaves behind when it is killed: folder, pattern."""
 
 _CONFIG = {
     "core.fsync": "all",
@@ -79,6 +97,8 @@ class Repository:
         self._lock_fd = lock
         self.git = Git(path)
         self._objects = self.git.objects()
+        self._updates = refs.RefUpdates(self.git)
+        self._folder = path / "objects"
         self._mutex = threading.RLock()
         self._commits: OrderedDict[str, tuple[Commit, str]] = OrderedDict()
         self._trees: OrderedDict[str, Mapping[str, Blob]] = OrderedDict()
@@ -119,8 +139,9 @@ class Repository:
         return cls(path, lock)
 
     def close(self) -> None:
-        """Stop the reading process and let go of the lock."""
+        """Stop git's processes and let go of the lock."""
         self._objects.close()
+        self._updates.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -227,20 +248,16 @@ class Repository:
             for parent in parents:
                 for path, blob in self._tree(self._commit(parent)[1]).items():
                     known.setdefault(path, []).append(blob)
-            stream = trees.import_stream(files, parents, author, date, message, known, NEW)
-            out = self.git.run(
-                "fast-import",
-                "--quiet",
-                "--force",
-                "--done",
-                "--date-format=raw",
-                "--cat-blob-fd=1",
-                stdin=stream,
-            )
-            commit_id = out.decode("ascii").strip()
-            if not _ID.fullmatch(commit_id):
-                raise GitFailed("fast-import", f"answered {commit_id[:80]!r}")
-            return self.commit(commit_id)
+            programs = [path for path in files if any(b.program for b in known.get(path, ()))]
+            new = trees.tree_objects(files, programs)
+            new.append(trees.commit_object(new[-1].oid, parents, author, date, message))
+            here = {blob.oid for blobs in known.values() for blob in blobs}
+            try:
+                loose.write(self._folder, [item for item in new if item.oid not in here])
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise RepositoryError(f"{self._folder} can't be written: {why}") from error
+            return self.commit(new[-1].oid)
 
     def write_derived(self, derived: Derived) -> str:
         """The commit that main is to show: the one head itself, or the merge commit, the same on every host."""
@@ -257,6 +274,13 @@ class Repository:
     # -- heads -----------------------------------------------------
 
     def _refs(self) -> tuple[str | None, tuple[str, ...]]:
+        try:
+            main, there = refs.read_ref(self.path, MAIN), refs.read_folder(self.path, HEADS)
+        except refs.UnusualRef:
+            return self._refs_of_git()
+        return main, tuple(sorted(oid for name, oid in there.items() if name == HEADS + oid))
+
+    def _refs_of_git(self) -> tuple[str | None, tuple[str, ...]]:
         out = self.git.run("for-each-ref", "--format=%(objectname) %(refname)", MAIN, HEADS)
         main, heads = None, []
         for line in out.decode("utf-8").splitlines():
@@ -292,12 +316,11 @@ class Repository:
                 return
             if old_main and self.ancestry.maximal({*wanted, old_main}) != wanted:
                 raise MainMoved(f"main shows {old_main[:10]}, which is not in the heads")
-            lines = ["start", f"update {MAIN} {main} {old_main or ZERO}"]
+            lines = [f"update {MAIN} {main} {old_main or ZERO}"]
             lines += [f"update {HEADS}{head} {head}" for head in wanted if head not in old_heads]
             lines += [f"delete {HEADS}{head}" for head in old_heads if head not in wanted]
-            text = "\n".join([*lines, "prepare", "commit", ""])
-            code, _, error = self.git.attempt("update-ref", "--stdin", stdin=text.encode())
-            if code == 0:
+            error = self._updates.commit(lines)
+            if not error:
                 return
         raise GitFailed("update-ref", error)
 
@@ -415,16 +438,13 @@ def _take_lock(path: Path) -> int:
 
 
 def _clear_stale(path: Path) -> None:
-    """What a killed git left: lock files that would stop every later one, and half-received packs."""
-    places = [path, path / "refs", path / "objects" / "info", path / "objects" / "pack"]
-    for place in places:
-        pattern = "**/*.lock" if place.name == "refs" else "*.lock"
-        for stale in sorted(place.glob(pattern)):
-            stale.unlink(missing_ok=True)
-    for stale in sorted((path / "objects").glob("*incoming-*")):
-        shutil.rmtree(stale, ignore_errors=True)
-    for stale in sorted((path / "objects").glob("tmp_objdir-*")):
-        shutil.rmtree(stale, ignore_errors=True)
+    """What a killed git left: locks that would stop every later one, half-received packs, half-written objects."""
+    for folder, pattern in _STALE:
+        for stale in sorted((path / folder).glob(pattern)):
+            if stale.is_dir() and not stale.is_symlink():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
 
 
 def _configure(git: Git, socket: Path | None) -> None:

@@ -1,16 +1,16 @@
-"""Commits and trees as git writes them: raw objects to values, and values to a `git fast-import` stream.
+"""Commits and trees as git writes them: raw objects to values, and values to raw objects.
 
 Decides which trees XSM accepts: plain files only, within limits. Must not know where the objects are.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from xsm.edge.git import RepositoryError
+from xsm.edge.loose import Object, named
 from xsm.peer.history import MERGE_AUTHOR, Commit
 from xsm.site.document import Files
 
@@ -124,11 +124,6 @@ def read_files(
     return files
 
 
-def blob_id(content: bytes) -> str:
-    """git's name for a file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
 def check_paths(files: Files) -> None:
     """Raises `Unreadable` for what a commit may not hold, so that nobody has to refuse it later."""
     if len(files) > MAX_FILES or sum(map(len, files.values())) > MAX_TOTAL_BYTES:
@@ -154,44 +149,49 @@ def clean_author(author: str) -> str:
     return f"{name} <{name if '@' in name else ''}>"
 
 
-def import_stream(
-    files: Files,
-    parents: tuple[str, ...],
-    author: str,
-    date: int,
-    message: str,
-    known: Mapping[str, Iterable[Blob]],
-    ref: str,
-) -> bytes:
-    """What `git fast-import` needs to make one commit and print its id.
+def tree_objects(files: Files, programs: Iterable[str]) -> list[Object]:
+    """The tree of these files as git stores it: blobs and folders, the root last. `programs`: paths that may be
+    executed."""
+    executable = set(programs)
+    new: dict[str, Object] = {}
+    folders: dict[str, dict[str, tuple[str, str]]] = {"": {}}  # path -> name -> mode, id
+    for path in sorted(files):
+        folder, _, name = path.rpartition("/")
+        blob = named("blob", files[path])
+        new[blob.oid] = blob
+        mode = _PROGRAM if path in executable else _FILE
+        folders.setdefault(folder, {})[name] = (mode, blob.oid)
+        while folder:  # the folders above, however few files they hold themselves
+            folder = folder.rpartition("/")[0]
+            folders.setdefault(folder, {})
+    for folder in sorted(folders, key=lambda path: (-path.count("/"), path == "", path)):
+        tree = named("tree", _tree(folders[folder]))
+        new.pop(tree.oid, None)
+        new[tree.oid] = tree
+        if folder:
+            above, _, name = folder.rpartition("/")
+            folders[above][name] = (_FOLDER, tree.oid)
+    return list(new.values())
 
-    `known`: blobs of the parents' trees by path; content that is among them is named, not sent again.
-    """
-    oids = {blob.oid for blobs in known.values() for blob in blobs}
+
+def _tree(entries: Mapping[str, tuple[str, str]]) -> bytes:
+    """git's order: by name, a folder's as if it ended with "/"."""
+
+    def key(name: str) -> bytes:
+        return name.encode() + (b"/" if entries[name][0] == _FOLDER else b"")
+
+    return b"".join(
+        b"%s %s\0%s" % (mode.encode(), name.encode(), bytes.fromhex(oid))
+        for name, (mode, oid) in sorted(entries.items(), key=lambda item: key(item[0]))
+    )
+
+
+def commit_object(
+    tree: str, parents: tuple[str, ...], author: str, date: int, message: str
+) -> Object:
+    """A commit as git stores it; author and committer are the same. Equal arguments give one id on every host."""
     text = message[:MAX_MESSAGE_CHARS].replace("\0", "").encode("utf-8", "replace")
     who = clean_author(author).encode("utf-8", "replace")
-    out = [
-        b"feature done\n",
-        b"commit %s\nmark :1\n" % ref.encode(),
-        b"author %s %d +0000\ncommitter %s %d +0000\n" % (who, date, who, date),
-        b"data %d\n%s\n" % (len(text), text),
-    ]
-    for i, parent in enumerate(parents):
-        out.append(b"%s %s\n" % (b"merge" if i else b"from", parent.encode()))
-    out.append(b"deleteall\n")
-    for path in sorted(files):
-        mode = _PROGRAM if any(b.program for b in known.get(path, ())) else _FILE
-        quoted = _quote(path)
-        oid = blob_id(files[path])
-        if oid in oids:
-            out.append(b"M %s %s %s\n" % (mode.encode(), oid.encode(), quoted))
-        else:
-            out.append(b"M %s inline %s\ndata %d\n" % (mode.encode(), quoted, len(files[path])))
-            out += [files[path], b"\n"]
-    out.append(b"get-mark :1\ndone\n")
-    return b"".join(out)
-
-
-def _quote(path: str) -> bytes:
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return b'"' + escaped.encode("utf-8") + b'"'
+    lines = [b"tree " + tree.encode(), *(b"parent " + parent.encode() for parent in parents)]
+    lines += [b"author %s %d +0000" % (who, date), b"committer %s %d +0000" % (who, date), b""]
+    return named("commit", b"\n".join(lines) + b"\n" + text)
