@@ -7,6 +7,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
+SOAK ?=
 LINTED := $(wildcard xsm tests tools)
 
 help: ## list the targets
@@ -20,6 +21,12 @@ demo: setup ## a site of four hosts on this machine, by itself, under a minute; 
 
 test: setup ## all tests, under five minutes on two cores; PYTEST_ARGS="..." for pytest
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+sim: setup ## lives of whole sites by chance: a fixed set of seeds, and those that ever failed (under two minutes)
+	@nice $(BIN)/python -m tests.sim.soak --fixed
+
+soak: setup ## the same with new seeds until Ctrl-C, in all processors; SOAK="--from 1 --seeds 1000" for more
+	@nice $(BIN)/python -m tests.sim.soak $(SOAK)
 
 exhaustive: setup ## every state that small sites' claims can reach, and what each part of the rule is for (~15 min)
 	@nice $(BIN)/python -m tests.sim.test_exhaustive
@@ -58,7 +65,7 @@ check-fresh: ## prove on a bare Debian 12 in a chroot that setup, test and demo 
 	@tools/check_fresh.sh
 
 clean: ## remove what the other targets made
-	rm -rf .venv *.egg-info build dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv *.egg-info build dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .soak
 	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test exhaustive bench lint format install docs lock check-fresh clean
+.PHONY: help setup demo test sim soak exhaustive bench lint format install docs lock check-fresh clean

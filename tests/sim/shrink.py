@@ -51,8 +51,12 @@ def failure(lines: Sequence[str]) -> Failure | None:
         try:
             script.perform(line)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is what is looked for
-            return Failure(kind_of(error), f"{type(error).__name__}: {error}", number)
+            return failure_of(error, number)
     return None
+
+
+def failure_of(error: Exception, line: int) -> Failure:
+    return Failure(kind_of(error), f"{type(error).__name__}: {error}", line)
 
 
 class Shrinking:
@@ -150,7 +154,7 @@ def _is_wait(line: str) -> bool:
 
 def _rounded(line: str) -> Iterator[str]:
     """The line with a rounder duration at its end, the roundest first."""
-    if line.split()[0] not in ("wait", "slow", "clock", "latency"):
+    if line.split(maxsplit=1)[0] not in ("wait", "slow", "clock", "latency"):
         return
     start, text = line.rsplit(" ", 1)
     digits = len(text.partition(".")[2])
