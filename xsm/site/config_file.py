@@ -6,14 +6,19 @@ for them, with its warnings, is `domain.py`'s.
 
 from __future__ import annotations
 
+import functools
+
 from xsm.site import secure_xml, template, xl_devices, xl_options, xlcfg
 from xsm.site.config import Config
 from xsm.site.problems import Invalid, Problem
 
 MAX_BYTES = 1024 * 1024
 """Largest config that is read."""
+CACHED_CONFIGS = 256
+"""Checked configs that are kept: an edit reads all configs several times, and changes one of them at most."""
 
 
+@functools.lru_cache(maxsize=CACHED_CONFIGS)
 def parse(name: str, path: str, data: bytes) -> Config:
     """Read and check configs/NAME.cfg or configs/NAME.xml.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from xsm.site import checks, config_file, disks, state_file, xml_file, yaml_file
@@ -26,6 +26,7 @@ Read = TypeVar("Read")
 Files = Mapping[str, bytes]
 """Path relative to the site's folder, with "/" -> content. One revision's tree."""
 
+SITES_CACHED = 2
 SITE_FILES = ("site.xml", "site.yaml")
 """A revision holds exactly one of them."""
 
@@ -146,8 +147,13 @@ def _read_site(files: Files) -> tuple[Site, str]:
     if len(found) > 1:
         hint = "keep one; `xsm convert` turns one into the other"
         raise Invalid([Problem(found[1], 0, f"there are both {' and '.join(found)}", hint)])
-    path = found[0]
-    return (xml_file if path.endswith(".xml") else yaml_file).read(files[path], path), path
+    return _parsed(found[0], files[found[0]]), found[0]
+
+
+@lru_cache(maxsize=SITES_CACHED)
+def _parsed(path: str, content: bytes) -> Site:
+    """An edit reads the same two site files several times: the head's and its own."""
+    return (xml_file if path.endswith(".xml") else yaml_file).read(content, path)
 
 
 def _read_configs(
