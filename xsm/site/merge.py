@@ -438,21 +438,42 @@ def _conflicts(
 def _write_conflicts(
     files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]
 ) -> None:
-    """conflicts.json: what either side still had and none settled, and the new ones; only what still counts."""
-    was, one, two = (_table(side.files, _CONFLICTS) or {} for side in sides)
-    rows = {**one, **two}
-    rows = {key: row for key, row in rows.items() if key not in was or (key in one and key in two)}
-    rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in new})
-    side = _side(files)
-    vms = {vm.name: vm for vm in (side.site or Site()).vms()}
-    active = {}
-    for key, row in sorted(rows.items()):
+    """conflicts.json: what either side still had and none settled, and the new ones."""
+    was, one, two = (_unsettled(side) for side in sides)
+    merged = _side(files)
+    vms = {vm.name: vm for vm in (merged.site or Site()).vms()}
+    rows = {}
+    for key in sorted({*one, *two}):
+        if key in was and not (key in one and key in two):
+            continue  # one side settled it
         vm, _, what = key.partition("/")
-        if isinstance(row, dict) and _value(vms.get(vm), what, side.placement) == row.get("shown"):
-            active[key] = row
+        shown = _value(vms.get(vm), what, merged.placement)
+        told = [table[key] for table in (two, one) if key in table]
+        same = next((row for row in told if row.get("shown") == shown), None)
+        if same is not None:
+            rows[key] = same
+        elif shown is not None and key not in was and told[0].get("other") != shown:
+            # The value is from the side that knew nothing of the conflict: that is no word on what lost in it.
+            rows[key] = {**told[0], "shown": shown}
+    rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in new})
     files.pop(_CONFLICTS, None)
-    if active:
-        files[_CONFLICTS] = state_file.canonical(active)
+    if rows:
+        files[_CONFLICTS] = state_file.canonical(rows)
+
+
+def _unsettled(side: _Side) -> dict[str, Any]:
+    """A side's table of conflicts, without those that a later value of the field settled."""
+    table = _table(side.files, _CONFLICTS)
+    if not table:
+        return {}
+    vms = {vm.name: vm for vm in (side.site or Site()).vms()}
+    return {
+        key: row
+        for key, row in table.items()
+        if isinstance(row, dict)
+        and row.get("shown")
+        == _value(vms.get(key.partition("/")[0]), key.partition("/")[2], side.placement)
+    }
 
 
 __all__ = ["Merged", "active_conflicts", "merge", "name_revisions"]

@@ -272,6 +272,33 @@ def test_conflicts_are_united_and_settled_ones_go() -> None:
     assert set(load(merge(base, first, second, A, B).files).state.conflicts) == {two, three}
 
 
+def test_a_side_that_knows_nothing_of_a_conflict_does_not_settle_it() -> None:
+    """Two had disagreed over 128 and 256; a third, who knew of 128 only, says 512: 256 is not forgotten."""
+    conflict = Conflict("vm1", "memory_mib", "128", "256", (A, B))
+    base = files(site(vm("vm1", memory_mib=128)))
+    with_it = State(ID, members=MEMBERS, conflicts=(conflict,))
+    disputed = files(site(vm("vm1", memory_mib=128)), with_it)
+    for other, told in ((512, {replace(conflict, shown="512")}), (256, set())):
+        unaware = files(site(vm("vm1", memory_mib=other)))
+        for first, second in ((disputed, unaware), (unaware, disputed)):
+            merged = load(merge(base, first, second, A, B).files)
+            assert merged.vms["vm1"].memory_mib == other
+            assert set(merged.state.conflicts) == told
+
+
+def test_a_conflict_that_two_views_show_the_other_way_round_stays() -> None:
+    """Each side knows of it, and the base shows the one value: what is shown goes with its own row."""
+    rows = [Conflict("vm1", "vcpus", *pair, (A, B)) for pair in (("2", "4"), ("4", "2"))]
+    sides = [
+        files(site(vm("vm1", vcpus=int(row.shown))), State(ID, members=MEMBERS, conflicts=(row,)))
+        for row in rows
+    ]
+    for first, second in (sides, sides[::-1]):
+        merged = load(merge(sides[0], first, second, A, B).files)
+        assert merged.vms["vm1"].vcpus == 4
+        assert set(merged.state.conflicts) == {rows[1]}
+
+
 def test_a_conflict_ends_when_another_value_is_chosen() -> None:
     conflict = Conflict("vm1", "vcpus", "1", "4", (A, B))
     state = State(ID, conflicts=(conflict, Conflict("vm2", "removal", "kept", "removed", (A, B))))

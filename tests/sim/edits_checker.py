@@ -1,0 +1,421 @@
+"""What a site has promised about edits, checked from outside: none is lost, none is overruled in silence.
+
+Decides what the view of several newest commits must show, from what each single commit changed and from who knew of
+what; it must not use the merge's own code, nor derive or history. A checker of worlds like those of `checkers.py`: it
+looks only when a host shows another revision, does something, or has asked its hypervisor for something.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from tests.sim.world import SimHost, Violation, World
+from xsm.site.document import Document, load
+from xsm.site.model import VM
+from xsm.site.problems import Invalid
+from xsm.site.state import Conflict
+
+FIELDS = tuple(f.name for f in dataclasses.fields(VM) if f.name not in ("name", "line"))
+THERE = ""
+"""Stands for a field: whether the VM is in the file at all."""
+LOOK_EVERY_S = 0.5
+"""How often foreign domains are counted anew; somebody may have defined one by hand."""
+
+Key = tuple[str, str]
+"""(VM, field)."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one commit's files say."""
+
+    document: Document
+
+    def value(self, vm_name: str, what: str) -> object:
+        vm = self.document.vms.get(vm_name)
+        if what == THERE or vm is None:
+            return vm is not None
+        if what == "host":
+            return self.host(vm)
+        return getattr(vm, what)
+
+    def host(self, vm: VM) -> str:
+        """The member that is to run it, however the file calls that one."""
+        written = vm.host if vm.host is not None else self.document.state.placement.get(vm.name, "")
+        members = self.document.state.members.values()
+        return next((m.name for m in members if written in (m.name, m.address)), written)
+
+    def conflicts(self) -> set[Key]:
+        """Those that still count."""
+        return {(c.vm, c.what) for c in self.document.state.conflicts if self._counts(c)}
+
+    def _counts(self, conflict: Conflict) -> bool:
+        vm = self.document.vms.get(conflict.vm)
+        if vm is None or conflict.what == "removal":
+            return vm is not None
+        if conflict.what == "host":
+            placed = self.document.state.placement.get(vm.name)
+            return conflict.shown == _text(vm.host if vm.host is not None else placed)
+        return conflict.shown == _text(getattr(vm, conflict.what))
+
+
+def _text(value: object) -> str:
+    """As the table of conflicts writes a value."""
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What one user commit decided, against the view that it was made from: (VM, field) -> value.
+
+    `touched`: VMs whose entry in the file it changed. (Where a floating VM goes is beside the file: a VM that is moved
+    on one side and removed on the other is removed.)
+    """
+
+    wrote: Mapping[Key, object]
+    touched: frozenset[str]
+
+
+class EditsChecker:
+    """One for each world: it remembers what was shown."""
+
+    def __init__(self, world: World) -> None:
+        self._said: dict[str, Said | None] = {}
+        self._edits: dict[str, Edit] = {}
+        self._pasts: dict[str, frozenset[str]] = {}
+        self._shown: dict[str, str] = {}  # host -> revision
+        self._views: dict[tuple[str, ...], str] = {}  # heads -> the revision that they make
+        self._disputed: dict[str, set[Key]] = {}  # revision -> what must be marked in it
+        self._held: dict[str, frozenset[str]] = {}  # host -> the edits in what it showed last
+        self._since_edit: dict[str, set[str]] = {}  # host -> revisions since the last edit
+        self._edits_seen = 0
+        self._performed = 0
+        self._calls: dict[str, int] = {}
+        self._foreign: dict[str, frozenset[str]] = {}
+        self._looked_at = float("-inf")
+        world.checkers.append(self.check)
+
+    def check(self, world: World) -> None:
+        for host in world.hosts.values():
+            if host.peer is not None and host.peer.head is not None:
+                revision = host.peer.head.revision
+                if self._shown.get(host.name) != revision:
+                    self._shown[host.name] = revision
+                    self._new_revision(world, host, revision)
+        self._nothing_done_in_a_conflict(world)
+        self._foreign_is_left_alone(world)
+
+    # -- revisions -----------------------------------------------------------------------------------------------------
+
+    def _new_revision(self, world: World, host: SimHost, revision: str) -> None:
+        assert host.peer is not None and host.peer.head is not None
+        heads = host.peer.head.heads
+        self._heads_are_edits(world, host.name, heads, revision)
+        known = self._views.setdefault(heads, revision)
+        if known != revision:
+            raise Violation(f"{host.name} makes {revision[:10]} of heads that gave {known[:10]}")
+        lost = self._held.get(host.name, frozenset()) - self._past(world, revision)
+        if lost:
+            raise Violation(f"{host.name} had the edits {sorted(lost)}, and shows {revision[:10]}")
+        self._held[host.name] = self._past(world, revision)
+        self._no_storm(world, host.name, revision)
+        if revision not in self._disputed:
+            self._disputed[revision] = set(self._judge(world, heads, revision))
+        if len(heads) == 1:
+            self._settles_only_what_it_touches(world, revision)
+
+    def _heads_are_edits(
+        self, world: World, host: str, heads: tuple[str, ...], revision: str
+    ) -> None:
+        commits = world.archive.commits
+        for head in heads:
+            if commits[head][0].merge:
+                raise Violation(f"{host} takes its own merge {head[:10]} for an edit")
+            if any(head in self._past(world, other) for other in heads if other != head):
+                raise Violation(f"{host} has {head[:10]} as a head, which another head contains")
+        parents = commits[revision][0].parents
+        if (len(heads) == 1 and revision != heads[0]) or (
+            len(heads) > 1 and (not commits[revision][0].merge or sorted(parents) != sorted(heads))
+        ):
+            raise Violation(f"{host} shows {revision[:10]}, which is not made of its heads")
+
+    def _no_storm(self, world: World, host: str, revision: str) -> None:
+        """Once people stop editing, a host shows at most one new revision for each edit that it had not heard of."""
+        edits = sum(not commit.merge for commit, _ in world.archive.commits.values())
+        if edits != self._edits_seen:
+            self._edits_seen = edits
+            self._since_edit = {}
+        since = self._since_edit.setdefault(host, set())
+        since.add(revision)
+        if len(since) > edits:
+            raise Violation(f"{host} makes revision after revision ({len(since)}) of {edits} edits")
+
+    def _settles_only_what_it_touches(self, world: World, commit_id: str) -> None:
+        commit = world.archive.commits[commit_id][0]
+        after = self._says(world, commit_id)
+        before = self._says(world, commit.parents[0]) if commit.parents else None
+        if before is None or after is None or commit.message.startswith("Settle "):
+            return
+        for vm, what in sorted(before.conflicts() - after.conflicts()):
+            field = THERE if what == "removal" else what
+            now = after.document.vms.get(vm)
+            pinned = now is not None and before.document.vms[vm].host == now.host
+            same = before.value(vm, field) == after.value(vm, field)
+            if now is not None and same and (what != "host" or pinned):
+                raise Violation(f"the edit {commit_id[:10]} settles {vm}'s {what} untouched")
+
+    # -- what must be shown --------------------------------------------------------------------------------------------
+
+    def _judge(self, world: World, heads: tuple[str, ...], revision: str) -> Iterator[Key]:
+        """What two edits disagree about in the view of these heads. Raises `Violation` if the view hides that, or shows
+        what nobody wrote."""
+        view = self._says(world, revision)
+        if view is None or len(heads) < 2:
+            return
+        marked = view.conflicts()
+        past = self._past(world, revision)
+        writers = self._writers(world, past)
+        ever: dict[Key, list[object]] = {}
+        for commit_id in sorted(past):
+            for key, value in self._edit(world, commit_id).wrote.items():
+                ever.setdefault(key, []).append(value)
+        for vm in sorted({vm for vm, _ in writers}):
+            there = vm in view.document.vms
+            disputed = self._disputes_removal(world, past, writers, vm, there)
+            if disputed and (not there or (vm, "removal") not in marked):
+                raise Violation(
+                    f"{vm} was removed and changed at once: in {revision[:10]} it is "
+                    + ("not marked as such" if there else "gone")
+                )
+            if disputed:
+                yield vm, "removal"
+            if not there:
+                continue
+            removed = all(value is False for _, value in writers[vm, THERE])
+            for field in FIELDS:
+                if self._disputes(world, writers.get((vm, field), []), (vm, field)):
+                    if (vm, field) not in marked:
+                        raise Violation(
+                            f"two edits at once of {vm}'s {field}: {revision[:10]} shows one of "
+                            f"them and marks nothing"
+                        )
+                    yield vm, field
+                self._nobody_made_it_up(view, revision, (vm, field), writers, marked, removed, ever)
+
+    def _nobody_made_it_up(
+        self,
+        view: Said,
+        revision: str,
+        key: Key,
+        writers: Mapping[Key, list[tuple[str, object]]],
+        marked: set[Key],
+        removal: bool,
+        ever: Mapping[Key, list[object]],
+    ) -> None:
+        """The value is one that the last edits of it gave. What they may not have together (one MAC for two VMs) the
+        merge has to mend, and then it is marked."""
+        vm, field = key
+        values = [value for _, value in writers.get(key, [])]
+        if view.value(vm, field) in values or key in marked:
+            return
+        if removal and (field == "host" or view.value(vm, field) in ever.get(key, ())):
+            return  # what was said on the side that removed it went with it
+        raise Violation(
+            f"{revision[:10]} shows {view.value(vm, field)!r} as {vm}'s {field}; "
+            f"the edits said {values!r}"
+        )
+
+    def _disputes(self, world: World, last: list[tuple[str, object]], key: Key) -> bool:
+        """Whether two of the last edits of a field, made without knowledge of each other, disagree. One that only put
+        back what was there before both of them gives way to the other in silence."""
+        gave_way: set[str] = set()
+        clashes: list[tuple[str, str]] = []
+        for number, (one, value) in enumerate(last):
+            for other, another in last[number + 1 :]:
+                if value == another:
+                    continue
+                both = self._past(world, one) & self._past(world, other)
+                before = [self._says(world, c) for c in self._newest(world, both)]
+                was = [said.value(*key) for said in before if said and key[0] in said.document.vms]
+                if value not in was and another not in was:
+                    clashes.append((one, other))
+                elif value in was and another not in was:
+                    gave_way.add(one)
+                elif another in was and value not in was:
+                    gave_way.add(other)
+        return any(gave_way.isdisjoint(pair) for pair in clashes)
+
+    def _disputes_removal(
+        self,
+        world: World,
+        past: frozenset[str],
+        writers: Mapping[Key, list[tuple[str, object]]],
+        vm: str,
+        there: bool,
+    ) -> bool:
+        """Whether the VM was removed by an edit that did not know of another one's change to it."""
+        last = writers[vm, THERE]
+        removers = [c for c, value in last if value is False]
+        if len(removers) != len(last):
+            if not there and not removers:
+                raise Violation(f"{vm} is gone, and nobody removed it")
+            return False
+        known = frozenset().union(*(self._past(world, c) for c in removers))
+        changed = [c for c in sorted(past - known) if vm in self._edit(world, c).touched]
+        if not changed:
+            if there:
+                raise Violation(f"{vm} was removed, and is there all the same")
+            return False
+        return self._still_changed(world, past, known, vm)
+
+    def _still_changed(
+        self, world: World, past: frozenset[str], known: frozenset[str], vm: str
+    ) -> bool:
+        """Whether somebody who did not know of the removal has the VM otherwise than those who removed it knew."""
+        for commit_id in self._newest(world, past - known):
+            both = self._newest(world, self._past(world, commit_id) & known)
+            was = [said.document.vms.get(vm) for c in both if (said := self._says(world, c))]
+            said = self._says(world, commit_id)
+            now = said.document.vms.get(vm) if said else None
+            if now is not None and now not in was:
+                return True
+        return False
+
+    # -- reading commits -----------------------------------------------------------------------------------------------
+
+    def _writers(self, world: World, past: frozenset[str]) -> dict[Key, list[tuple[str, object]]]:
+        """For each field the last edits of it: those that no other edit of it knew of, nor a removal of the VM."""
+        found: dict[Key, list[tuple[str, object]]] = {}
+        for commit_id in sorted(past):
+            for key, value in self._edit(world, commit_id).wrote.items():
+                found.setdefault(key, []).append((commit_id, value))
+        gone: dict[str, frozenset[str]] = {}  # VM -> all edits that somebody knew of who removed it
+        for (vm, what), wrote in found.items():
+            if what == THERE:
+                removed = [self._past(world, c) for c, value in wrote if value is False]
+                gone[vm] = frozenset().union(*removed)
+        last: dict[Key, list[tuple[str, object]]] = {}
+        for (vm, what), wrote in found.items():
+            known = frozenset() if what == THERE else gone.get(vm, frozenset())
+            rest = [(c, value) for c, value in wrote if c not in known]
+            newest = self._newest(world, {c for c, _ in rest})
+            last[vm, what] = [(c, value) for c, value in rest if c in newest]
+        return last
+
+    def _newest(self, world: World, commits: Iterable[str]) -> set[str]:
+        among = set(commits)
+        older = {c for d in among for c in self._past(world, d) & among if c != d}
+        return among - older
+
+    def _edit(self, world: World, commit_id: str) -> Edit:
+        """Raises nothing: a commit that can't be read decided nothing."""
+        if commit_id not in self._edits:
+            parents = world.archive.commits[commit_id][0].parents
+            after = self._says(world, commit_id)
+            before = self._says(world, parents[0]) if parents else None
+            self._edits[commit_id] = (
+                Edit({}, frozenset()) if after is None else _edit(before, after)
+            )
+        return self._edits[commit_id]
+
+    def _says(self, world: World, commit_id: str) -> Said | None:
+        if commit_id not in self._said:
+            try:
+                self._said[commit_id] = Said(load(world.archive.commits[commit_id][1]))
+            except Invalid:
+                self._said[commit_id] = None
+        return self._said[commit_id]
+
+    def _past(self, world: World, commit_id: str) -> frozenset[str]:
+        """The user commits that it contains, itself included if it is one."""
+        commits = world.archive.commits
+        todo = [commit_id]
+        while todo:
+            top = todo[-1]
+            if top in self._pasts:
+                todo.pop()
+                continue
+            unknown = [p for p in commits[top][0].parents if p not in self._pasts]
+            if unknown:
+                todo += unknown
+                continue
+            own = () if commits[top][0].merge else (top,)
+            self._pasts[top] = frozenset(own).union(
+                *(self._pasts[p] for p in commits[top][0].parents)
+            )
+            todo.pop()
+        return self._pasts[commit_id]
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+
+    def _nothing_done_in_a_conflict(self, world: World) -> None:
+        new, self._performed = world.performed[self._performed :], len(world.performed)
+        for at, name, action in new:
+            host = world.hosts[name]
+            revision = host.peer.head.revision if host.peer and host.peer.head else ""
+            about = [
+                what for vm, what in sorted(self._disputed.get(revision, ())) if vm == action.vm
+            ]
+            if about:
+                raise Violation(
+                    f"{name} does {action.step} to {action.vm} at {at:.2f} s, and two edits disagree "
+                    f"about its {', '.join(about)}"
+                )
+
+    def _foreign_is_left_alone(self, world: World) -> None:
+        """No call that changes something is made on a domain without this site's mark, and none gets the mark."""
+        look = world.now >= self._looked_at + LOOK_EVERY_S
+        self._looked_at = world.now if look else self._looked_at
+        for host in world.hosts.values():
+            calls = host.hypervisor.calls
+            new = calls[self._calls.get(host.name, 0) :]
+            if not new and not look:
+                continue
+            self._calls[host.name] = len(calls)
+            before = self._foreign.get(host.name, frozenset())
+            touched = sorted({f"{call} {uuid}" for call, uuid in new if uuid in before})
+            if touched:
+                raise Violation(f"{host.name} touches a foreign domain: {', '.join(touched)}")
+            domains = host.hypervisor.domains_unchecked()
+            site_id = self._site_id(world)
+            ours = {d.uuid for d in domains if d.tag is not None and d.tag.site_id == site_id}
+            taken = sorted(before & ours)
+            if taken:
+                raise Violation(f"{host.name} takes foreign domains for its own: {taken}")
+            self._foreign[host.name] = frozenset(d.uuid for d in domains) - ours
+
+    def _site_id(self, world: World) -> str:
+        for commit_id in world.archive.commits:
+            said = self._says(world, commit_id)
+            if said is not None:
+                return said.document.state.site_id
+        return ""
+
+
+def _edit(before: Said | None, after: Said) -> Edit:
+    wrote: dict[Key, object] = {}
+    touched = set()
+    old = before.document.vms if before else {}
+    settled = before.conflicts() - after.conflicts() if before else set()
+    for name in sorted({*old, *after.document.vms}):
+        was, vm = old.get(name), after.document.vms.get(name)
+        if vm is None:
+            wrote[name, THERE] = False
+            continue
+        if was is None or (name, "removal") in settled:
+            wrote[name, THERE] = True
+        if was != vm or (name, "removal") in settled:
+            touched.add(name)
+        for field in FIELDS:
+            value = after.value(name, field)
+            same = was is not None and before is not None and before.value(name, field) == value
+            if not same or {(name, field), (name, "removal")} & settled:
+                wrote[name, field] = value
+    return Edit(wrote, frozenset(touched))
