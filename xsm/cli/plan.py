@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from xsm.api.types import Preview
@@ -10,8 +12,10 @@ from xsm.cli.context import Context, has_errors, pass_context
 from xsm.cli.failures import EXIT_DONE, EXIT_INVALID, InputFailure
 from xsm.cli.planview import show_changes, show_plan
 from xsm.cli.texts import count, short
-from xsm.edge.folder import Folder
 from xsm.plan.actions import Plan
+
+if TYPE_CHECKING:
+    from xsm.edge.folder import Folder
 
 
 @site_command(

@@ -396,7 +396,14 @@ def test_the_plain_reader_and_the_parser_agree(data, site):
     assert solid == plain.spans
 
 
-@pytest.mark.parametrize("text", ["sets:\n- name: a\n  vms:\n  - name: b\n    mem: 3\n- name: c\n", "hosts:\n  -   name: 'a b'\nsets: []  # x\n", "sets:\n- name: a\n  owner: a:b/c@d\n  vms:\n"])  # noqa: E501 # fmt: skip
+@pytest.mark.parametrize("text", ["sets:\n- name: a\n  vms:\n  - name: b\n    mem: 3\n- name: c\n", "hosts:\n  -   name: 'a b'\nsets: []  # x\n", "sets:\n- name: a\n  owner: a:b/c@d\n  vms:\n", "sets:\n- name: a\n  vms:\n  - name: b\n    apart: [x, 'y z', '1']  # far\n    mem: 3\n  - apart: []\n", "sets:\n- name: a\n  owner: 'O''Brien \\ ''x'''\n"])  # noqa: E501 # fmt: skip
 def test_the_plain_reader_takes_plain_files(text):
     tree = yaml_tree.parse_any(text, False, Findings("x"), yaml_file.SHAPE)
     assert yaml_plain.PlainReader(text, yaml_file.SHAPE).read() == tree.root
+
+
+@given(sites())
+@settings(max_examples=50, deadline=None)
+def test_what_xsm_writes_is_plain(site):
+    """Else a site beyond a MiB could not be read again once it was converted."""
+    assert yaml_plain.PlainReader(yaml_file.write(site).decode(), yaml_file.SHAPE).read()
