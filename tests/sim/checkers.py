@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.sim.world import SimHost, Violation, World, never_twice
+from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Message, Settled
 from xsm.peer.register import Register
-from xsm.plan.actions import Action, Step
+from xsm.plan.actions import STARTS, Action, Step
 from xsm.plan.observed import ACTIVE, DomainState
 from xsm.site import identity
 from xsm.site.document import Document
@@ -21,29 +22,53 @@ __all__ = ["Checkers", "Violation", "at_rest"]
 
 
 class Checkers:
-    """All checks that hold at every instant. One for each world: they remember what they have seen."""
+    """All checks that hold at every instant. One for each world: they remember what they have seen, and look again only
+    at what has changed since."""
 
     def __init__(self, world: World) -> None:
-        self._votes: dict[str, tuple[int, dict[str, Register]]] = {}
+        self._votes: dict[str, dict[str, Register]] = {}
+        self._heads: dict[str, tuple[str, ...]] = {}
         self._performed = 0
+        self._domains_at = self._disks_at = -1
         world.checkers.append(self.check)
 
     def check(self, world: World) -> None:
-        never_twice(world)
-        self._votes_never_go_back(world)
-        self._only_what_was_asked_for(world)
-        _enough_memory(world)
+        if self._domains_at != world.switch.generation:
+            self._domains_at = world.switch.generation
+            never_twice(world)
+            _enough_memory(world)
+        if self._disks_at != world.disk_changes.count:
+            self._disks_at = world.disk_changes.count
+            self._votes_never_go_back(world)
+            self._heads_never_go_back(world)
+        if world.sent:
+            self._what_is_said_is_on_disk(world)
+        if self._performed != len(world.performed):
+            self._only_what_was_asked_for(world)
 
     def _votes_never_go_back(self, world: World) -> None:
         for host in world.hosts.values():
-            generation, before = self._votes.get(host.name, (-1, {}))
-            if generation == host.disk.generation:
+            now = host.disk.registers
+            before = self._votes.get(host.name, {})
+            if now is before:
                 continue
-            now = dict(host.disk.registers)
             for vm, register in before.items():
                 if now.get(vm) is not register:
                     _went_on(host.name, vm, register, now.get(vm, Register()))
-            self._votes[host.name] = (host.disk.generation, now)
+            self._votes[host.name] = now
+
+    def _what_is_said_is_on_disk(self, world: World) -> None:
+        for sender, to, messages in world.sent:
+            for message in messages:
+                _is_on_disk(world.hosts[sender], to, message)
+
+    def _heads_never_go_back(self, world: World) -> None:
+        """What a host's repository has taken up once is in it for ever."""
+        for host in world.hosts.values():
+            before, now = self._heads.get(host.name, ()), host.disk.heads
+            if now is not before and world.archive.maximal({*before, *now}) != now:
+                raise Violation(f"the heads of {host.name} went back: {before} => {now}")
+            self._heads[host.name] = now
 
     def _only_what_was_asked_for(self, world: World) -> None:
         new, self._performed = world.performed[self._performed :], len(world.performed)
@@ -53,7 +78,7 @@ class Checkers:
             why_not = (
                 "it has no revision to act on"
                 if document is None
-                else _unasked(host, document, action)
+                else _unasked(host, document, action) or _unclaimed(host, action)
             )
             if why_not:
                 raise Violation(
@@ -61,10 +86,44 @@ class Checkers:
                 )
 
 
+def _is_on_disk(host: SimHost, to: str, message: Message) -> None:
+    """What a host says to another one about its votes has to be on its disk: it may lose power in the next instant."""
+    match message:
+        case ClaimAnswer(vm, epoch, granted=True):
+            r = host.disk.registers.get(vm, Register())
+            kept = r.voted > epoch or (r.voted == epoch and r.claimant == to)
+        case ClaimAsk(vm, epoch, attempt):
+            r = host.disk.registers.get(vm, Register())
+            kept = r.attempts >= attempt and r.voted >= epoch
+        case EvictAsk(vm, epoch) | Settled(vm, epoch):
+            r = host.disk.registers.get(vm, Register())
+            kept = r.voted >= epoch and (isinstance(message, EvictAsk) or r.held >= epoch)
+        case EvictAnswer(vm, epoch, done=True):
+            r = host.disk.registers.get(vm, Register())
+            kept = r.bar >= epoch
+        case _:
+            return
+    if not kept:
+        raise Violation(f"{host.name} says {message} to {to}, and has on its disk only {r}")
+
+
+def _unclaimed(host: SimHost, action: Action) -> str:
+    """Why its disk does not allow a start."""
+    r = host.disk.registers.get(action.vm, Register())
+    if action.step in STARTS and not (r.held and r.held >= r.bar):
+        return f"it has no claim of it on its disk: {r}"
+    return ""
+
+
 def _went_on(host: str, vm: str, before: Register, now: Register) -> None:
     changed_mind = before.voted == now.voted and before.claimant not in ("", now.claimant)
-    if now.voted < before.voted or now.bar < before.bar or now.held < before.held or changed_mind:
+    pairs = zip(_numbers(before), _numbers(now), strict=True)
+    if changed_mind or any(later < earlier for earlier, later in pairs):
         raise Violation(f"the votes of {host} for {vm} went back: {before} => {now}")
+
+
+def _numbers(r: Register) -> tuple[int, ...]:
+    return r.voted, r.bar, r.held, r.attempts
 
 
 def _unasked(host: SimHost, document: Document, action: Action) -> str:
@@ -121,9 +180,10 @@ def at_rest(world: World) -> None:
     if len(heads) != 1:
         raise Violation(f"hosts ended with different heads: {sorted(heads)}")
     past = world.archive.past(next(iter(heads)))
-    made = {c for h in hosts for c in h.history.have if not world.archive.commits[c][0].merge}
-    if made - past:
-        raise Violation(f"edits were lost: {sorted(made - past)}")
+    there = {h.name for h in hosts}
+    lost = sorted(c for c, on in world.committed.items() if on in there and c not in past)
+    if lost:
+        raise Violation(f"edits were lost: {lost}")
     document = next(h for h in hosts if h.name in h.document.state.members).document
     for vm in document.site.vms():
         for wrong in _wrong(world, document, vm):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from xsm.edge import journal
@@ -22,31 +23,30 @@ Torn = Literal["nothing", "all", "torn"]
 TORN: tuple[Torn, ...] = ("nothing", "all", "torn")
 
 
+@dataclass
+class Changes:
+    """How often anything has changed on any disk of a site, for those who look at them."""
+
+    count: int = 0
+
+
 class Disk:
-    """One host's disk.
+    """One host's disk. `fsync_s`: how long a vote takes to get to it, `commit_s`: a revision."""
 
-    `fsync_s`: how long a vote takes to get to it, `commit_s`: a revision. `generation` counts what changed on it.
-    """
-
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, changes: Changes) -> None:
         self.fsync_s = FSYNC_S
         self.commit_s = 0.0
         self.heads: tuple[str, ...] = ()
-        self.generation = 0
+        self._changes = changes
         self._random = chance
         self._content = bytearray()  # as the kernel has it
         self._synced = 0  # bytes of it that are on the disk
         self._writing = b""  # a record that is on its way
         self._sequence = 0
-        self._registers: dict[str, Register] = {}
+        self.registers: dict[str, Register] = {}  # what is on it for sure; replaced, not changed
         self.forget_votes()
 
     # -- votes -----------------------------------------------------
-
-    @property
-    def registers(self) -> Mapping[str, Register]:
-        """What is on the disk for sure, and what any daemon that starts will find."""
-        return self._registers
 
     def open_votes(self) -> dict[str, Register]:
         """A daemon starts: `register_file.RegisterFile`. It makes sure of what it read before it counts on it.
@@ -57,9 +57,9 @@ class Disk:
         del self._content[read.size :]
         self._sequence = read.sequence
         self._synced = read.size
-        self._registers = {vm: from_entry(entry) for vm, entry in read.entries.items()}
-        self.generation += 1
-        return dict(self._registers)
+        self.registers = {vm: from_entry(entry) for vm, entry in read.entries.items()}
+        self._changes.count += 1
+        return dict(self.registers)
 
     def begin_write(self, registers: Mapping[str, Register]) -> None:
         """A record is on its way to the disk; `end_write` when it is there."""
@@ -72,8 +72,8 @@ class Disk:
         self._writing = b""
         self._sequence += 1
         self._synced = len(self._content)
-        self._registers.update(registers)
-        self.generation += 1
+        self.registers = {**self.registers, **registers}
+        self._changes.count += 1
 
     def stop_write(self, torn: Torn | None = None) -> None:
         """The daemon is gone: what the kernel took of a write stays, and is not fsynced."""
@@ -96,8 +96,8 @@ class Disk:
         self._content = bytearray(journal.header())
         self._synced, self._sequence = len(self._content), 0
         self._writing = b""
-        self._registers = {}
-        self.generation += 1
+        self.registers = {}
+        self._changes.count += 1
 
     def pick(self, torn: Torn | None) -> Torn:
         """What a crash leaves of something that was under way, by chance where it isn't given."""
@@ -116,7 +116,7 @@ class Disk:
 
     def set_heads(self, heads: tuple[str, ...]) -> None:
         self.heads = heads
-        self.generation += 1
+        self._changes.count += 1
 
 
-__all__ = ["TORN", "Disk", "JournalDamaged", "Torn"]
+__all__ = ["TORN", "Changes", "Disk", "JournalDamaged", "Torn"]

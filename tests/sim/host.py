@@ -71,7 +71,7 @@ class SimHost:
         self.name = name
         self.address = address
         self.history = HostHistory(world.archive)
-        self.disk = Disk(Random(f"disk of {name} {world.seed}"))
+        self.disk = Disk(Random(f"disk of {name} {world.seed}"), world.disk_changes)
         self.hypervisor = SimHypervisor(name, switch=world.switch, on_change=self._changed)
         self.peer: Peer | None = None
         self.head: Head | None = None  # what its repository shows; the peer hears of it soon
@@ -106,10 +106,10 @@ class SimHost:
         if self.peer is not None:
             self.disk.stop_write(torn)
             self._break_off(torn)
-            self.hypervisor.give_up_hanging()
         self.peer = self.head = None
         self.life += 1
         self._forget_all()
+        self.hypervisor.give_up_hanging()
 
     def crash(self, torn: Torn | None = None) -> None:
         """Power off: the guests are gone, the disk stays. `torn`: what of a write is on it; by chance."""
@@ -222,7 +222,9 @@ class SimHost:
         look = self._look
         if look is None:
             look = self._look = _Look(self.world.now, self._report())
-            look.hangs = self.hypervisor.hangs(LOOKING, lambda _: self._answered(look))
+            look.hangs = self.hypervisor.hangs(
+                LOOKING, lambda ended: self._answered(look) if ended else None
+            )
             if not look.hangs:
                 life = self.life
                 self.world.after(

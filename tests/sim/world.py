@@ -18,6 +18,7 @@ from dataclasses import replace
 from random import Random
 
 from tests.sim.archive import Archive
+from tests.sim.disk import FSYNC_S, Changes
 from tests.sim.host import EPOCH, SimHost, Violation
 from tests.sim.hypervisor import SimSwitch
 from tests.sim.network import Network, Reply
@@ -48,6 +49,7 @@ class World(Network):
         super().__init__(Random(seed))
         self.seed = seed
         self.archive = Archive()
+        self.disk_changes = Changes()
         self.switch = SimSwitch(live=live, linked=self.linked)
         self.announce_s = 0.0  # until the target of a live migration has the VM as "incoming"
         self.story: list[tuple[float, str, str, str, str]] = []
@@ -86,6 +88,14 @@ class World(Network):
 
     def member(self, host: SimHost) -> Member:
         return Member(host.name, host.address, f"https://{host.address}:8701")
+
+    def no_more_faults(self) -> None:
+        """The network and all disks are as they should be; daemons and hosts that are off stay off."""
+        self.heal()
+        self.loss = self.doubled = self.jitter = 0.0
+        for host in self.hosts.values():
+            host.disk.fsync_s, host.disk.commit_s = FSYNC_S, 0.0
+            host.hypervisor.no_more_faults()
 
     # -- time -----------------------------------------------------
 
