@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from tests.sim.checkers import Checkers
+from tests.sim.edits_checker import EditsChecker
 from tests.sim.script_edits import Edits, pairs, value_of
 from tests.sim.script_faults import Faults
 from tests.sim.script_looks import Looks
@@ -48,6 +49,7 @@ class Script(Edits, Faults, Looks):
     def begin(self, world: World) -> None:
         self.played = world
         Checkers(world)
+        EditsChecker(world)
 
     def run(self, line: str) -> list[str]:
         """Carry out one command; gives the lines that it prints, and what hosts did meanwhile."""
