@@ -35,18 +35,25 @@ Connect = Callable[[Callable[[str], None]], Hypervisor]
 
 class Observer:
     def __init__(
-        self, host: str, connect: Connect, clock: Callable[[], float], wall: Callable[[], float]
+        self,
+        host: str,
+        connect: Connect,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        look_limit_s: float = LOOK_LIMIT_S,
     ) -> None:
         self._host = host
         self._connect = connect
         self._clock = clock
         self._wall = wall
+        self._look_limit_s = look_limit_s
         # One thread more than there may be actions: looking must go on while all of them hang.
         self._pool = ThreadPoolExecutor(ACTIONS_LIMIT + 1, thread_name_prefix="hypervisor")
         self._wanted = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hypervisor: Hypervisor | None = None
         self._hanging: asyncio.Future[HostReport] | None = None
+        self._began_at = float("-inf")
         self._connecting = threading.Lock()
         self._tries = 0
         self._try_at = float("-inf")
@@ -57,13 +64,14 @@ class Observer:
         self._wanted.set()
 
     async def run(self, took: Callable[[HostReport, float], None]) -> None:
-        """Look whenever asked to; `took` gets each report and the time at which that look began."""
+        """Look whenever asked to; `took` gets each report and the time at which that look began. What it shows may be
+        as old as that: one that hangs has seen what was so before it hung."""
         self._loop = asyncio.get_running_loop()
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            started_at = self._clock()
-            took(await self._look(), started_at)
+            report = await self._look()
+            took(report, self._began_at)
             await asyncio.sleep(LOOK_PAUSE_S)
 
     async def perform(self, effect: Perform) -> Finished:
@@ -96,10 +104,11 @@ class Observer:
     async def _look(self) -> HostReport:
         assert self._loop is not None
         if self._hanging is None:
+            self._began_at = self._clock()
             self._hanging = self._loop.run_in_executor(self._pool, self._report)
-        done, _ = await asyncio.wait({self._hanging}, timeout=LOOK_LIMIT_S)
+        done, _ = await asyncio.wait({self._hanging}, timeout=self._look_limit_s)
         if not done:
-            return self._silent(f"no answer within {LOOK_LIMIT_S:.0f} s")
+            return self._silent(f"no answer within {self._look_limit_s:.0f} s")
         report, self._hanging = self._hanging.result(), None
         return report
 

@@ -1,0 +1,59 @@
+"""What the observer says of a hypervisor that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+
+from tests.sim.hypervisor import SimHypervisor
+from xsm.edge.observer import Observer
+from xsm.plan.observed import Domain, DomainState, HostReport
+
+DOMAIN = """<domain type="test"><name>vm1</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os></domain>"""
+LIMIT_S = 0.05
+
+
+class Hanging(SimHypervisor):
+    """Has looked at its domains, and does not come back with them before `go_on`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def domains(self) -> tuple[Domain, ...]:
+        seen = super().domains()
+        self.go_on.wait()
+        return seen
+
+
+def test_what_a_hanging_look_saw_is_as_old_as_its_beginning() -> None:
+    """Else a VM that was started while it hung would count as off: this host would let go of it though it runs."""
+
+    async def look() -> tuple[HostReport, HostReport, float, float]:
+        hypervisor, looks = Hanging(), asyncio.Queue[tuple[HostReport, float]]()
+        hypervisor.by_hand_define(DOMAIN)
+        observer = Observer("dmz01", lambda changed: hypervisor, time.monotonic, time.time, LIMIT_S)
+        task = asyncio.create_task(observer.run(lambda *seen: looks.put_nowait(seen)))
+        observer.request()
+        silent, _ = await looks.get()
+        hypervisor.by_hand_start("vm1")
+        started_at = time.monotonic()
+        observer.request()
+        await looks.get()  # a second one that waits for the same answer
+        observer.request()
+        hypervisor.go_on.set()
+        while (seen := await looks.get())[0].facts is None:
+            observer.request()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        observer.close()
+        return silent, seen[0], seen[1], started_at
+
+    silent, late, began_at, started_at = asyncio.run(look())
+    assert silent.error
+    assert [d.state for d in late.domains] == [DomainState.SHUTOFF]
+    assert began_at < started_at
