@@ -84,6 +84,9 @@ class Life:
         lines.append(f"latency {pick([0.005, 0.005, 0.1, 0.6])}")
         lines += pick([[], [], ["announce 2"]])
         lines += pick([[], [], ["doubled 20"]])
+        lines += pick([[], [], [], ["jitter 40"]])
+        slow = chance.choices(self.names, k=pick([0, 0, 1]))
+        lines += [f"disk {name} {pick([0.03, 0.3, 2])} {pick([0, 0.05, 0.5])}" for name in slow]
         for name in self.names:
             lines.append(f"slow {name} migrate {chance.uniform(0.2, 6.0):.1f}")
             lines.append(f"slow {name} start {chance.uniform(0.2, START_LIMIT_S):.1f}")
@@ -98,7 +101,7 @@ class Life:
 
     def running(self) -> list[SimHost]:
         """Those whose daemon runs, with a revision that can be read."""
-        return [h for h in self.there() if h.peer and h.peer.head and h.peer.head.document]
+        return [h for h in self.there() if self.script.readable(h)]
 
     def off(self) -> list[str]:
         return [h.name for h in self.there() if h.hypervisor.lost == OFF]
@@ -269,6 +272,9 @@ class Life:
         """Only one pair of hosts does not hear of each other."""
         return [f"cut-pair {' '.join(self.random.sample(self.names, 2))}"]
 
+    def cut_one_way(self) -> list[str]:
+        return [f"cut-one-way {' '.join(self.random.sample(self.names, 2))}"]
+
     def heal(self) -> list[str]:
         return ["heal"]
 
@@ -280,6 +286,13 @@ class Life:
         after = " after" if self.random.random() < 0.3 else ""
         return [f"fail {host.name} {call} 'it failed' {self.random.randrange(1, 5)}{after}"]
 
+    def hang(self) -> list[str]:
+        """A call that does not return; later some return, others when xsmd is killed."""
+        name = self.random.choice(self.there()).name
+        if self.random.random() < 0.4:
+            return [f"release {name}"]
+        return [f"hang {name} {self.random.choice(HANGING)}"]
+
     def libvirt(self) -> list[str]:
         host = self.random.choice(self.there())
         if host.hypervisor.lost == OFF:
@@ -288,11 +301,22 @@ class Life:
 
     def clock(self) -> list[str]:
         name = self.random.choice(self.there()).name
-        return [f"clock {name} {self.random.uniform(-20, 20):.1f}"]
+        seconds = self.random.choice([20, 20, 20, 3 * 3600])
+        return [f"clock {name} {self.random.uniform(-seconds, seconds):.0f}"]
 
 
-HANDS = ("destroy", "suspend", "resume", "set-memory", "undefine", "autostart", "deaf")
+HANDS = (
+    "destroy",
+    "suspend",
+    "resume",
+    "set-memory",
+    "undefine",
+    "autostart",
+    "deaf",
+    "guest-crashes",
+)
 FAILING = ("define", "start", "shutdown", "migrate", "undefine", "set_memory", "set_tag", "any")
+HANGING = ("domains", "start", "migrate", "shutdown", "define", "undefine")
 Happening = tuple[Callable[[Life], list[str]], int]
 ORDINARY: tuple[Happening, ...] = (
     (Life.edit, 14),
@@ -308,10 +332,12 @@ ORDINARY: tuple[Happening, ...] = (
     (Life.boot, 9),
     (Life.cut, 3),
     (Life.cut_pair, 3),
+    (Life.cut_one_way, 2),
     (Life.heal, 5),
     (Life.lossy, 2),
     (Life.fail, 3),
     (Life.libvirt, 3),
+    (Life.hang, 2),
     (Life.clock, 1),
     (Life.come_back, 2),
 )
@@ -324,11 +350,13 @@ RESTLESS: tuple[Happening, ...] = (
     (Life.boot, 8),
     (Life.cut, 2),
     (Life.cut_pair, 6),
+    (Life.cut_one_way, 3),
     (Life.heal, 5),
     (Life.lossy, 3),
     (Life.forget, 2),
     (Life.come_back, 2),
     (Life.libvirt, 1),
+    (Life.hang, 2),
 )
 """What may happen, and how likely. Nothing happens where it makes no sense."""
 

@@ -283,6 +283,7 @@ class SimHost:
         # No two end at one instant: an observation in between would be older than the second, and not know.
         delay_s += 1e-4 * (len(self.world.performed) % 97)
         self.world.performed.append((self.world.now, self.name, effect.action))
+        self.world.check()  # against the revision that its peer goes by now: the next event may bring another
         told: list[SimHost] = []  # the target of a migration, once it has been announced there
 
         def announce() -> None:

@@ -6,7 +6,10 @@ as a guest that is started on a host without power.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tests.sim.checkers import Violation, at_rest
+from tests.sim.disk import TORN, Torn
 from tests.sim.stage import OFF, Senseless, Stage
 from tests.sim.world import SimHost
 from xsm.plan.observed import ACTIVE
@@ -64,6 +67,15 @@ class Faults(Stage):
         """slow HOST CALL SECONDS: such calls of the hypervisor take so long from now on."""
         self.host(on).hypervisor.slow_s[call] = float(seconds)
 
+    def do_hang(self, on: str, call: str) -> None:
+        """hang HOST CALL: the hypervisor's next such call does not return before `release`, or never when xsmd is
+        killed meanwhile. CALL may be "domains": looking."""
+        self.host(on).hypervisor.hang(call)
+
+    def do_release(self, on: str) -> None:
+        """release HOST: what hangs is done now."""
+        self.host(on).hypervisor.release()
+
     def do_lose(self, on: str) -> None:
         """lose HOST: the daemon's connection to libvirtd is gone; the guests run on."""
         hypervisor = self.host(on).hypervisor
@@ -80,20 +92,28 @@ class Faults(Stage):
 
     # -- hosts -----------------------------------------------------
 
-    def do_kill(self, *hosts: str) -> None:
-        """kill HOST...: kill -9 of xsmd; its domains run on."""
-        for host in map(self.host, hosts):
+    def do_kill(self, *words: str) -> None:
+        """kill HOST... [nothing|all|torn]: kill -9 of xsmd; its domains run on. The last word: what is left of a write
+        that is under way, else by chance."""
+        hosts, torn = self._torn(words)
+        for host in hosts:
             if host.peer is None:
                 raise Senseless(f"no xsmd runs on {host.name}")
-            host.kill_daemon()
+            host.kill_daemon(torn)
 
-    def do_crash(self, *hosts: str) -> None:
-        """crash HOST...: they lose power, and stay off until `boot` or `power-on`."""
-        for host in map(self.host, hosts):
+    def do_crash(self, *words: str) -> None:
+        """crash HOST... [nothing|all|torn]: they lose power, and stay off until `boot` or `power-on`. The last word:
+        what is left of a write that is under way, else by chance."""
+        hosts, torn = self._torn(words)
+        for host in hosts:
             if host.hypervisor.lost == OFF:
                 raise Senseless(f"{host.name} is off")
-            host.crash()
+            host.crash(torn)
             host.hypervisor.lose(OFF)
+
+    def _torn(self, words: Sequence[str]) -> tuple[list[SimHost], Torn | None]:
+        torn = next((torn for torn in TORN if torn in words), None)
+        return [self.host(word) for word in words if word != torn], torn
 
     def do_power_on(self, *hosts: str) -> None:
         """power-on HOST...: they boot, libvirtd too, but xsmd does not start yet."""
@@ -116,15 +136,19 @@ class Faults(Stage):
     def _known_to_be_gone(self, host: SimHost) -> None:
         """An operator who forgot a host switches it on again only once all who are there know of that."""
         for other in self.world.alive():
-            head = other.peer.head if other.peer else None
-            if host.name not in self.gone or other is host or head is None or not head.document:
+            if host.name not in self.gone or other is host or not self.readable(other):
                 continue
-            if host.name in head.document.state.members:
+            if host.name in other.document.state.members:
                 raise Senseless(f"{other.name} does not know yet that {host.name} was forgotten")
 
     def do_clock(self, on: str, seconds: str) -> None:
         """clock HOST SECONDS: its clock is so much ahead (or behind, when negative) from now on."""
         self.host(on).clock_skew_s = float(seconds)
+
+    def do_disk(self, on: str, fsync: str, commit: str = "0") -> None:
+        """disk HOST SECONDS [SECONDS]: a vote takes so long to get on its disk from now on, and a revision."""
+        disk = self.host(on).disk
+        disk.fsync_s, disk.commit_s = float(fsync), float(commit)
 
     # -- the network -----------------------------------------------------
 
@@ -136,7 +160,10 @@ class Faults(Stage):
         """cut-pair HOST HOST: these two don't reach each other any more either."""
         pair = frozenset({self.host(one).name, self.host(other).name})
         self.world.cut = {*self.world.cut, pair}
-        self.world.switch.cut = self.world.cut
+
+    def do_cut_one_way(self, sender: str, receiver: str) -> None:
+        """cut-one-way HOST HOST: packets from the first to the second vanish; the others don't."""
+        self.world.cut_one_way(self.host(sender).name, self.host(receiver).name)
 
     def do_heal(self) -> None:
         """heal: all hosts reach each other again."""
@@ -154,6 +181,10 @@ class Faults(Stage):
         """latency SECONDS: a request takes once to twice so long."""
         self.world.latency_s = float(seconds)
 
+    def do_jitter(self, times: str) -> None:
+        """jitter N: some requests take up to so many times as long as others, which overtake them."""
+        self.world.jitter = float(times)
+
     def do_announce(self, seconds: str) -> None:
         """announce SECONDS: the target of a live migration has the VM as "incoming" so long after its beginning."""
         self.world.announce_s = float(seconds)
@@ -163,8 +194,7 @@ class Faults(Stage):
     def do_peace(self) -> None:
         """peace: all faults end, and everything has to come to rest as the one revision wants it; what somebody has to
         say (of a host that is to be forgotten) stays unsaid."""
-        self.world.heal()
-        self.world.loss = self.world.doubled = 0.0
+        self.world.no_more_faults()
         for host in self.world.hosts.values():
             self._pacify(host)
         self.world.run(HEAR_S)
@@ -175,7 +205,6 @@ class Faults(Stage):
         at_rest(self.world)
 
     def _pacify(self, host: SimHost) -> None:
-        host.hypervisor.no_more_faults()
         if host.name in self.gone:
             if host.peer is not None:
                 host.kill_daemon()  # it is no part of the site any more

@@ -88,6 +88,11 @@ class Stage:
         host = self.host(name)
         if host.peer is None:
             raise Senseless(f"no xsmd runs on {name}")
-        if host.peer.head is None or host.peer.head.document is None:
+        if not self.readable(host):
             raise Senseless(f"{name} has no revision that can be read")
         return host
+
+    def readable(self, host: SimHost) -> bool:
+        """Whether its daemon runs and has a revision that can be read."""
+        heads = (host.head, host.peer.head) if host.peer else ()
+        return any(heads) and all(head is not None and head.document for head in heads)
