@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from xsm.api.access import Caller, Role
@@ -23,7 +23,7 @@ from xsm.api.answers import Answers
 from xsm.api.control import Refused
 from xsm.api.server import ApiServer, StartRefused
 from xsm.api.types import NOT_A_MEMBER, Refusal
-from xsm.edge import certificate, log, story
+from xsm.edge import certificate, log, opening, story
 from xsm.edge.checkout import Checkout, Edited
 from xsm.edge.event_log import EventLog
 from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
@@ -60,6 +60,8 @@ from xsm.site.state import Member
 
 COLLECT_EVERY_S = 3600.0
 """How often the repository is tidied (git gc, which does nothing while there is little to do)."""
+FOLLOW_AFTER_S = 0.3
+"""From a new head until the checkout follows: git takes its time for that, in which the head reaches the others."""
 CHECKOUT_RETRY_S = 1.0
 """How often a checkout that stayed behind is tried again; saves and new heads bring it along at once."""
 EVENTS_LIMIT = 10_000
@@ -71,10 +73,10 @@ class Fatal(Exception):
 
 
 class Daemon:
-    def __init__(self, settings: Settings, repository: Repository, votes: RegisterFile) -> None:
+    def __init__(self, settings: Settings, revisions: Revisions, votes: RegisterFile) -> None:
         self.settings = settings
         self.clock = time.monotonic
-        self.revisions = Revisions(repository)
+        self.revisions = revisions
         self._votes = votes
         entries = {vm: register.from_entry(entry) for vm, entry in votes.load().items()}
         self.peer = Peer(settings.name, entries, self.clock())
@@ -109,6 +111,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._checkout: Checkout | None = None
+        self._head_came = asyncio.Event()
 
     # -- what others ask of it -----------------------------------------------------
 
@@ -139,8 +142,18 @@ class Daemon:
         `taken`: the save in the checkout that became part of it.
         """
         self._forgotten.clear()
+        self._remember_members()
         self.feed(HeadChanged(head, local))
-        self._start(self._follow(taken))
+        if taken is not None:
+            self._start(self._follow(taken))
+        else:
+            self._head_came.set()
+
+    def _remember_members(self) -> None:
+        try:
+            opening.remember(self.settings, self.members())
+        except OSError as error:
+            self._log.warning("%s can't be written: %s", self.settings.members_path, error)
 
     def _admits(self, caller: Caller) -> bool:
         """A host that the site forgot still has its certificate, and is heard no longer. Raises `Refused`, which tells
@@ -188,10 +201,8 @@ class Daemon:
             stack.push_async_callback(self.client.close)
             stack.push_async_callback(self.peers.close)
             stack.push_async_callback(self._end_tasks)
-            try:
-                head = await self.revisions.start()
-            except (RepositoryError, KeyError, ValueError) as error:
-                raise damaged(self.settings, error) from error
+            head = self.revisions.head
+            assert head is not None, "the history is started before the daemon"
             site_id = certificate.site_id(certificate.peer_files(self.settings.tls_dir))
             if head.document and head.document.state.site_id != site_id:
                 raise Fatal(
@@ -319,31 +330,52 @@ class Daemon:
             lambda r: Checkout(self.settings.checkout_dir, r)
         )
         await self._follow()
+        self._start(self._follow_heads())
 
         def on_save() -> None:
             loop.call_soon_threadsafe(saved.set)
 
+        watching = None
         try:
-            watching = Watch(self.settings.checkout_dir, on_save)
-        except OSError as error:
-            why = f"saves in it are not seen until xsmd is started again: {error}"
-            self._checkout_trouble(Problem(str(self.settings.checkout_dir), 0, why))
-            return
-        try:
-            saved.set()
             while True:
+                if watching is None or not watching.intact:
+                    watching = self._watch_again(watching, on_save)
+                    if watching is not None:
+                        saved.set()  # what was saved before
                 try:
                     async with asyncio.timeout(CHECKOUT_RETRY_S):
                         await saved.wait()
                 except TimeoutError:
-                    # What keeps it behind may end without a save: a rebase, another branch.
-                    if self.checkout_behind:
+                    # What keeps it behind may end without a save: a rebase, another branch. A missing one is made.
+                    if self.checkout_behind or watching is None:
                         await self._follow()
                     continue
                 saved.clear()
                 await self._apply_save()
         finally:
-            watching.stop()
+            if watching is not None:
+                watching.stop()
+
+    def _watch_again(self, old: Watch | None, on_save: Callable[[], None]) -> Watch | None:
+        """Watch the folder that has the checkout's name now; None where there is none to be watched yet."""
+        if old is not None:
+            old.stop()
+        try:
+            return Watch(self.settings.checkout_dir, on_save)
+        except OSError as error:
+            why = f"saves in it are not seen: {error}"
+            problem = Problem(str(self.settings.checkout_dir), 0, why)
+            if self.checkout_problems != (problem,):
+                self._checkout_trouble(problem)
+            return None
+
+    async def _follow_heads(self) -> None:
+        while True:
+            await self._head_came.wait()
+            # Heads that come meanwhile count, too: the last one is what the checkout goes to.
+            await asyncio.sleep(FOLLOW_AFTER_S)
+            self._head_came.clear()
+            await self._follow()
 
     async def _apply_save(self) -> None:
         checkout = self._checkout
@@ -400,14 +432,13 @@ def source_address(listen_host: str) -> str:
     return "" if listen_host in ("", "0.0.0.0", "::", "*") else listen_host
 
 
-def open_daemon(settings: Settings) -> Daemon:
+async def open_daemon(settings: Settings) -> Daemon:
     """Open what the daemon needs on this host. Raises `Fatal` with a sentence for people."""
     try:
-        repository = Repository.open(settings.repository_dir, settings.socket)
-        votes = RegisterFile(settings.votes_path)
-        _check_identity(settings, certificate.verify(certificate.peer_files(settings.tls_dir), time.time()))
-        return Daemon(settings, repository, votes)
+        revisions, votes = await opening.open_pieces(settings)
+        return Daemon(settings, revisions, votes)
     except (
+        opening.DamagedRepository,
         RepositoryError,
         RegisterDamaged,
         RegisterInUse,
@@ -418,26 +449,9 @@ def open_daemon(settings: Settings) -> Daemon:
         raise Fatal(str(error)) from error
 
 
-def _check_identity(settings: Settings, identity: certificate.Identity) -> None:
-    """A host that speaks with another one's certificate would be taken for it. Raises `Fatal`."""
-    if identity.name != settings.name or identity.role != certificate.PEER_ROLE:
-        raise Fatal(
-            f"the certificate in {settings.tls_dir} is {identity.name}'s ({identity.role}); "
-            f"this host is {settings.name}"
-        )
-
-
-def damaged(settings: Settings, error: Exception) -> Fatal:
-    """What to tell when the repository can't be read."""
-    return Fatal(
-        f"{settings.repository_dir} is damaged: {error}. Move it away and fetch the site from another host: "
-        f"git clone --bare root@HOST:{settings.repository_dir} {settings.repository_dir} "
-        "(docs/operations.md); the votes stay as they are"
-    )
-
-
 async def _serve(settings: Settings) -> None:
-    await open_daemon(settings).run()
+    daemon = await open_daemon(settings)
+    await daemon.run()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import tempfile
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xsm.edge.git import Git, GitFailed, RepositoryError
+from xsm.edge.durable import sync_dir
+from xsm.edge.git import LOCK_STALE_S, Git, GitFailed, RepositoryError
 from xsm.edge.repository import Repository
 from xsm.edge.trees import MAX_FILE_BYTES, MAX_FILES
 from xsm.edge.watch import Watch, is_temporary, watch
@@ -29,6 +33,19 @@ _UNFINISHED = (
     "REVERT_HEAD",
     "rebase-merge",
     "rebase-apply",
+)
+_NEW = ".xsm-new"
+"""Where the checkout is cloned to, in its own folder, before its .git is moved into place."""
+_AT_WORK = "xsm-at-work"
+"""In .git while XSM moves the checkout on. A lock that is there together with it may be our own git's."""
+_OUR_LOCKS = (
+    "index.lock",
+    "HEAD.lock",
+    "ORIG_HEAD.lock",
+    "packed-refs.lock",
+    "shallow.lock",
+    "refs/heads/main.lock",
+    "refs/remotes/origin/main.lock",
 )
 _CONFIG = {"core.autocrlf": "false", "pull.rebase": "true", "push.default": "simple"}
 
@@ -65,14 +82,25 @@ class Checkout:
         return (self.path / ".git").exists()
 
     def create(self) -> None:
-        """Clone, without any file yet: `follow` writes them. Raises `CheckoutError`."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Clone, without any file yet: `follow` writes them. Raises `CheckoutError`.
+
+        The clone is made aside, so that one that was cut short is no checkout.
+        """
+        new = self.path / _NEW
+        if self.path.exists() and (
+            not self.path.is_dir() or any(path != new for path in self.path.iterdir())
+        ):
             raise CheckoutError(
                 f"{self.path} is there already and is no checkout of the site: move it away"
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            new.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(new)
+        except OSError as error:
+            raise CheckoutError(f"the checkout {self.path} can't be made: {error}") from error
         source = str(self._repository.path)
         clone = Git(self._repository.path)
+        made = Git(new / ".git", work_tree=new)
         try:
             clone.run(
                 "clone",
@@ -83,11 +111,13 @@ class Checkout:
                 "-b",
                 "main",
                 source,
-                str(self.path),
+                str(new),
             )
             for key, value in _CONFIG.items():
-                self._git.run("config", "--local", key, value)
-        except GitFailed as error:
+                made.run("config", "--local", key, value)
+            os.replace(new / ".git", self.path / ".git")
+            new.rmdir()
+        except (GitFailed, OSError) as error:
             raise CheckoutError(f"the checkout {self.path} can't be made: {error}") from error
 
     # -- following -----------------------------------------------------
@@ -100,6 +130,7 @@ class Checkout:
         """
         if not self.exists:
             self.create()
+        self._clear_ours()
         head = self.head()
         new = head is None or not (self.path / ".git" / "index").exists()
         if head == revision and not new:
@@ -126,11 +157,28 @@ class Checkout:
                 f"site doesn't have, and {revision[:10]} changes it; save it right, or put it back with "
                 "`git restore`"
             )
+        at_work = self.path / ".git" / _AT_WORK
+        at_work.touch()
         self._fetch(revision)  # before the first file changes: what fails, fails here
-        for path in write:
-            self._write(path, there.get(path))
+        self._write_all({path: there.get(path) for path in write})
         self._git.run("reset", "-q", "--mixed", revision, "--")
+        at_work.unlink(missing_ok=True)
         return True
+
+    def _clear_ours(self) -> None:
+        """What was left when XSM, or its git, was killed while it moved the checkout on."""
+        git_dir = self.path / ".git"
+        if not (git_dir / _AT_WORK).exists():
+            return
+        for name in _OUR_LOCKS:
+            lock = git_dir / name
+            if lock.exists() and time.time() - lock.stat().st_mtime < LOCK_STALE_S:
+                return  # somebody may just be at work; the daemon tries again soon
+        for name in _OUR_LOCKS:
+            (git_dir / name).unlink(missing_ok=True)
+        for left in sorted(self.path.rglob(".xsm-*.tmp")):
+            left.unlink(missing_ok=True)
+        (git_dir / _AT_WORK).unlink(missing_ok=True)
 
     def _ready(self) -> None:
         """Raises `CheckoutError` while a person is in the middle of something in the working copy."""
@@ -201,6 +249,7 @@ class Checkout:
         """What people saved and the site doesn't have; None when nothing. Raises `CheckoutError`."""
         if not self.exists:
             return None
+        self._clear_ours()
         self._ready()
         head = self.head()
         if head is None:
@@ -261,6 +310,21 @@ class Checkout:
             raise CheckoutError(f"{place} has more than {MAX_FILE_BYTES >> 20} MiB")
         return content
 
+    def _write_all(self, files: Mapping[str, bytes | None]) -> None:
+        """Write or remove files; on disk when this returns.
+
+        They must be there before HEAD moves: after a power failure an old file under a new HEAD, or an empty one,
+        would be taken for somebody's save.
+        """
+        folders = set()
+        for path in sorted(files):
+            self._write(path, files[path])
+            parts = path.split("/")[:-1]
+            folders |= {self.path.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)}
+        for folder in sorted(folders):
+            if folder.is_dir():
+                sync_dir(folder)
+
     def _write(self, path: str, content: bytes | None) -> None:
         place = self._place(path)
         if content is None:
@@ -274,7 +338,9 @@ class Checkout:
         fd, temporary = tempfile.mkstemp(dir=place.parent, prefix=".xsm-", suffix=".tmp")
         with os.fdopen(fd, "wb") as stream:
             stream.write(content)
+            stream.flush()
             os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
         os.replace(temporary, place)
 
     def _drop_empty(self, folder: Path) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 GIT_TIMEOUT_S = 60.0
 LONG_TIMEOUT_S = 600.0
 """fsck and gc of a big repository."""
+LOCK_STALE_S = 5.0
+"""git holds its locks on refs for milliseconds: an older one is of a git that was killed."""
 READ_TIMEOUT_S = 30.0
 MAX_OBJECT_BYTES = 64 << 20
 MAX_ERROR_CHARS = 2_000

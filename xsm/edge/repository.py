@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import shlex
-import shutil
 import sys
 import threading
 from collections import OrderedDict
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import xsm
-from xsm.edge import loose, packs, refs, trees
+from xsm.edge import loose, packs, refs, stale, trees
 from xsm.edge.git import LONG_TIMEOUT_S, Git, GitFailed, Objects, RepositoryError
 from xsm.edge.packs import MAX_PACK_BYTES, PackRefused
 from xsm.edge.trees import Blob, Unreadable
@@ -44,26 +43,6 @@ SET_HEADS_TRIES = 3
 _ID = re.compile("[0-9a-f]{40}")
 _NAMED = re.compile("[0-9a-f]{4,40}|main(~[0-9]{1,5})?")
 
-_STALE = (
-    ("", "*.lock"),  # HEAD.lock, config.lock, packed-refs.lock, shallow.lock, gc.pid.lock
-    ("", "gc.pid"),  # git's gc would wait for the process of that number for half a day
-    ("", "fast_import_crash_*"),
-    ("refs", "**/*.lock"),
-    ("objects", "*.lock"),
-    ("objects", "tmp_*"),  # objects being written, and a push's quarantine
-    ("objects", "incoming-*"),
-    ("objects", "??/tmp_obj_*"),
-    ("objects/info", "**/*.lock"),
-    ("objects/pack", "*.lock"),
-    ("objects/pack", "tmp_*"),
-    ("objects/pack", ".tmp-*"),  # gc's new packs
-    (
-        "objects/pack",
-        "*.keep",
-    ),  # fast-import's, until its pack is whole: gc would leave that pack alone for good
-)
-"""What git, or this module, leaves behind when it is killed: folder, pattern."""
-
 _CONFIG = {
     "core.fsync": "all",
     "core.fsyncMethod": "fsync",
@@ -83,6 +62,10 @@ _CONFIG = {
     "http.receivepack": "true",
     "http.uploadpack": "true",
 }
+
+
+class RepositoryInUse(RepositoryError):
+    """Another process has it."""
 
 
 class MainMoved(RepositoryError):
@@ -130,7 +113,7 @@ class Repository:
             )
         lock = _take_lock(path)
         try:
-            _clear_stale(path)
+            stale.clear(path)
             _configure(Git(path), socket)
             _install_hooks(path)
         except BaseException:
@@ -322,6 +305,8 @@ class Repository:
             error = self._updates.commit(lines)
             if not error:
                 return
+            if ".lock': File exists" in error:
+                stale.clear_old_locks(self.path)
         raise GitFailed("update-ref", error)
 
     # -- exchange -----------------------------------------------------
@@ -433,18 +418,8 @@ def _take_lock(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise RepositoryError(f"{path} is in use: another xsmd runs on it") from None
+        raise RepositoryInUse(f"{path} is in use: another xsmd runs on it") from None
     return lock
-
-
-def _clear_stale(path: Path) -> None:
-    """What a killed git left: locks that would stop every later one, half-received packs, half-written objects."""
-    for folder, pattern in _STALE:
-        for stale in sorted((path / folder).glob(pattern)):
-            if stale.is_dir() and not stale.is_symlink():
-                shutil.rmtree(stale, ignore_errors=True)
-            else:
-                stale.unlink(missing_ok=True)
 
 
 def _configure(git: Git, socket: Path | None) -> None:
@@ -478,4 +453,11 @@ def _install_hooks(path: Path) -> None:
             os.replace(temporary, hook)
 
 
-__all__ = ["MainMoved", "PackRefused", "Repository", "RepositoryError", "Unreadable"]
+__all__ = [
+    "MainMoved",
+    "PackRefused",
+    "Repository",
+    "RepositoryError",
+    "RepositoryInUse",
+    "Unreadable",
+]

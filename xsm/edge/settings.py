@@ -70,6 +70,10 @@ class Settings:
         return self.data_dir / "votes.journal"
 
     @property
+    def members_path(self) -> Path:
+        return self.data_dir / "members.json"
+
+    @property
     def events_path(self) -> Path:
         return self.data_dir / "events.jsonl"
 

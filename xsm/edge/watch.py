@@ -52,6 +52,7 @@ class Watch(FileSystemEventHandler):
 
     def __init__(self, path: Path, on_save: Callable[[], None], quiet_s: float = QUIET_S) -> None:
         self._root = str(path)
+        self._identity = _identity(path)
         self._on_save = on_save
         self._quiet_s = quiet_s
         self._changed = threading.Condition()
@@ -63,6 +64,11 @@ class Watch(FileSystemEventHandler):
         self._observer.schedule(self, self._root, recursive=True)
         self._observer.start()
         self._thread.start()
+
+    @property
+    def intact(self) -> bool:
+        """Whether the folder of that name is still the one that is watched: it may be moved away and made again."""
+        return self._identity == _identity(Path(self._root))
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """watchdog's thread: note that something was saved."""
@@ -112,6 +118,14 @@ class Watch(FileSystemEventHandler):
         self._observer.join(STOP_TIMEOUT_S)
         if threading.current_thread() is not self._thread:
             self._thread.join(STOP_TIMEOUT_S)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def watch(path: Path, on_save: Callable[[], None], quiet_s: float = QUIET_S) -> Watch:
