@@ -61,6 +61,11 @@ class Disk:
         self._changes.count += 1
         return dict(self.registers)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether votes are on their way to it."""
+        return bool(self._writing)
+
     def begin_write(self, registers: Mapping[str, Register]) -> None:
         """A record is on its way to the disk; `end_write` when it is there."""
         entries = {vm: to_entry(r) for vm, r in registers.items()}
