@@ -21,8 +21,6 @@ from xsm.site.state import Conflict
 FIELDS = tuple(f.name for f in dataclasses.fields(VM) if f.name not in ("name", "line"))
 THERE = ""
 """Stands for a field: whether the VM is in the file at all."""
-LOOK_EVERY_S = 0.5
-"""How often foreign domains are counted anew; somebody may have defined one by hand."""
 
 Key = tuple[str, str]
 """(VM, field)."""
@@ -99,18 +97,25 @@ class EditsChecker:
         self._performed = 0
         self._calls: dict[str, int] = {}
         self._foreign: dict[str, frozenset[str]] = {}
-        self._looked_at = float("-inf")
+        self._heads_at = self._domains_at = -1
         world.checkers.append(self.check)
 
     def check(self, world: World) -> None:
+        if self._heads_at != world.heads_heard:
+            self._heads_at = world.heads_heard
+            self._look_at_heads(world)
+        self._nothing_done_in_a_conflict(world)
+        if self._domains_at != world.switch.generation:
+            self._domains_at = world.switch.generation
+            self._foreign_is_left_alone(world)
+
+    def _look_at_heads(self, world: World) -> None:
         for host in world.hosts.values():
             if host.peer is not None and host.peer.head is not None:
                 revision = host.peer.head.revision
                 if self._shown.get(host.name) != revision:
                     self._shown[host.name] = revision
                     self._new_revision(world, host, revision)
-        self._nothing_done_in_a_conflict(world)
-        self._foreign_is_left_alone(world)
 
     # -- revisions -----------------------------------------------------------------------------------------------------
 
@@ -371,13 +376,9 @@ class EditsChecker:
 
     def _foreign_is_left_alone(self, world: World) -> None:
         """No call that changes something is made on a domain without this site's mark, and none gets the mark."""
-        look = world.now >= self._looked_at + LOOK_EVERY_S
-        self._looked_at = world.now if look else self._looked_at
         for host in world.hosts.values():
             calls = host.hypervisor.calls
             new = calls[self._calls.get(host.name, 0) :]
-            if not new and not look:
-                continue
             self._calls[host.name] = len(calls)
             before = self._foreign.get(host.name, frozenset())
             touched = sorted({f"{call} {uuid}" for call, uuid in new if uuid in before})

@@ -161,6 +161,7 @@ class SimHost:
         while self._inbox and self.peer is not None:
             event, done = self._inbox.popleft()
             effects = self.peer.step(event, self.world.now)
+            self.world.heads_heard += isinstance(event, HeadChanged)
             if effects and isinstance(effects[0], Persist) and self.disk.fsync_s:
                 self._persist(effects[0], effects[1:], done)
                 return

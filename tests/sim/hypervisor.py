@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from tests.sim.definitions import Fault, SimDomain, checked, written
 from tests.sim.hands import Hands
+from tests.sim.switch import SimSwitch, uri
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.plan.observed import Domain, DomainState, HypervisorFacts
@@ -23,34 +24,8 @@ from xsm.site.tag import Tag
 MEMORY_MIB = 65536
 CPUS = 16
 DEFAULT_WEIGHT = 256
+__all__ = ["LOOKING", "SimHypervisor", "SimSwitch", "uri"]
 LOOKING = frozenset({"facts", "domains", "find", "domain_xml"})
-
-
-class SimSwitch:
-    """What connects the hosts' hypervisors. `live`: they can migrate live over it. `linked`: whether two hosts reach
-    each other. `generation` counts all changes of any domain on any of them."""
-
-    def __init__(
-        self, live: bool = False, linked: Callable[[str, str], bool] = lambda one, other: True
-    ) -> None:
-        self.live = live
-        self.linked = linked
-        self.generation = 0
-        self._hypervisors: dict[str, SimHypervisor] = {}
-
-    def plug(self, hypervisor: SimHypervisor) -> None:
-        self._hypervisors[uri(hypervisor.name)] = hypervisor
-
-    def reach(self, source: str, target_uri: str) -> SimHypervisor:
-        target = self._hypervisors.get(target_uri)
-        if target is None or target.lost or not self.linked(source, target.name):
-            raise HypervisorError(f"unable to connect to server at {target_uri!r}")
-        return target
-
-
-def uri(name: str) -> str:
-    """The libvirt URI by which other hosts would reach this one."""
-    return f"sim://{name}"
 
 
 class SimHypervisor(Hands):
@@ -372,6 +347,7 @@ class SimHypervisor(Hands):
             raise HypervisorError(self.lost, lost=True)
         if call not in LOOKING:
             self.calls.append((call, uuid))
+            self._touch()
         fault = next((f for f in self._faults if f.call in ("", call)), None)
         if fault is not None:
             fault.times -= 1

@@ -55,6 +55,7 @@ class World(Network):
         self.story: list[tuple[float, str, str, str, str]] = []
         self.warnings: tuple[Problem, ...] = ()  # of the last edit
         self.performed: list[tuple[float, str, Action]] = []
+        self.heads_heard = 0  # times that a peer was told of a new head
         self.committed: dict[str, str] = {}  # edits that are on a disk: revision -> host
         self.sent: list[
             tuple[str, str, list[Message]]
