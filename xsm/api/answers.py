@@ -10,6 +10,7 @@ import base64
 import getpass
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import xsm
@@ -39,7 +40,6 @@ from xsm.edge.checkout import Edited
 from xsm.edge.repository import PackRefused
 from xsm.edge.revisions import Moved
 from xsm.edge.transport import PeerRefused, PeerUnreachable, Registers
-from xsm.peer import register
 from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Surroundings
@@ -344,7 +344,8 @@ class Answers:
         self._daemon.took_head(new, local=True, taken=taken)
         return editing.applied(ready, new.revision)
 
-    async def _ready_command(self, command: Command) -> tuple[Ready, Surroundings]:
+    async def _ready_command(self, command: Command, number: int = 0) -> tuple[Ready, Surroundings]:
+        """`number`: of the member list that the command makes."""
         daemon = self._daemon
         self._as_member()
         head, document = self._head()
@@ -366,6 +367,8 @@ class Answers:
             )
         except CommandRefused as error:
             raise refused(409, "conflict", str(error), error.hint) from error
+        if number:
+            intent = replace(intent, state=replace(intent.state, members_number=number))
         return editing.ready_command(command, intent, head, files, around), around
 
     async def preview_command(self, command: Command, caller: Caller) -> Preview:
@@ -383,18 +386,22 @@ class Answers:
             if command.verb is Verb.ADOPT:
                 self._as_member()
                 return await self._enrolling.adopt(command, caller)
+            author = command.author or editing.author_of(caller)
             try:
-                ready, _ = await self._ready_command(command)
+                ready, around = await self._ready_command(command)
+                if command.verb is not Verb.FORGET:
+                    return await self._commit(ready, command.expect, author)
+                present = self._head()[1].state.members
+                after = ready.edited.document.state.members
+                off = present.keys() - after.keys() - around.reports.keys()
+                async with membership.agreed(self._daemon, present, after, off) as number:
+                    again, _ = await self._ready_command(command, number)
+                    expect = command.expect or ready.head.revision
+                    return await self._commit(again, expect, author)
             except Invalid as error:
                 raise refused(
                     422, "invalid", "the site can't be like that", problems=error.problems
                 ) from error
-            if command.verb is Verb.FORGET:
-                stays = ready.edited.document.state.members
-                await membership.share(self._daemon, stays)
-            return await self._commit(
-                ready, command.expect, command.author or editing.author_of(caller)
-            )
 
     # -- git push -----------------------------------------------------
 
@@ -410,15 +417,10 @@ class Answers:
     # -- peers -----------------------------------------------------
 
     async def registers(self) -> Registers:
-        known = self._daemon.peer.ballots.registers
-        return {vm: register.to_entry(known[vm]) for vm in sorted(known)}
+        return membership.entries(self._daemon.peer.ballots.known())
 
     async def learn_registers(self, registers: Registers) -> None:
-        try:
-            known = membership.read(registers)
-        except ValueError as error:
-            raise refused(400, "bad-request", str(error)[:200]) from error
-        await self._daemon.take(Learned(known))
+        await self._daemon.take(Learned(membership.read(registers)))
 
     async def own_events(self, since: int) -> tuple[Event, ...]:
         return self._daemon.events.own_since(since)
@@ -429,8 +431,6 @@ class Answers:
         except Malformed as error:
             raise refused(400, "bad-request", str(error)) from error
         hellos = [m for m in messages if isinstance(m, Hello)]
-        for hello in hellos:
-            self._daemon.peers.known_heads[sender] = hello.heads
         heads = sorted({h for hello in hellos for h in hello.heads})
         missing = await self._daemon.revisions.missing(heads) if heads else ()
         if heads and not missing:

@@ -1,7 +1,7 @@
 """New hosts and running domains that become the site's: invite, join, adopt.
 
 Decides when a join or an adoption is accepted. A member's vote counts as soon as it is one, so a join waits for a
-majority of the present members: two joins on the two sides of a cut could otherwise make two majorities.
+majority of the present members to vote for it (`membership.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from xsm.edge.revisions import Moved
 from xsm.edge.transport import PeerRefused, PeerUnreachable
 from xsm.peer.commands import edit_site
 from xsm.peer.edit import Surroundings, edit
+from xsm.peer.events import Head
 from xsm.plan import tags
 from xsm.plan.observed import Domain, DomainState
 from xsm.plan.wanted import wanted
@@ -31,7 +32,7 @@ from xsm.site.changes import AddSet, AddVM, Change
 from xsm.site.document import Document
 from xsm.site.model import Power
 from xsm.site.problems import Invalid
-from xsm.site.state import Member
+from xsm.site.state import Member, State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,9 +125,23 @@ class Enrolling:
             ) from error
         if name != request.name:
             raise refused(403, "forbidden", f"the token is for {name}, not for {request.name}")
-        await membership.share(daemon, document.state.members)
-        member = Member(request.name, request.address, request.url)
-        state = replace(document.state, members={**document.state.members, request.name: member})
+        present = document.state.members
+        after = {**present, name: Member(name, request.address, request.url)}
+        async with membership.agreed(daemon, present, after) as number:
+            state = replace(document.state, members=after, members_number=number)
+            await self._take_in(request, head, state, authority, now)
+        return JoinAnswer(
+            ca_pem=authority.pem,
+            certificate_pem=certificate,
+            site_id=document.state.site_id,
+            members=tuple(sorted(m.url for m in present.values())),
+        )
+
+    async def _take_in(
+        self, request: JoinRequest, head: Head, state: State, authority: Authority, now: float
+    ) -> None:
+        """Commit the new member, on the revision that the members agreed about. Raises `Refused`."""
+        daemon = self._daemon
         files = await daemon.revisions.files(head.revision)
         around = Surroundings({}, {}, now)
         try:
@@ -149,12 +164,6 @@ class Enrolling:
         except Moved as error:
             raise refused(409, "moved", str(error), "try again with a new token") from error
         daemon.took_head(new, local=True)
-        return JoinAnswer(
-            ca_pem=authority.pem,
-            certificate_pem=certificate,
-            site_id=document.state.site_id,
-            members=tuple(sorted(m.url for m in document.state.members.values())),
-        )
 
     def _invitations(self, authority: Authority) -> Invitations:
         return Invitations(

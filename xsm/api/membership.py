@@ -1,78 +1,104 @@
-"""Before the members change: what those who stay know of claims is brought together and given to all of them.
+"""A change of members, carried out: votes, then what is known of claims, from enough hosts (docs/safety.md).
 
-Decides whether the change may be made. Two majorities share a host only while the members stay the same; by this the
-next majority knows what the last one did: a host that joins is no blank voter, and a forgotten host's knowledge is
-not lost. (docs/safety.md)
+Decides nothing: which hosts are enough is `peer/membership.py`'s. The caller commits the new list under the number that
+`agree` gives, on the very revision that it asked about.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from xsm.api.editing import refused
 from xsm.edge.transport import PeerRefused, PeerUnreachable, Registers
+from xsm.peer import membership
 from xsm.peer import register as rules
-from xsm.peer.events import Learned
+from xsm.peer.events import ChangeAsked, Learned
+from xsm.peer.membership import Change
 from xsm.peer.register import Register
 from xsm.site.state import Member
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from xsm.daemon import Daemon
+
+AGREE_LIMIT_S = 10.0
+"""How long a change waits for the votes of those who stay: a host that has just missed a revision has it by then."""
 
 
 def read(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Register]:
-    """Registers as they are sent. Raises `ValueError` when they are none."""
-    return {vm: rules.from_entry(entry) for vm, entry in entries.items()}
+    """Registers as they are sent. Raises `Refused` when they are none."""
+    try:
+        return {vm: rules.from_entry(entry) for vm, entry in entries.items()}
+    except ValueError as error:
+        raise refused(400, "bad-request", str(error)[:200]) from error
 
 
-def merged(known: list[Mapping[str, Register]]) -> dict[str, Register]:
-    """What all of them know together."""
-    together: dict[str, Register] = {}
-    for registers in known:
-        for vm, register in registers.items():
-            together[vm] = rules.learn(together.get(vm, Register()), register)
-    return together
+def entries(registers: Mapping[str, Register]) -> Registers:
+    """Registers as they are sent."""
+    return {vm: rules.to_entry(r) for vm, r in sorted(registers.items())}
 
 
-async def share(daemon: Daemon, stay: Mapping[str, Member]) -> None:
-    """Bring together what a majority of those who stay knows, and have a majority of them write it down.
+@asynccontextmanager
+async def agreed(
+    daemon: Daemon, members: Mapping[str, Member], after: Iterable[str], off: Iterable[str] = ()
+) -> AsyncIterator[int]:
+    """Within this context the members may be changed to `after`, under the number that it gives; the list `members` is
+    the present one. `off`: of whom the operator says that they are off. Raises `Refused` (503)."""
+    await daemon.take(ChangeAsked(frozenset(after), frozenset(off)))
+    try:
+        change = await _votes(daemon)
+        others = {n: members[n] for n in sorted(change.voters) if n != daemon.peer.name}
+        asked = await asyncio.gather(
+            *(daemon.client.get_registers(m) for m in others.values()), return_exceptions=True
+        )
+        known: dict[str, Mapping[str, Register]] = {daemon.peer.name: daemon.peer.ballots.known()}
+        known.update({name: read(answer) for name, answer in _answers(others, asked).items()})
+        _enough(change, known, "tells what it knows")
+        everything = membership.together(known.values())
+        await daemon.take(Learned(everything))
+        told = await asyncio.gather(
+            *(daemon.client.post_registers(m, entries(everything)) for m in others.values()),
+            return_exceptions=True,
+        )
+        _enough(change, {daemon.peer.name, *_answers(others, told)}, "took note")
+        yield change.number
+    finally:
+        await daemon.take(ChangeAsked(None))
 
-    `stay`: the present members but for one that is about to be forgotten. Raises `Refused` (503).
-    """
-    others = {name: member for name, member in stay.items() if name != daemon.peer.name}
-    asked = await asyncio.gather(
-        *(daemon.client.get_registers(m) for m in others.values()), return_exceptions=True
-    )
-    answers = dict(zip(others, asked, strict=True))
-    known: dict[str, Mapping[str, Register]] = {daemon.peer.name: daemon.peer.ballots.registers}
-    for name, answer in answers.items():
+
+async def _votes(daemon: Daemon) -> Change:
+    end = daemon.clock() + AGREE_LIMIT_S
+    while True:
+        change = daemon.peer.changing.change
+        if change is not None and change.agreed:
+            return change
+        if change is None or daemon.clock() > end:
+            why = membership.waiting_for(change) if change else "another change came between"
+            raise refused(
+                503, "busy", f"the members can't be changed now: {why}", "bring them back first"
+            )
+        await daemon.stepped()
+
+
+def _answers(others: Iterable[str], answers: Iterable[Any]) -> dict[str, Any]:
+    """What was answered, without those who are silent."""
+    given = {}
+    for name, answer in zip(others, answers, strict=True):
         if isinstance(answer, PeerUnreachable | PeerRefused):
             continue
         if isinstance(answer, BaseException):
             raise answer
-        known[name] = read(answer)
-    _majority(known, stay, "answers")
-    together = merged(list(known.values()))
-    await daemon.take(Learned(together))
-    entries: Registers = {vm: rules.to_entry(r) for vm, r in sorted(together.items())}
-    told = await asyncio.gather(
-        *(daemon.client.post_registers(others[n], entries) for n in known if n in others),
-        return_exceptions=True,
-    )
-    noted = {daemon.peer.name}
-    for name, error in zip((n for n in known if n in others), told, strict=True):
-        if error is None:
-            noted.add(name)
-        elif not isinstance(error, PeerUnreachable | PeerRefused):
-            raise error
-    _majority(noted, stay, "took note")
+        given[name] = answer
+    return given
 
 
-def _majority(names: Collection[str], stay: Mapping[str, Member], what: str) -> None:
-    if 2 * len(names) <= len(stay):
-        silent = ", ".join(sorted(set(stay) - set(names)))
+def _enough(change: Change, names: Collection[str], what: str) -> None:
+    if not membership.enough(change, names):
+        silent = ", ".join(membership.silent(change, names))
         raise refused(
             503,
             "busy",

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from xsm.peer import membership
 from xsm.peer import register as rules
-from xsm.peer.messages import ClaimAnswer, ClaimAsk
+from xsm.peer.membership import MEMBERS
+from xsm.peer.messages import ClaimAnswer, ClaimAsk, MemberAnswer, MemberAsk
 from xsm.peer.register import Register, Vote
 
 
@@ -65,7 +67,22 @@ class Ballots:
     def learn(self, registers: Mapping[str, Register]) -> None:
         """Take over what other hosts know."""
         for vm, register in sorted(registers.items()):
-            self._put(vm, rules.learn(self.of(vm), register))
+            if vm != MEMBERS:
+                self._put(vm, rules.learn(self.of(vm), register))
+
+    def known(self) -> dict[str, Register]:
+        """What this host knows of claims."""
+        return {vm: self.registers[vm] for vm in sorted(self.registers) if vm != MEMBERS}
+
+    def vote_for_change(self, sender: str, ask: MemberAsk, number: int) -> MemberAnswer:
+        """This host's answer to a change of members; `number`: of its own list."""
+        changed, why_not = membership.vote(self.of(MEMBERS), ask, sender, number)
+        self._put(MEMBERS, changed)
+        return MemberAnswer(ask.number, not why_not, why_not, changed.voted)
+
+    def may_vote(self, claimant: str, its: int, mine: int) -> bool:
+        """Whether a claim may be voted for at all: see `membership.may_vote`."""
+        return membership.may_vote(self.of(MEMBERS), claimant, its, mine)
 
     def newest(self, vm: str) -> int:
         """The highest epoch that this host has claimed or let go for: for a lower one it says nothing any more."""

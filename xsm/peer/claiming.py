@@ -26,6 +26,8 @@ class Electorate:
     silent: Callable[
         [str], bool
     ]  # whether the last thing heard of a member is that it doesn't answer
+    number: int = 0  # of this list of members
+    may_claim: bool = True  # this host isn't about to leave, and its list isn't overtaken
 
 
 class Claiming:
@@ -46,13 +48,14 @@ class Claiming:
         a claim won on that answer would let this host start the VM again once it is gone from here.
         """
         busy = set(busy)
-        wanted = {*needed, *self.asked}
-        for vm in sorted(set(self.attempts) - wanted - busy):
-            self.drop(vm)
+        wanted = {*needed, *self.asked} if who.may_claim else set()
+        for vm in sorted(set(self.attempts) - busy):
+            if vm not in wanted or (self._is_stale(vm, who) and vm not in self._won_at):
+                self.drop(vm)
         effects: list[Effect] = []
         for vm in sorted(wanted - set(self.attempts) - busy):
             register = self._ballots.begin_attempt(vm)
-            self.attempts[vm] = claims.open_attempt(vm, register, self.me)
+            self.attempts[vm] = claims.open_attempt(vm, register, self.me, members=who.number)
             self._vote_for_myself(vm)
             effects += self._pursue(vm, who, now)
         return effects
@@ -61,6 +64,11 @@ class Claiming:
         """Forget an attempt. A win is for one start: the next one, whenever it is, asks for votes anew (rule 4)."""
         self.attempts.pop(vm, None)
         self._won_at.pop(vm, None)
+
+    def drop_all(self) -> None:
+        """This host is about to leave the site: what it has won it may not start any more."""
+        for vm in sorted(self.attempts):
+            self.drop(vm)
 
     def drop_below(self, vm: str, epoch: int) -> None:
         """Another host's claim goes first."""
@@ -72,7 +80,7 @@ class Claiming:
         self, sender: str, answer: ClaimAnswer, who: Electorate, now: float
     ) -> list[Effect]:
         vm = answer.vm
-        if vm not in self.attempts or vm in self._won_at:
+        if vm not in self.attempts or vm in self._won_at or self._is_stale(vm, who):
             return []
         register = self._ballots.of(vm)
         self.attempts[vm] = claims.hear_vote(
@@ -85,13 +93,18 @@ class Claiming:
         self, sender: str, answer: EvictAnswer, who: Electorate, now: float
     ) -> list[Effect]:
         vm = answer.vm
-        if vm not in self.attempts or vm in self._won_at:
+        if vm not in self.attempts or vm in self._won_at or self._is_stale(vm, who):
             return []
         self.attempts[vm] = claims.hear_eviction(
             self.attempts[vm], sender, answer, self._ballots.of(vm), self.me, now
         )
         self._vote_for_myself(vm)
         return self._pursue(vm, who, now)
+
+    def _is_stale(self, vm: str, who: Electorate) -> bool:
+        """Whether the members have changed since the attempt was opened. Votes for it count by another list: it is
+        opened anew."""
+        return self.attempts[vm].members != who.number or not who.may_claim
 
     def carry_on(self, who: Electorate, now: float) -> list[Effect]:
         """Ask again those who have not answered."""
@@ -134,7 +147,7 @@ class Claiming:
     def _pursue(self, vm: str, who: Electorate, now: float) -> list[Effect]:
         """Ask who has to be asked; once the attempt is won, write that down and look at the hypervisor again."""
         attempt, register = self.attempts[vm], self._ballots.of(vm)
-        if vm in self._won_at:
+        if vm in self._won_at or self._is_stale(vm, who):
             return []
         attempt = claims.next_round(attempt, register, self.me, who.members)
         self.attempts[vm] = attempt

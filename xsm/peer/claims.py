@@ -27,6 +27,7 @@ class Attempt:
     vm: str
     epoch: int
     number: int = 0  # of all that this host has begun for this VM
+    members: int = 0  # the member list by which it counts: votes of hosts with another one are none
     voters: frozenset[str] = frozenset()
     earlier: frozenset[str] = frozenset()
     evicted: frozenset[str] = frozenset()
@@ -39,9 +40,10 @@ class Attempt:
     pause_until: float = float("-inf")
 
 
-def open_attempt(vm: str, register: Register, me: str, least: int = 0) -> Attempt:
-    """`register`: with this attempt counted already."""
-    return Attempt(vm, next_epoch(register, me, least), register.attempts, least=least)
+def open_attempt(vm: str, register: Register, me: str, least: int = 0, members: int = 0) -> Attempt:
+    """`register`: with this attempt counted already. `members`: the number of the member list."""
+    epoch = next_epoch(register, me, least)
+    return Attempt(vm, epoch, register.attempts, members, least=least)
 
 
 def to_evict(
@@ -133,7 +135,7 @@ def questions(
         return attempt, []
     asked = replace(attempt, asked_at=now)
     if not has_majority(attempt, members):
-        ask = ClaimAsk(attempt.vm, attempt.epoch, attempt.number)
+        ask = ClaimAsk(attempt.vm, attempt.epoch, attempt.number, attempt.members)
         return asked, [(m, ask) for m in sorted(members - attempt.voters - {me})]
     left = sorted(to_evict(attempt, register, me, members))
     evict = EvictAsk(
@@ -170,6 +172,7 @@ def hear_vote(
         attempt.vm,
         epoch,
         attempt.number,
+        attempt.members,
         least=least,
         refused={**attempt.refused, sender: answer.claimant},
         reasons=attempt.reasons,
@@ -200,6 +203,7 @@ def hear_eviction(
             attempt.vm,
             epoch,
             attempt.number,
+            attempt.members,
             least=least,
             reasons=reasons,
             pause_until=pause_until,

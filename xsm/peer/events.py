@@ -77,11 +77,20 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class ChangeAsked:
+    """Somebody wants to change the members: they are to be `after`. `off`: who the operator says is off. None ends
+    that, done or not."""
+
+    after: frozenset[str] | None
+    off: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time went by. Comes every `machine.TICK_S` or more often."""
 
 
-Event = HeadChanged | Observed | Received | Contact | Finished | Learned | Tick
+Event = HeadChanged | Observed | Received | Contact | Finished | Learned | ChangeAsked | Tick
 
 # -- effects ---------------------------------------------------------------------------------------------------------
 

@@ -120,6 +120,19 @@ class LettingGo:
             and may_hand_over(self._ballots.newest(vm), e.ask.epoch, e.ask.last)
         }
 
+    def why_it_stays(self, sight: Sight, now: float) -> str:
+        """Why this host can't leave the site alive, "" when it runs none of its VMs and nothing is under way."""
+        if self._work.in_flight:
+            return f"actions are under way on {self.me}"
+        if now < self._started_at + SETTLE_S:
+            return f"xsmd on {self.me} has just started and waits for its hypervisor to settle"
+        if sight.report is None or sight.report.facts is None:
+            return f"{self.me} can't see what it runs"
+        if any(ended > sight.observed_at for ended in self._work.ended_at.values()):
+            return f"{self.me} is looking again after its last action"
+        running = [d.name for d in sight.report.domains if d.state in ACTIVE and d.tag is not None]
+        return f"{self.me} runs {', '.join(sorted(running))}" if running else ""
+
     def _answer(self, eviction: Eviction, reason: str, held: bool) -> Send:
         ask = eviction.ask
         newest = self._ballots.newest(ask.vm)

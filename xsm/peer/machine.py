@@ -11,10 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from xsm.peer import membership
 from xsm.peer.ballots import Ballots
+from xsm.peer.changing import Changing
 from xsm.peer.claiming import Claiming, Electorate
 from xsm.peer.contacts import Contacts
+from xsm.peer.definition import definition
 from xsm.peer.events import (
+    ChangeAsked,
     Contact,
     Deliver,
     Effect,
@@ -34,19 +38,26 @@ from xsm.peer.events import (
     Tick,
 )
 from xsm.peer.letting_go import LettingGo, Sight
-from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Hello, Message, Settled
+from xsm.peer.messages import (
+    ClaimAnswer,
+    ClaimAsk,
+    EvictAnswer,
+    EvictAsk,
+    Hello,
+    MemberAnswer,
+    MemberAsk,
+    Message,
+    Settled,
+)
 from xsm.peer.register import Register
 from xsm.peer.work import Work
-from xsm.plan import tags
 from xsm.plan.actions import STARTS, Action, Consequence, Step
-from xsm.plan.observed import ACTIVE, Domain, HostReport
+from xsm.plan.observed import HostReport
 from xsm.plan.planner import going_off, plan_host
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, wanted
-from xsm.site import domain as domains
 from xsm.site.problems import Invalid
 from xsm.site.state import MERGE_VERSION
-from xsm.site.tag import Tag
 
 COUNTS = re.compile(r" \(\d+ of \d+ hosts agree\)|, \d+ times|; again in \d+ s")
 TICK_S = 0.5
@@ -85,6 +96,7 @@ class Peer:
         self.wanted: Wanted | None = None
         self.report: HostReport | None = None
         self.letting_go = LettingGo(self.ballots, self.claiming, self.work, now)
+        self.changing = Changing(self.ballots, self.claiming, self.letting_go)
         self.frozen = "no revision yet"
         self.expelled = (
             ""  # why this host is of the site no more, so that nothing may be edited here
@@ -124,6 +136,9 @@ class Peer:
                 self._finished(event, now)
             case Learned(known):
                 self.ballots.learn(known)
+            case ChangeAsked():
+                self.changing.asked(event, self.members, self.members_number)
+                self._carry_on_change(now)
             case Tick():
                 self._tick(now)
         out, self._out = self._out, []
@@ -136,6 +151,12 @@ class Peer:
     def members(self) -> frozenset[str]:
         document = self.head.document if self.head else None
         return frozenset(document.state.members) if document else frozenset()
+
+    @property
+    def members_number(self) -> int:
+        """Which list of members this host has."""
+        document = self.head.document if self.head else None
+        return document.state.members_number if document else 0
 
     def _is_stranger(self, host: str) -> bool:
         """Whether the site has forgotten this host, or doesn't know it yet. It gets no vote and no VM: others count it
@@ -229,9 +250,14 @@ class Peer:
             match message:
                 case Hello():
                     self._hear_hello(event.sender, message, event.missing)
-                case ClaimAsk() | EvictAsk() if self._is_stranger(event.sender):
+                case ClaimAsk() | EvictAsk() | MemberAsk() if self._is_stranger(event.sender):
                     continue
-                case ClaimAsk():
+                case ClaimAsk(vm=vm, members=number):
+                    mine = self.members_number
+                    if vm == membership.MEMBERS or not self.ballots.may_vote(
+                        event.sender, number, mine
+                    ):
+                        continue
                     self._out.append(Send(event.sender, self.ballots.answer(event.sender, message)))
                 case ClaimAnswer():
                     who = self._electorate()
@@ -244,6 +270,12 @@ class Peer:
                     self._out += self.claiming.hear_eviction(event.sender, message, who, now)
                 case Settled(vm, epoch):
                     self.ballots.settle(vm, epoch, event.sender)
+                case MemberAsk():
+                    about = (self.members_number, self._sight(), now)
+                    answer = self.changing.vote(event.sender, message, *about)
+                    self._out.append(Send(event.sender, answer))
+                case MemberAnswer():
+                    self.changing.hear(event.sender, message)
 
     def _finished(self, event: Finished, now: float) -> None:
         self.work.end(event.action, event.error, now)
@@ -257,6 +289,7 @@ class Peer:
             hello = Hello(self.head.heads, self.head.revision)
             self._out += [Send(m, hello) for m in self.contacts.to_greet(members, now)]
         self._out += self.claiming.carry_on(self._electorate(), now)
+        self._carry_on_change(now)
         self.letting_go.expire(now)
         for member, was, now_is in self.contacts.changes(self.members, now):
             self._out.append(Log("member", "", f"{member}: {was} => {now_is}"))
@@ -276,7 +309,10 @@ class Peer:
     # -- claims: this host as a claimant, and as an earlier one -----------------------------------------------------
 
     def _electorate(self) -> Electorate:
-        return Electorate(self.members, self.report.facts if self.report else None, self._silent)
+        number = self.members_number
+        may_claim = self.ballots.may_vote(self.name, number, number)
+        facts = self.report.facts if self.report else None
+        return Electorate(self.members, facts, self._silent, number, may_claim)
 
     def _sight(self) -> Sight:
         """What it knows of itself, for those who ask it to let go of a VM."""
@@ -295,6 +331,9 @@ class Peer:
             and not (self.ballots.holds(vm) and self.claiming.is_known_to(vm, self.members))
             and not self.letting_go.may_be_leaving(vm, now)
         }
+
+    def _carry_on_change(self, now: float) -> None:
+        self._out += self.changing.carry_on(self.members_number, self._sight(), now)
 
     def _runs_tagged(self, vm: str) -> bool:
         domain = self._sight().active_domain(vm)
@@ -395,8 +434,9 @@ class Peer:
             return hindrance, self.work.keeps_failing(action.vm)
         if action.step in STARTS and not self.claiming.may_start(action.vm, self._observed_at):
             return self.claiming.waiting_for(action.vm, self._electorate())
+        assert self.wanted is not None
         try:
-            xml, tag = self._definition(action)
+            xml, tag = definition(action, self.wanted, self.report)
         except Invalid as error:
             return f"its domain XML can't be made: {error}", True
         if action.step in STARTS:
@@ -422,37 +462,6 @@ class Peer:
     def _silent(self, member: str) -> bool:
         return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(
             member, float("-inf")
-        )
-
-    def _definition(self, action: Action) -> tuple[str, Tag | None]:
-        """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards
-        (None: as it is)."""
-        want = self.wanted.by_name.get(action.vm) if self.wanted else None
-        domain = self._domain(action.uuid)
-        if action.step not in STARTS | {Step.DEFINE}:
-            return "", tags.after(domain.tag, action) if domain and domain.tag else None
-        assert want is not None and self.wanted is not None
-        assert self.report is not None and self.report.facts is not None
-        facts = self.report.facts
-        if action.step is Step.DEFINE and domain and domain.tag and domain.state in ACTIVE:
-            tag = domain.tag
-        else:
-            power = tags.POWER_AFTER[action.step]
-            tag = tags.fresh(self.wanted.site_id, want, facts.kind, power)
-        xml = domains.render(
-            want.vm,
-            want.config,
-            uuid=want.uuid,
-            mac=want.mac,
-            kind=facts.kind,
-            tag=tag,
-            arch=facts.arch,
-        ).xml
-        return xml, None
-
-    def _domain(self, uuid: str) -> Domain | None:
-        return (
-            next((d for d in self.report.domains if d.uuid == uuid), None) if self.report else None
         )
 
     def _tell(self, held: Mapping[str, str | None]) -> None:

@@ -41,6 +41,7 @@ class ClaimAsk:
     vm: str
     epoch: int
     attempt: int = 0
+    members: int = 0  # the number of the member list by which I count
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,42 @@ class Settled:
     epoch: int
 
 
-Message = Hello | ClaimAsk | ClaimAnswer | EvictAsk | EvictAnswer | Settled
+@dataclass(frozen=True)
+class MemberAsk:
+    """I want to change the members from list `base` to list `number`: do you vote for it? `leaving`: who is no
+    member then and is alive."""
+
+    number: int
+    base: int
+    leaving: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemberAnswer:
+    """My vote, on my disk by now, or the `reason` why not. `highest`: the highest change that I voted for."""
+
+    number: int
+    granted: bool
+    reason: str = ""
+    highest: int = 0
+
+
+Message = (
+    Hello | ClaimAsk | ClaimAnswer | EvictAsk | EvictAnswer | Settled | MemberAsk | MemberAnswer
+)
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Hello, ClaimAsk, ClaimAnswer, EvictAsk, EvictAnswer, Settled)
+    kind.__name__: kind
+    for kind in (
+        Hello,
+        ClaimAsk,
+        ClaimAnswer,
+        EvictAsk,
+        EvictAnswer,
+        Settled,
+        MemberAsk,
+        MemberAnswer,
+    )
 }
 
 
@@ -144,8 +177,11 @@ def _is_sound(message: Message) -> bool:
     needn't think about it."""
     if isinstance(message, Hello):
         return len(message.heads) <= HEADS_LIMIT and all(_is_id(h) for h in message.heads)
-    numbers = [getattr(message, name, 0) for name in ("highest", "newest", "round", "attempt")]
-    sound = all(0 <= number < EPOCH_LIMIT for number in numbers)
+    names = ("highest", "newest", "round", "attempt", "members", "number", "base")
+    numbers = [getattr(message, name, 0) for name in names]
+    sound = all(0 <= number < EPOCH_LIMIT for number in numbers if isinstance(number, int))
+    if isinstance(message, MemberAsk | MemberAnswer):
+        return sound
     return sound and 0 < len(message.vm) <= NAME_LIMIT and 0 < message.epoch < EPOCH_LIMIT
 
 

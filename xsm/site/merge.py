@@ -13,17 +13,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from xsm.site import changes, state_file, xml_file
-from xsm.site.document import SITE_FILES, Files, load
+from xsm.site.document import SITE_FILES, Files, load, read_site
 from xsm.site.merge_site import KEPT, REMOVED, Clash, merge_sites, text_of
 from xsm.site.model import VM, Site
 from xsm.site.problems import Invalid
 from xsm.site.state import Conflict, State
 
-SITES_CACHED = 8
 _CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
 _CONFLICTS = state_file.path_of("conflicts")
 _PLACEMENT = state_file.path_of("placement")
@@ -134,11 +132,9 @@ def _read(files: Files, path: str | None) -> Site | None:
     return Site() if path is None else _parsed(path, files[path])
 
 
-@lru_cache(maxsize=SITES_CACHED)
 def _parsed(path: str, content: bytes) -> Site | None:
-    """One merge asks for the same few site files again and again."""
     try:
-        return _format(path).read(content, path)
+        return read_site(path, content)
     except Invalid:
         return None
 
@@ -259,14 +255,26 @@ def _merge_tables(base: _Side, first: _Side, second: _Side, site: Site) -> dict[
         rows = {key: value for key, value in rows.items() if value is not None}
         if path == _PLACEMENT:
             _keep_placed(rows, site, (two, one, was))
+        if path == _MEMBERS:
+            rows = _newest_members(first, second) or rows
         if path == _SITE_STATE:
-            versions = [
-                t["merge_version"] for t in (one, two) if isinstance(t.get("merge_version"), int)
-            ]
-            rows.update({"merge_version": max(versions)} if versions else {})
+            for key in ("merge_version", "members_number"):
+                numbers = [t[key] for t in (one, two) if isinstance(t.get(key), int)]
+                rows.update({key: max(numbers)} if numbers else {})
         if rows:
             files[path] = state_file.canonical(rows)
     return files
+
+
+def _newest_members(first: _Side, second: _Side) -> dict[str, Any] | None:
+    """The whole list of members with the higher number; None when both have the same. Two lists are never mixed: a
+    mixture is a list that nobody voted for."""
+    one, two = (
+        (_table(s.files, _SITE_STATE) or {}).get("members_number", 0) for s in (first, second)
+    )
+    if one == two or not (isinstance(one, int) and isinstance(two, int)):
+        return None
+    return _table((first if one > two else second).files, _MEMBERS)
 
 
 def _keep_placed(rows: dict[str, Any], site: Site, tables: Iterable[Mapping[str, Any]]) -> None:

@@ -43,6 +43,9 @@ class State:
 
     site_id: str = ""  # UUID of the site; its VMs' UUIDs are derived from it
     merge_version: int = MERGE_VERSION
+    members_number: int = (
+        0  # of the list `members`: each change has a higher one (xsm/peer/membership.py)
+    )
     members: Mapping[str, Member] = field(default_factory=dict)
     placement: Mapping[str, str] = field(default_factory=dict)  # floating VM -> member
     drained: frozenset[str] = frozenset()  # members that should run no VMs

@@ -104,10 +104,11 @@ def read(files: Files) -> State:
             message = getattr(error, "msg", str(error))
             problems.append(Problem(path_of(name), line, f"can't be read: {message}", _HINT))
             tables[name] = {}
-    site_id, version = _site(tables["site"], problems)
+    site_id, version, number = _site(tables["site"], problems)
     state = State(
         site_id=site_id,
         merge_version=version,
+        members_number=number,
         members=_rows(tables["members"], "members", _member, problems),
         placement=_rows(tables["placement"], "placement", _placed, problems),
         drained=frozenset(_rows(tables["drained"], "drained", _true, problems)),
@@ -119,7 +120,7 @@ def read(files: Files) -> State:
     return state
 
 
-def _site(table: Mapping[str, Any], problems: list[Problem]) -> tuple[str, int]:
+def _site(table: Mapping[str, Any], problems: list[Problem]) -> tuple[str, int, int]:
     site_id, version = table.get("id", ""), table.get("merge_version", MERGE_VERSION)
     if not isinstance(site_id, str) or (site_id and not _UUID.fullmatch(site_id)):
         problems.append(Problem(path_of("site"), 0, '"id" is not a UUID in lower case', _HINT))
@@ -129,7 +130,13 @@ def _site(table: Mapping[str, Any], problems: list[Problem]) -> tuple[str, int]:
             Problem(path_of("site"), 0, '"merge_version" is not a whole number from 1', _HINT)
         )
         version = MERGE_VERSION
-    return site_id, version
+    number = table.get("members_number", 0)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        problems.append(
+            Problem(path_of("site"), 0, '"members_number" is not a whole number from 0', _HINT)
+        )
+        number = 0
+    return site_id, version, number
 
 
 def _rows(
@@ -213,9 +220,11 @@ def _conflict(key: str, value: Any) -> Conflict:
 
 def write(state: State) -> dict[str, bytes]:
     """All tables as files; `read` is the inverse. The caller replaces everything under state/ with them."""
-    site = {"id": state.site_id, "merge_version": state.merge_version}
+    site: dict[str, Any] = {"id": state.site_id, "merge_version": state.merge_version}
+    if state.members_number:
+        site["members_number"] = state.members_number
     tables: dict[str, Mapping[str, Any]] = {
-        "site": site if state.site_id or state.merge_version != MERGE_VERSION else {},
+        "site": site if state.site_id or site != {"id": "", "merge_version": MERGE_VERSION} else {},
         "members": {m.name: {"address": m.address, "url": m.url} for m in state.members.values()},
         "placement": dict(state.placement),
         "drained": dict.fromkeys(state.drained, True),

@@ -2,8 +2,10 @@
 
 import pytest
 
-from xsm.api.membership import merged, read
-from xsm.peer.register import Register, to_entry
+from xsm.api.control import Refused
+from xsm.api.membership import entries, read
+from xsm.peer.membership import together
+from xsm.peer.register import Register
 
 
 def test_together_they_know_the_newest_claim_and_all_claimants():
@@ -16,11 +18,13 @@ def test_together_they_know_the_newest_claim_and_all_claimants():
         "vm1": Register(4, "dmz02", frozenset({"dmz01", "dmz02", "dmz03"})),
         "vm2": Register(1, "dmz03", frozenset({"dmz03"})),
     }
-    assert merged([one, other]) == merged([other, one]) == expected
+    assert together([one, other]) == together([other, one]) == expected
 
 
 def test_what_is_sent_is_what_is_read_and_anything_else_is_refused():
     registers = {"vm1": Register(3, "dmz01", frozenset({"dmz01"}), 2, 3, 1)}
-    assert read({vm: to_entry(r) for vm, r in registers.items()}) == registers
-    with pytest.raises(ValueError, match="epochs"):
+    assert read(entries(registers)) == registers
+    with pytest.raises(Refused) as refused:
         read({"vm1": {"voted": "three"}})
+    assert refused.value.status == 400
+    assert "epochs" in refused.value.refusal.message

@@ -1,0 +1,42 @@
+"""What an action writes: the domain's XML and its tag.
+
+Decides nothing that the plan didn't. Must not know claims, nor how XML gets to libvirt.
+"""
+
+from __future__ import annotations
+
+from xsm.plan import tags
+from xsm.plan.actions import STARTS, Action, Step
+from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.wanted import Wanted
+from xsm.site import domain as domains
+from xsm.site.tag import Tag
+
+
+def definition(action: Action, wanted: Wanted, report: HostReport | None) -> tuple[str, Tag | None]:
+    """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards (None: as it is).
+
+    Raises `Invalid` when the VM's config can't be made into a domain.
+    """
+    seen = report.domains if report else ()
+    domain = next((d for d in seen if d.uuid == action.uuid), None)
+    if action.step not in STARTS | {Step.DEFINE}:
+        return "", tags.after(domain.tag, action) if domain and domain.tag else None
+    assert report is not None and report.facts is not None
+    want = wanted.by_name[action.vm]
+    facts = report.facts
+    if action.step is Step.DEFINE and domain and domain.tag and domain.state in ACTIVE:
+        tag = domain.tag
+    else:
+        power = tags.POWER_AFTER[action.step]
+        tag = tags.fresh(wanted.site_id, want, facts.kind, power)
+    xml = domains.render(
+        want.vm,
+        want.config,
+        uuid=want.uuid,
+        mac=want.mac,
+        kind=facts.kind,
+        tag=tag,
+        arch=facts.arch,
+    ).xml
+    return xml, None

@@ -1,0 +1,137 @@
+"""Who may change the site's members, and which list of members counts: docs/safety.md, "Members come and go".
+
+Decides a host's vote for a change, whether enough hosts take part, and by which list a claim may be counted. Each list
+has a number, which is part of the document. Must not know how hosts are asked, nor what a document is.
+
+This host's vote for a change is kept with its other votes, as the register of a VM that can't be:
+`voted` the number of the change that it voted for, `claimant` who makes it, `bar` the list that it was made from,
+`claimants` the hosts that leave by it while they are alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from xsm.peer.messages import MemberAnswer, MemberAsk
+from xsm.peer.register import JUMP_LIMIT, Register, learn
+
+MEMBERS = "/members"
+"""Where this host's vote is kept among its registers. No VM can be called so."""
+ASK_AGAIN_S = 1.0
+"""How long a host that hasn't voted for a change is left alone before it is asked again."""
+
+
+def counts(vote: Register, number: int) -> bool:
+    """Whether the member list `number` may still decide anything here: not when this host voted for a later change of
+    an earlier list, for the two differ by more than one change and need share no voter."""
+    return not vote.bar < number < vote.voted
+
+
+def may_vote(vote: Register, claimant: str, its: int, mine: int) -> bool:
+    """Whether `claimant`, who counts by the list `its`, may get votes for a claim from a host with the list `mine`."""
+    leaves = vote.bar == mine and claimant in vote.claimants
+    return its == mine and counts(vote, mine) and not leaves
+
+
+def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Register, str]:
+    """Answer a change. `number`: of this host's own list. Gives why not, "" when this host votes for it."""
+    if ask.base != number:
+        return (
+            mine,
+            f"its member list is number {number}, not {ask.base}: it has to hear of all revisions first",
+        )
+    if not counts(mine, number):
+        return mine, f"{mine.claimant} is about to change the members"
+    again = (ask.number, sender) == (mine.voted, mine.claimant)
+    above = max(mine.voted, number) < ask.number <= max(mine.voted, number) + JUMP_LIMIT
+    if not (above or again):
+        return mine, f"it voted for a change that {mine.claimant} makes"
+    leaving = frozenset(ask.leaving)
+    return replace(mine, voted=ask.number, claimant=sender, claimants=leaving, bar=number), ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of members that this host makes. `off`: those of the hosts that leave of whom the operator says so."""
+
+    number: int
+    base: int
+    now: frozenset[str]
+    after: frozenset[str]
+    off: frozenset[str] = frozenset()
+    voters: frozenset[str] = frozenset()
+    reasons: Mapping[str, str] = field(default_factory=dict)  # who didn't vote for it -> why
+    asked_at: float = float("-inf")
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        """Who leaves alive: it must say itself that it runs nothing, and can win no claim from then on."""
+        return self.now - self.after - self.off
+
+    @property
+    def ask(self) -> MemberAsk:
+        return MemberAsk(self.number, self.base, tuple(sorted(self.leaving)))
+
+    @property
+    def agreed(self) -> bool:
+        return enough(self, self.voters)
+
+
+def open_change(
+    vote: Register, base: int, now: Iterable[str], after: Iterable[str], off: Iterable[str]
+) -> Change:
+    number = max(vote.voted, base) + 1
+    return Change(number, base, frozenset(now), frozenset(after), frozenset(off))
+
+
+def enough(change: Change, names: Collection[str]) -> bool:
+    """Whether these hosts are enough to vote for the change, and to know all claims that count.
+
+    They must share a host with every majority of the present list and of the next one. A host that is off votes for
+    nothing else; where half or more are off, every single one of those who stay has to take part.
+    """
+    took_part = frozenset(names) & change.now
+    stay = change.now & change.after
+    if not change.leaving <= took_part or 2 * len(took_part & stay) <= len(stay):
+        return False
+    if change.off:
+        return 2 * len(took_part) >= len(change.now) or stay <= took_part
+    return 2 * len(took_part) > len(change.now)
+
+
+def silent(change: Change, names: Collection[str]) -> list[str]:
+    """Who should take part and doesn't."""
+    return sorted(change.now - change.off - frozenset(names))
+
+
+def hear(change: Change, sender: str, answer: MemberAnswer) -> Change:
+    """Count an answer. One who voted for a higher number makes this change take a number above that."""
+    if answer.number != change.number:
+        return change
+    if answer.granted:
+        return replace(change, voters=change.voters | {sender})
+    reasons = {**change.reasons, sender: answer.reason}
+    if change.number <= answer.highest <= change.number + JUMP_LIMIT:
+        return replace(change, number=answer.highest + 1, voters=frozenset(), reasons=reasons)
+    return replace(change, reasons=reasons)
+
+
+def waiting_for(change: Change) -> str:
+    """Why the members can't be changed now, for people."""
+    missing = silent(change, change.voters)
+    told = [
+        f"{m}: {change.reasons[m]}" if m in change.reasons else f"{m} is silent" for m in missing
+    ]
+    stay = len(change.now & change.after)
+    return f"{len(change.voters & change.after)} of the {stay} hosts that stay agree; {'; '.join(told)}"
+
+
+def together(known: Iterable[Mapping[str, Register]]) -> dict[str, Register]:
+    """What all of them know of claims."""
+    found: dict[str, Register] = {}
+    for registers in known:
+        for vm, register in sorted(registers.items()):
+            if vm != MEMBERS:
+                found[vm] = learn(found.get(vm, Register()), register)
+    return found
