@@ -61,6 +61,8 @@ class Life:
 
     def run(self) -> World:
         """Raises `Violation`."""
+        if self.random.random() < 0.5:
+            self.do("wait 10")  # all is running when it begins
         happens, weights = zip(*self.happenings, strict=True)
         for _ in range(self.events):
             for line in self.random.choices(happens, weights)[0](self):
@@ -91,7 +93,7 @@ class Life:
             lines.append(f"slow {name} migrate {chance.uniform(0.2, 6.0):.1f}")
             lines.append(f"slow {name} start {chance.uniform(0.2, START_LIMIT_S):.1f}")
         lines.append(f"hand {self.names[0]} foreign scratch")
-        return [*lines, *pick([[], ["wait 10"]])]
+        return lines
 
     # -- who and what ----------------------------------------------------------------------------------------------
 
