@@ -75,12 +75,11 @@ def changed_document(document: Document) -> Document:
     for i, vm in enumerate(document.site.vms()):
         turn = i // CHANGED_EVERY % 3 if i % CHANGED_EVERY == 0 else None
         if turn == 0:
-            vm = replace(vm, memory_mib=vm.memory_mib + 64)
+            found.append(replace(vm, memory_mib=vm.memory_mib + 64))
         elif turn == 1:
-            vm = replace(vm, host=hosts[i % len(hosts) - 1])
-        elif turn == 2:
-            continue
-        found.append(vm)
+            found.append(replace(vm, host=hosts[i % len(hosts) - 1]))
+        elif turn is None:
+            found.append(vm)
     return paper.with_vms(document, found)
 
 

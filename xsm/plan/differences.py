@@ -114,6 +114,8 @@ def stale_parts(w: WantedVM, domain: Domain, kind: HypervisorKind) -> tuple[str,
     if domain.tag is None:
         return ()
     then, now = domain.tag.fingerprint, w.fingerprint(kind)
+    if then == now:
+        return ()
     return tuple(k for k in sorted({*then, *now}) if then.get(k, "") != now.get(k, ""))
 
 

@@ -20,8 +20,6 @@ from xsm.site.state import Conflict
 NO_SITE_ID = "00000000-0000-0000-0000-000000000000"
 """Stands in for the id of a site that was not founded yet (`xsm plan` on a mere folder): identities
 are previews."""
-FINGERPRINTS_KEPT = 20_000
-"""Fingerprints kept between rounds; about two for each VM of the largest site that we measure."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class WantedVM:
 
     def fingerprint(self, kind: HypervisorKind) -> Mapping[str, str]:
         """What of its definition changes only at a boot, for a hypervisor of that kind."""
-        return _fingerprint(self.vm, self.config, self.uuid, self.mac, kind)
+        return domain.fingerprint(self.vm, self.config, uuid=self.uuid, mac=self.mac, kind=kind)
 
     def refusal(self, kind: HypervisorKind) -> str:
         """Why its config can't run on a hypervisor of that kind, "" when it can."""
@@ -116,13 +114,6 @@ def _wanted_vm(
         restart_token=document.state.restarts.get(vm.name, ""),
         conflicts=conflicts,
     )
-
-
-@lru_cache(maxsize=FINGERPRINTS_KEPT)
-def _fingerprint(
-    vm: VM, config: Config, uuid: str, mac: str, kind: HypervisorKind
-) -> Mapping[str, str]:
-    return domain.fingerprint(vm, config, uuid=uuid, mac=mac, kind=kind)
 
 
 @lru_cache(maxsize=1024)

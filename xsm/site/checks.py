@@ -18,6 +18,8 @@ from xsm.site.state import State
 
 def address_key(text: str) -> str:
     """What two ways to write one address or host name have in common."""
+    if ":" not in text and text.strip("0123456789."):
+        return text.lower()  # a name: no address has other characters
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

@@ -14,17 +14,27 @@ from xsm.site.problems import Invalid, Problem
 
 MAX_BYTES = 1024 * 1024
 """Largest config that is read."""
-CACHED_CONFIGS = 256
-"""Checked configs that are kept: an edit reads all configs several times, and changes one of them at most."""
+KEPT_CONFIGS = 1024
+"""Read xl.cfg files that are kept. A site's configs are read with every revision, and nearly all are as before."""
+KEPT_CHARS = 16 * 1024
+"""Of a config that is kept: a few KiB describe a VM, and what is kept stays below some 100 MiB."""
 
 
-@functools.lru_cache(maxsize=CACHED_CONFIGS)
 def parse(name: str, path: str, data: bytes) -> Config:
     """Read and check configs/NAME.cfg or configs/NAME.xml.
 
     Raises `Invalid` with all problems of the file. Options that can't be carried over to a
     hypervisor are no errors; `domain.render` warns about them.
     """
+    return (_kept if len(data) <= KEPT_CHARS else _parse)(name, path, data)
+
+
+@functools.lru_cache(maxsize=KEPT_CONFIGS)
+def _kept(name: str, path: str, data: bytes) -> Config:
+    return _parse(name, path, data)
+
+
+def _parse(name: str, path: str, data: bytes) -> Config:
     if len(data) > MAX_BYTES:
         hint = "a config describes one VM; a few KiB do"
         message = f"the file has {len(data)} bytes; at most {MAX_BYTES} are read"
@@ -41,6 +51,15 @@ def parse(name: str, path: str, data: bytes) -> Config:
 
 def read_xl(text: str, path: str) -> xlcfg.XlConfig:
     """A checked xl.cfg; raises `Invalid`."""
+    return _kept_xl(text, path) if len(text) <= KEPT_CHARS else _read_xl(text, path)
+
+
+@functools.lru_cache(maxsize=KEPT_CONFIGS)
+def _kept_xl(text: str, path: str) -> xlcfg.XlConfig:
+    return _read_xl(text, path)
+
+
+def _read_xl(text: str, path: str) -> xlcfg.XlConfig:
     config = xlcfg.parse(text, path)
     problems = xl_options.check(config)
     wrong = {problem.line for problem in problems}

@@ -18,8 +18,8 @@ from xsm.site.problems import Problem, Severity
 from xsm.site.xl_disk import parse as parse_disk
 from xsm.site.xl_options import Options
 
-CACHED_CONFIGS = 256
-"""Configs whose disks are kept; a site of thousands of VMs has a handful of configs."""
+CACHED_CONFIGS = 4096
+"""Configs whose disks are kept: more than two revisions can have, so that going through one never starts anew."""
 NAMED_LIMIT = 3
 """VMs that a warning names before it only counts the others."""
 

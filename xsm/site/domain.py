@@ -23,8 +23,11 @@ from xsm.site.template import Template
 from xsm.site.wanted import Limits, Wanted
 from xsm.site.xlcfg import XlConfig, XlString, XlValue
 
-CACHED_CONFIGS = 256
-"""Read configs that are kept; a site of thousands of VMs has a handful of configs."""
+CACHED_CONFIGS = 4096
+"""Configs of which is kept what they come to: more than two revisions can have, so that going through one never
+starts anew."""
+CACHED_TEMPLATES = 64
+"""Read domain XMLs that are kept while what they come to is worked out; they are large."""
 
 _QEMU_FAMILY = frozenset({HypervisorKind.KVM, HypervisorKind.QEMU})
 
@@ -63,11 +66,15 @@ class Rendered:
     warnings: tuple[Problem, ...]
 
 
-@functools.lru_cache(maxsize=CACHED_CONFIGS)
 def _read(config: Config) -> XlConfig | Template:
     if config.path.endswith(".xml"):
-        return config_file.read_xml(config.text, config.path)
+        return _template(config)
     return config_file.read_xl(config.text, config.path)
+
+
+@functools.lru_cache(maxsize=CACHED_TEMPLATES)
+def _template(config: Config) -> Template:
+    return config_file.read_xml(config.text, config.path)
 
 
 def render(
