@@ -13,7 +13,7 @@ from typing import Any
 
 from xsm.api.types import NOT_A_MEMBER, Refusal
 from xsm.edge.event_log import EventLog
-from xsm.edge.repository import PackRefused
+from xsm.edge.repository import RepositoryError
 from xsm.edge.revisions import Busy, Revisions
 from xsm.edge.transport import PeerClient, PeerRefused, PeerUnreachable
 from xsm.peer.events import Contact, Event, Head
@@ -49,8 +49,6 @@ class Peers:
         self._posting: set[str] = set()
         self._fetching: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        # What members said that they have: packs are thin against it, also the first after a start.
-        self.known_heads: dict[str, tuple[str, ...]] = {}
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -98,7 +96,7 @@ class Peers:
             expels = await self._expels(to, error.refusal)
             self._feed(Contact(to, f"it refused: {error.refusal.message}", expels))
             return False
-        except (PackRefused, Busy) as error:
+        except (RepositoryError, Busy) as error:  # refused, or this host's own repository fails
             self._feed(Contact(to, str(error)))
             return False
         self._feed(Contact(to))
@@ -138,17 +136,14 @@ class Peers:
             head = self._revisions.head
             if head is None:
                 return
-            have = self.known_heads.get(to, ())
-            pack = await self._revisions.pack(head.heads, have)
+            news = await self._revisions.news(head.heads)
             try:
-                answer = await self._client.post_pack(member, head.heads, pack)
+                await self._client.post_pack(member, head.heads, news)
             except PeerRefused:
                 # It lacks what the thin pack builds on: ask what it has, and send what is missing from that.
                 have = await self._client.get_heads(member)
-                answer = await self._client.post_pack(
-                    member, head.heads, await self._revisions.pack(head.heads, have)
-                )
-            self.known_heads[to] = answer
+                pack = await self._revisions.pack(head.heads, have)
+                await self._client.post_pack(member, head.heads, pack)
 
         await self._try(to, work)
 

@@ -44,6 +44,7 @@ class Revisions:
         self._views = Views(repository)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="repository")
         self._waiting = 0
+        self._news: tuple[tuple[str, ...], bytes] = ((), b"")  # heads, their last step as a pack
         self.head: Head | None = None
 
     async def call(self, what: Callable[[Repository], Result]) -> Result:
@@ -128,6 +129,18 @@ class Revisions:
         def job(repository: Repository) -> bytes:
             unknown = set(repository.missing(have))
             return repository.pack(want, tuple(h for h in have if h not in unknown))
+
+        return await self.call(job)
+
+    async def news(self, heads: tuple[str, ...]) -> bytes:
+        """A thin pack of these heads' last step alone, for members that were up to date before: the same for all of
+        them, so it is made once."""
+
+        def job(repository: Repository) -> bytes:
+            if self._news[0] != heads:
+                parents = {p for head in heads for p in repository.commit(head).parents}
+                self._news = heads, repository.pack(heads, parents)
+            return self._news[1]
 
         return await self.call(job)
 
