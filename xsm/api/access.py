@@ -48,6 +48,9 @@ MAY: dict[Role, frozenset[Least]] = {
 class Gate(StrEnum):
     """Requests queue apart by kind, so that waiting people can't keep the peers from voting."""
 
+    STRANGERS = (
+        "strangers"  # without a certificate: whoever floods must not keep the known ones waiting
+    )
     PEOPLE = "people"
     PEERS = "peers"
     BULK = "bulk"  # bodies of many MiB
@@ -57,6 +60,7 @@ class Gate(StrEnum):
 
 
 GATE_LIMITS: dict[Gate, int] = {
+    Gate.STRANGERS: 16,
     Gate.PEOPLE: 64,
     Gate.PEERS: 64,
     Gate.BULK: 4,
@@ -64,7 +68,7 @@ GATE_LIMITS: dict[Gate, int] = {
     Gate.GIT: 8,
     Gate.HOOKS: 8,
 }
-"""How many requests of a kind are answered at once; the next ones wait a little, then get 503."""
+"""How many requests of a kind are answered at once, at each door; the next ones wait a little, then get 503."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,8 @@ class Rule:
 GIT_PREFIX = "/git/site.git"
 
 RULES: tuple[Rule, ...] = (
-    Rule("GET", "/v1/ca", Least.ANYBODY),
-    Rule("POST", "/v1/join", Least.ANYBODY, 64 * KIB, finish=True),
+    Rule("GET", "/v1/ca", Least.ANYBODY, gate=Gate.STRANGERS),
+    Rule("POST", "/v1/join", Least.ANYBODY, 64 * KIB, gate=Gate.STRANGERS, finish=True),
     Rule("GET", "/v1/status", Least.VIEWER),
     Rule("GET", "/v1/reports", Least.VIEWER),
     Rule("GET", "/v1/plan", Least.VIEWER),

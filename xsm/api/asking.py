@@ -23,6 +23,8 @@ BODY_SILENCE_S = 10.0
 """How long a client may send nothing of its body."""
 BODY_TIME_S = 120.0
 """How long a client may take to send its body."""
+STRANGER_TIME_S = 5.0
+"""How long somebody without a certificate may take to send its body, which is small."""
 CHUNK_BYTES = 256 * 1024
 
 T = TypeVar("T")
@@ -41,9 +43,10 @@ class Limits:
     idle_s: float = 30.0  # of a connection without a request, or with one whose header isn't whole
     body_silence_s: float = BODY_SILENCE_S
     body_s: float = BODY_TIME_S
+    stranger_body_s: float = STRANGER_TIME_S
     handshake_s: float = 5.0
     gate_wait_s: float = 5.0  # how long a request waits for its turn before it gets 503
-    connections: int = 512  # of each listener
+    connections: int = 512  # on the unix socket; by HTTPS: `doorway.py`
     heartbeat_s: float = 15.0  # an event stream that is quiet sends an empty line
     write_s: float = 30.0  # how long a reader may take no byte of an event stream
     git_s: float = 300.0  # a whole fetch or push
@@ -100,8 +103,9 @@ class Ask:
         if "Content-Encoding" in self.request.headers:
             raise refused(400, "bad-request", "the body is compressed", "send it as it is")
         chunks = []
+        limit_s = self.limits.body_s if self.caller else self.limits.stranger_body_s
         try:
-            async with asyncio.timeout(self.limits.body_s):
+            async with asyncio.timeout(limit_s):
                 async for chunk in self.chunks():
                     chunks.append(chunk)
         except TimeoutError:

@@ -12,18 +12,22 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from xsm.api.access import GATE_LIMITS, RULES, Caller, Gate, Role, Rule, allowed
+from xsm.api.access import RULES, Caller, Role, Rule, allowed
 from xsm.api.access import git_least as least_of
 from xsm.api.asking import Ask, Limits, json_answer, refused
 from xsm.api.connection import VERSION_HEADER, Complaints, Connection
 from xsm.api.control import Control, Refused
+from xsm.api.doorway import Doorway, Places
+from xsm.api.doorway import listen as listen_tcp
 from xsm.api.routes import ROUTES
+from xsm.api.turns import Turns
 from xsm.api.types import API_VERSION, Refusal
 from xsm.api.unix_socket import Listening, StartRefused, listen, user_of
 from xsm.edge import certificate
@@ -42,7 +46,6 @@ MAX_HEADERS = 64
 LINGER_S = 2.0
 """How long what is left of a refused body is read, so that the client gets to see the refusal."""
 BACKLOG = 128
-ABORT_S = 2.0
 
 STARTED = web.RequestKey("started", bool)
 
@@ -63,6 +66,7 @@ class ApiServer:
         *,
         admits: Callable[[Caller], bool] = admit_all,
         limits: Limits | None = None,
+        places: Places | None = None,
     ) -> None:
         """`admits`: asked about every caller with a certificate; a host that the site forgot
         still has one."""
@@ -72,7 +76,10 @@ class ApiServer:
         self._control = control
         self._admits = admits
         self._limits = limits or Limits()
-        self._gates = {gate: asyncio.Semaphore(n) for gate, n in GATE_LIMITS.items()}
+        # Each door has turns of its own: whoever is let in by HTTPS never keeps this host's people waiting.
+        self._turns = {
+            local: Turns(self._limits.gate_wait_s, shared=not local) for local in (True, False)
+        }
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runners: list[web.AppRunner] = []
@@ -80,6 +87,8 @@ class ApiServer:
         self._local: Listening | None = None
         self._tls: ssl.SSLContext | None = None
         self._complaints = Complaints(time.monotonic)
+        self._places = places or Places()
+        self._doorway: Doorway | None = None
 
     async def __aenter__(self) -> ApiServer:
         """Raises `StartRefused`."""
@@ -107,30 +116,37 @@ class ApiServer:
         # The socket first: it is what keeps a second daemon out.
         self._local = listen(settings.socket)
         loop = asyncio.get_running_loop()
-        factory = await self._connections(local=True)
+        local = await self._http(local=True)
+
+        def connection() -> asyncio.BaseProtocol:
+            if len(local.connections) >= self._limits.connections:
+                return _Full()
+            return self._connection(local, lambda: None)
+
         self._listeners.append(
-            await loop.create_unix_server(factory, sock=self._local.socket, backlog=BACKLOG)
+            await loop.create_unix_server(connection, sock=self._local.socket, backlog=BACKLOG)
         )
-        factory = await self._connections(local=False)
+        server = await self._http(local=False)
+        self._doorway = Doorway(
+            self._tls,
+            partial(self._connection, server),
+            self._complaints,
+            self._places,
+            self._limits.handshake_s,
+        )
         try:
-            listener = await loop.create_server(
-                factory,
-                settings.listen_host or None,
-                settings.listen_port,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._limits.handshake_s,
-                ssl_shutdown_timeout=ABORT_S,
-                backlog=BACKLOG,
-            )
+            self._doorway.open(listen_tcp(settings.listen_host, settings.listen_port, BACKLOG))
         except OSError as error:
             raise StartRefused(_why_not(error, settings.listen)) from error
-        self._listeners.append(listener)
 
     async def stop(self) -> None:
         """Take no more requests, let those under way end for a while, then cut them off."""
         self._stopping.set()
         for listener in self._listeners:
             listener.close()
+        if self._doorway is not None:
+            await self._doorway.close()
+            self._doorway = None
         pending = {task for task in self._tasks if not task.done()}
         if pending:
             await asyncio.wait(pending, timeout=self._limits.stop_s)
@@ -145,8 +161,8 @@ class ApiServer:
         self._listeners.clear()
         self._runners.clear()
 
-    async def _connections(self, local: bool) -> Callable[[], asyncio.BaseProtocol]:
-        """What makes a protocol for each new connection of one listener."""
+    async def _http(self, local: bool) -> web.Server:
+        """The routes as one door shows them."""
         application = web.Application(middlewares=[_malformed])
         application.on_response_prepare.append(_stamp)
         for rule in RULES:
@@ -163,13 +179,7 @@ class ApiServer:
         self._runners.append(runner)
         server = runner.server
         assert server is not None
-
-        def connection() -> asyncio.BaseProtocol:
-            if len(server.connections) >= self._limits.connections:
-                return _Full()
-            return self._connection(server, lambda: None)
-
-        return connection
+        return server
 
     def _connection(self, server: web.Server, closed: Callable[[], None]) -> Connection:
         return Connection(
@@ -226,16 +236,14 @@ class ApiServer:
     async def _timed(
         self, ask: Ask, route: Callable[[Ask], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        await self._enter(ask.rule.gate)
-        try:
+        async with self._turn(ask):
             if not ask.rule.time_s:
                 return await route(ask)
-            async with asyncio.timeout(ask.rule.time_s):
-                return await route(ask)
-        except TimeoutError:
-            raise refused(503, "busy", "no answer in time", "try again") from None
-        finally:
-            self._gates[ask.rule.gate].release()
+            try:
+                async with asyncio.timeout(ask.rule.time_s):
+                    return await route(ask)
+            except TimeoutError:
+                raise refused(503, "busy", "no answer in time", "try again") from None
 
     async def _finish(
         self, ask: Ask, route: Callable[[Ask], Awaitable[web.StreamResponse]]
@@ -244,11 +252,8 @@ class ApiServer:
         one."""
 
         async def work() -> web.StreamResponse:
-            await self._enter(ask.rule.gate)
-            try:
+            async with self._turn(ask):
                 return await route(ask)
-            finally:
-                self._gates[ask.rule.gate].release()
 
         task = self._keep(asyncio.ensure_future(work()))
         done, _ = await asyncio.wait({task}, timeout=ask.rule.time_s)
@@ -256,12 +261,10 @@ class ApiServer:
             raise refused(503, "busy", "it takes longer, and goes on", "`xsm status` shows how")
         return task.result()
 
-    async def _enter(self, gate: Gate) -> None:
-        try:
-            async with asyncio.timeout(self._limits.gate_wait_s):
-                await self._gates[gate].acquire()
-        except TimeoutError:
-            raise refused(503, "busy", "too many requests at once", "try again later") from None
+    def _turn(self, ask: Ask) -> AbstractAsyncContextManager[None]:
+        caller = ask.caller
+        who = caller.name if caller is not None else str(ask.request.remote or "")
+        return self._turns[caller is not None and caller.local].turn(ask.rule.gate, who)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._keep(asyncio.ensure_future(work))

@@ -290,23 +290,47 @@ async def test_a_refusal_reaches_the_client(local: aiohttp.ClientSession) -> Non
 
 async def test_people_who_wait_do_not_keep_the_peers_out(running: Running) -> None:
     running.control.go_on.clear()
-    port = running.settings.listen_port
-    tls = running.tls("jo", "viewer")
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0)
-    async with aiohttp.ClientSession(f"https://127.0.0.1:{port}", connector=connector) as session:
+    url = running.settings.url
 
-        async def ask() -> int:
-            async with session.get("/v1/status") as response:
-                return response.status
+    async def ask(session: aiohttp.ClientSession) -> int:
+        async with session.get("/v1/status") as response:
+            return response.status
 
-        asks = [asyncio.ensure_future(ask()) for _ in range(60)]
-        while len(running.control.asked) < 60:
-            await asyncio.sleep(0.01)
+    async with contextlib.AsyncExitStack() as stack:
+        asks = []
+        for name in ("jo", "ann"):
+            connector = aiohttp.TCPConnector(ssl=running.tls(name, "viewer"), limit=0)
+            session = aiohttp.ClientSession(url, connector=connector)
+            await stack.enter_async_context(session)
+            # Half of the turns are all that one name gets.
+            asks += [asyncio.ensure_future(ask(session)) for _ in range(40)]
+        async with asyncio.timeout(10):
+            while len(running.control.asked) < 64 or sum(a.done() for a in asks) < 16:
+                await asyncio.sleep(0.01)
         peer = aiohttp.TCPConnector(ssl=running.tls("dmz02", "peer"))
         async with (
             aiohttp.ClientSession(connector=peer) as other,
-            other.get(running.settings.url + "/v1/peer/heads") as response,
+            other.get(url + "/v1/peer/heads") as response,
         ):
             assert response.status == 200
         running.control.go_on.set()
-        assert set(await asyncio.gather(*asks)) == {200}
+        assert sorted(await asyncio.gather(*asks)) == [200] * 64 + [503] * 16
+
+
+async def test_a_stranger_who_trickles_keeps_nobody_waiting(running: Running) -> None:
+    """Slow bodies of joins fill the strangers' turns only."""
+    head = b"POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    writers = []
+    for _ in range(20):
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1",
+            running.settings.listen_port,
+            ssl=running.anonymous(),
+            server_hostname=ca.server_name("dmz01"),
+        )
+        writer.write(head)
+        await writer.drain()
+        writers.append(writer)
+    assert await get_status(running.settings.url, running.tls("jo", "viewer")) == 200
+    for writer in writers:
+        writer.close()
