@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 EPOCH = 1_700_000_000
 """The wall clock when a simulation starts."""
+AUTHOR = "root <root@domain.com>"
 OBSERVE_S = 0.01
 LOOK_LIMIT_S = 30.0
 """`edge.observer.LOOK_LIMIT_S`: a hypervisor that takes longer to list its domains counts as not answering."""
@@ -77,6 +78,7 @@ class SimHost:
         self.head: Head | None = None  # what its repository shows; the peer hears of it soon
         self.life = 0  # counts the daemon's starts: what one began doesn't reach the next
         self.boot = 0  # counts power failures: what was under way ends with them
+        self.has_joined = False  # has a certificate that it got by joining
         self.clock_skew_s = 0.0
         self.on_death: dict[int, Callable[[], None]] = {}  # what breaks off when the daemon dies
         self._inbox: deque[tuple[Event, Callable[[], None] | None]] = deque()
@@ -95,6 +97,7 @@ class SimHost:
         except JournalDamaged as damaged:
             raise Violation(f"{self.name} can't read its votes: {damaged}") from damaged
         self.life += 1
+        self.head = None
         self._forget_all()
         self.peer = Peer(self.name, votes, self.world.now)
         if self.disk.heads:
@@ -342,14 +345,28 @@ class SimHost:
         """Add heads to this host's repository, and derive what main shows: one after the other, as the disk goes."""
         self._queue(_Job(tuple(new), local, None, done))
 
-    def commit(self, files: Files, message: str, author: str = "root <root@domain.com>") -> str:
+    def commit(self, files: Files, message: str) -> str:
         """Commit an edit that was made from the head. Nobody hears of it before it is on disk."""
         assert self.head is not None
         parent = self.head.revision
-        date = commit_date(int(self.wall()), (self.history.commit(parent),))
-        commit_id = self.world.archive.put(files, (parent,), author, date, message)
-        self._queue(_Job((commit_id,), True, parent, None))
+        commit_id = self.new_commit(files, message, parent)
+        self.take_edit(commit_id, parent)
         return commit_id
+
+    def new_commit(self, files: Files, message: str, parent: str) -> str:
+        date = commit_date(int(self.wall()), (self.history.commit(parent),))
+        return self.world.archive.put(files, (parent,), AUTHOR, date, message)
+
+    def take_edit(
+        self, commit_id: str, parent: str, done: Callable[[], None] | None = None
+    ) -> None:
+        """Make an edit the head, if that is still what it was made from. `done` is called whether or not."""
+        self._queue(_Job((commit_id,), True, parent, done))
+
+    def store(self, heads: tuple[str, ...]) -> None:
+        """Take up revisions while no daemon runs."""
+        self.history.have |= self.world.archive.past(heads, self.history.have)
+        self.disk.set_heads(self.world.archive.maximal({*self.disk.heads, *heads}))
 
     def _queue(self, job: _Job) -> None:
         self._jobs.append(job)
@@ -429,6 +446,8 @@ class SimHost:
         reports: dict[str, HostReport] = {}
         unreachable: dict[str, str] = {}
         for host in self.world.hosts.values():
+            if host.name not in self.document.state.members:
+                continue
             report = host.peer.own_report() if host.peer else None
             if report is not None and (host is self or self.world.linked(self.name, host.name)):
                 reports[host.name] = report

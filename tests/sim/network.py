@@ -58,7 +58,7 @@ class Network(Clock):
         self.cut: set[frozenset[str]] = set()
         self.one_way: set[tuple[str, str]] = set()
         self.hosts: dict[str, SimHost] = {}
-        self._requests = 0
+        self._deaths = 0
 
     # -- links -----------------------------------------------------
 
@@ -99,17 +99,21 @@ class Network(Clock):
         to: str,
         arrive: Callable[[SimHost, Reply], None],
         answered: Callable[[object, str], None] | None = None,
+        stranger: bool = False,
     ) -> None:
         """One request: it arrives after the latency, and the sender's peer learns whether it was answered.
 
         `arrive` calls what it is given with its answer, at once or later; `answered` hears of it, or why there is none.
-        A receiver that dies before it answers has not answered, and a sender that dies hears nothing.
+        A receiver that dies before it answers has not answered, and a sender that dies hears nothing. `stranger`: the
+        sender need not be a member.
         """
         life = sender.life
 
-        def back(answer: object, error: str) -> None:
+        def back(answer: object, error: str, heads: tuple[str, ...] = ()) -> None:
             if sender.life == life:
-                sender.feed(Contact(to, error))
+                # Who is refused by a member whose revisions are all here has only not been heard of yet.
+                news = any(head not in sender.history for head in heads)
+                sender.feed(Contact(to, error, f"{to} says so" if news else ""))
                 if answered is not None:
                     answered(answer, error)
 
@@ -118,8 +122,17 @@ class Network(Clock):
             if receiver is None:
                 self.after(self.one_latency_s(), lambda: back(None, NO_ANSWER))
                 return
-            there, self._requests = receiver.life, self._requests + 1
-            this = self._requests
+            members = receiver.peer.members if receiver.peer else ()
+            if members and sender.name not in members and not stranger:
+                # The API refuses whom the site forgot (`daemon._admits`), and says by which revisions.
+                refusal = f"it refused: {sender.name} is not of this site any more"
+                heads, whole = receiver.disk.heads, self.flows(to, sender.name)
+                self.after(
+                    self.one_latency_s(),
+                    lambda: back(None, refusal, heads) if whole else back(None, NO_ANSWER),
+                )
+                return
+            there = receiver.life
 
             def reply(answer: object) -> None:
                 """Its answer leaves, or the connection breaks: the daemon has died."""
@@ -128,11 +141,17 @@ class Network(Clock):
                 error = "" if whole else NO_ANSWER
                 self.after(self.one_latency_s(), lambda: back(answer, error))
 
-            receiver.on_death[this] = lambda: reply(None)
+            this = self.on_death(receiver, lambda: reply(None))
             arrive(receiver, reply)
 
         for _ in range(1 + (self.random.random() < self.doubled)):
             self.after(self.one_latency_s(), arrival)
+
+    def on_death(self, host: SimHost, tell: Callable[[], None]) -> int:
+        """Have `tell` called when the daemon that runs there now dies. Gives the key by which that is undone."""
+        self._deaths += 1
+        host.on_death[self._deaths] = tell
+        return self._deaths
 
     def one_latency_s(self) -> float:
         usual = self.latency_s * (1 + self.random.random())
@@ -149,6 +168,4 @@ class Network(Clock):
         receiver = self.hosts.get(to)
         if receiver is None or receiver.peer is None or not self.flows(sender.name, to):
             return None
-        if receiver.peer.members and sender.name not in receiver.peer.members:
-            return None  # the API refuses whom the site forgot (`daemon._admits`)
         return None if self._lost() else receiver

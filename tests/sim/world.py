@@ -8,7 +8,7 @@ What can befall it (each shown in test_world.py):
   disk        host.disk.fsync_s, host.disk.commit_s; host.crash(torn), host.kill_daemon(torn), host.reboot(torn, daemon)
   clock       host.clock_skew_s
   hypervisor  hypervisor.hang(call), release(), slow_s, fail_next, lose, restore, guest_crashes and the other hands
-  members     world.add_host(name)
+  members     world.add_host(name), join(on, name), forget(on, name, sure): these take their time, see `members.Errand`
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
+from tests.sim import members
 from tests.sim.archive import Archive
 from tests.sim.disk import FSYNC_S, Changes
 from tests.sim.host import EPOCH, SimHost, Violation
 from tests.sim.hypervisor import SimSwitch
+from tests.sim.members import Errand
 from tests.sim.network import Network, Reply
 from xsm.peer import edit as edits
 from xsm.peer.commands import CommandRefused
@@ -55,6 +57,7 @@ class World(Network):
         self.story: list[tuple[float, str, str, str, str]] = []
         self.warnings: tuple[Problem, ...] = ()  # of the last edit
         self.performed: list[tuple[float, str, Action]] = []
+        self.asked: dict[str, tuple[Files, Files]] = {}  # commit -> what was opened, and saved
         self.heads_heard = 0  # times that a peer was told of a new head
         self.committed: dict[str, str] = {}  # edits that are on a disk: revision -> host
         self.sent: list[
@@ -63,8 +66,8 @@ class World(Network):
         self.checkers: list[Callable[[World], None]] = []
         for name in names:
             self._new_host(name)
-        members = {h.name: self.member(h) for h in self.hosts.values()}
-        state = State(site_id=SITE_ID, members=members)
+        founders = {h.name: self.member(h) for h in self.hosts.values()}
+        state = State(site_id=SITE_ID, members=founders)
         files = {**site, **state_file.write(state)}
         root = self.archive.put(files, (), "root <root@domain.com>", EPOCH - 60, "Start the site")
         self.committed[root] = ""
@@ -86,6 +89,14 @@ class World(Network):
         if name in self.hosts:
             raise ValueError(f"there is a host {name} already")
         return self._new_host(name)
+
+    def join(self, on: str, name: str) -> Errand:
+        """A blank host joins by way of another one; its daemon starts then. Raises `CommandRefused`."""
+        return members.join(self, on, name)
+
+    def forget(self, on: str, name: str, sure: bool = False) -> Errand:
+        """A host is no member any more. `sure`: by somebody's word that it is off. Raises `CommandRefused`."""
+        return members.forget(self, on, name, sure)
 
     def member(self, host: SimHost) -> Member:
         return Member(host.name, host.address, f"https://{host.address}:8701")
@@ -177,7 +188,7 @@ class World(Network):
         remove: tuple[str, ...] = (),
     ) -> str:
         """`xsm apply` on one host: raises `Invalid` or `Overtaken` as it would refuse."""
-        host = self._as_member(on)
+        host = self.as_member(on)
         head = host.head_files
         tree = edits.overlay(base if base is not None else head, files, remove)
         edited = edits.edit(
@@ -191,11 +202,13 @@ class World(Network):
         self.warnings = edited.warnings
         if not edited.changes:
             return ""
-        return host.commit(edited.files, message)
+        commit_id = host.commit(edited.files, message)
+        self.asked[commit_id] = (base if base is not None else head, tree)
+        return commit_id
 
     def intend(self, on: str, intent: object) -> str:
         """A command (`peer.commands.Intent`) given on one host."""
-        host = self._as_member(on)
+        host = self.as_member(on)
         edited = edits.edit(
             host.head_files,
             "head",
@@ -210,7 +223,7 @@ class World(Network):
             return ""
         return host.commit(edited.files, intent.message)
 
-    def _as_member(self, on: str) -> SimHost:
+    def as_member(self, on: str) -> SimHost:
         """`api.answers.Answers._as_member`: a host that the site forgot takes no edits."""
         host = self.hosts[on]
         if host.peer is not None and host.peer.expelled:
