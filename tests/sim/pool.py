@@ -8,7 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -52,14 +53,19 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._context = multiprocessing.get_context("fork")
-        self._workers = [self._started() for _ in range(count)]
+        self._count = count
+        self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
+        with _no_interrupt():
+            for _ in range(self._count):
+                self._workers.append(self._started())
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            _end(worker)
+        with _no_interrupt():
+            for worker in self._workers:
+                _end(worker)
 
     @property
     def idle(self) -> int:
@@ -94,18 +100,31 @@ class Workers:
 
     def _replaced(self, i: int, job: Job, error: str) -> Done:
         worker = self._workers[i]
-        _end(worker)
+        with _no_interrupt():
+            _end(worker)
+            self._workers[i] = self._started()
         if error == "died":
             error = f"its process died (exit code {worker.process.exitcode})"
-        self._workers[i] = self._started()
         return Done(job, None, error)
 
     def _started(self) -> _Worker:
+        """With SIGINT blocked, in the process too: Ctrl-C in the terminal is for the parent, which ends its workers."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs,), daemon=True)
+        parents = [ours, *(w.pipe for w in self._workers if not w.pipe.closed)]
+        process = self._context.Process(target=_work, args=(theirs, parents), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C waits: no process may be left that nobody knows of."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(worker: _Worker) -> None:
@@ -117,9 +136,10 @@ def _end(worker: _Worker) -> None:
         worker.process.join()
 
 
-def _work(pipe: Connection) -> None:
-    """A worker's life. Ctrl-C in the terminal is for the parent, which then ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _work(pipe: Connection, parents: Iterable[Connection]) -> None:
+    """A worker's life. It ends with its parent, whose ends of the pipes no other process may have open."""
+    for end in parents:
+        end.close()
     while True:
         try:
             work, args = pipe.recv()

@@ -45,9 +45,11 @@ class Script(Edits, Faults, Looks):
         super().__init__()
         self.told = 0
         self.revisions: dict[str, str] = {}
+        self._before: list[str] = []  # lines before the site began
 
     def begin(self, world: World) -> None:
         self.played = world
+        world.story[:0] = [(0.0, "", "script", "", line) for line in self._before]
         Checkers(world)
         EditsChecker(world)
 
@@ -69,7 +71,9 @@ class Script(Edits, Faults, Looks):
             inspect.signature(method).bind(*args)
         except TypeError as error:
             raise ScriptError(f"{line!r}: {error}") from error
-        if self.played is not None:
+        if self.played is None:
+            self._before.append(line)
+        else:
             self.played.tell("", "script", "", line)
         printed = self._printed(method, args)
         if self.played is not None:

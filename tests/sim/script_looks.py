@@ -18,12 +18,12 @@ class Looks(Stage):
     """What an operator sees."""
 
     def do_file(self, on: str) -> Iterable[str]:
-        """The site file as HOST shows it."""
+        """file HOST: the site file as HOST shows it."""
         host = self.open(on)
         yield from host.head_files[host.document.site_path].decode().splitlines()
 
     def do_show(self, *names: str) -> Iterable[str]:
-        """All domains (or those of these names), as their hypervisors have them."""
+        """show [VM...]: all domains (or those of these names), as their hypervisors have them."""
         for host in self.world.hosts.values():
             for d in host.hypervisor.domains_unchecked():
                 if names and d.name not in names:
@@ -37,8 +37,8 @@ class Looks(Stage):
                 yield f"{host.name} {d.name} {d.state}{size}{'' if d.persistent else ' transient'}{foreign}"
 
     def do_status(self, *hosts: str) -> Iterable[str]:
-        """What hosts say that they have left to do. Asked for all, what two of them hold is told once, as by `xsm
-        status`."""
+        """status [HOST...]: what hosts say that they have left to do. Asked for all, what two of them hold is told
+        once, as by `xsm status`."""
         reports = [host.peer.own_report() for host in self.world.alive() if host.peer]
         once = held_once(r for r in reports if r is not None)
         for host in self.world.alive():
@@ -55,7 +55,7 @@ class Looks(Stage):
             yield from (f"note: {line}" for line in report.notes)
 
     def do_plan(self, on: str) -> Iterable[str]:
-        """`xsm plan` on a host."""
+        """plan HOST: `xsm plan` on a host."""
         host = self.open(on)
         around = host.surroundings()
         view = View(around.reports, around.unreachable, around.now, {}, None)
@@ -63,14 +63,14 @@ class Looks(Stage):
         yield from forms.text(found).splitlines()
 
     def do_revisions(self) -> Iterable[str]:
-        """Which revision each host shows."""
+        """revisions: which revision each host shows."""
         for host in self.world.alive():
             assert host.peer is not None
             assert host.peer.head is not None
             yield f"{host.name}: {host.peer.head.revision}"
 
     def do_claims(self, vm: str) -> Iterable[str]:
-        """The votes on each host's disk."""
+        """claims VM: the votes on each host's disk."""
         for name in self.world.hosts:
             r = registers(self.world, name).get(vm)
             if r is not None:
