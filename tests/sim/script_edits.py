@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tests.sim.stage import OFF, VM_FIELDS, ScriptError, Senseless, Stage
+from tests.sim.members import Errand
+from tests.sim.script_members import Members
+from tests.sim.stage import VM_FIELDS, ScriptError, Senseless
 from tests.sim.world import SimHost
 from xsm.peer import commands
 from xsm.peer.commands import Intent
@@ -18,6 +20,8 @@ from xsm.site.model import VM
 
 AND = "and"
 """Between the changes of one edit."""
+ERRAND_LIMIT_S = 60.0
+"""A change of members waits 10 s for votes, and then for a few answers of which each may be late."""
 
 
 def value_of(tag: str, text: str) -> object:
@@ -42,7 +46,7 @@ def pairs(words: Sequence[str]) -> Iterable[tuple[str, str]]:
     return zip(words[::2], words[1::2], strict=True)
 
 
-class Edits(Stage):
+class Edits(Members):
     """What operators do with the site's files."""
 
     def do_edit(self, on: str, vm: str, *words: str) -> Iterable[str]:
@@ -136,29 +140,6 @@ class Edits(Stage):
         forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
         host = self.open(on)
         before = host.head_files
-        self.world.intend(on, self._intent(host, verb, *args))
-        if verb == "forget" and "it-is-off" in args:
-            self.gone.add(args[0])
-        return self._applied(host, before)
-
-    def _intent(self, host: SimHost, verb: str, *args: str) -> Intent:
-        files, document = host.head_files, host.document
-        if verb in commands.POWER_COMMANDS:
-            return commands.power(files, document, args[0], verb)
-        if verb in commands.HOST_COMMANDS:
-            return commands.HOST_COMMANDS[verb](files, document, args[0])
-        if verb == "migrate":
-            vm, to, *cold = args
-            return commands.migrate(files, document, vm, to, host.surroundings(), bool(cold))
-        if verb == "restart":
-            token = f"restart-{self.world.now:.0f}"
-            return commands.restart(files, document, args, token, host.surroundings())
-        if verb == "resolve":
-            return commands.resolve(files, document, *args)
-        if verb == "rollback":
-            return self._rollback(host, int(args[0]))
-        if verb == "forget":
-            return self._forget(host, args[0], "it-is-off" in args)
         raise ScriptError(f"no verb {verb!r}")
 
     def _rollback(self, host: SimHost, count: int) -> Intent:
@@ -169,12 +150,3 @@ class Edits(Stage):
             revision = (*host.history.commit(revision).parents, revision)[0]
         old = host.history.files(revision)
         return commands.rollback(host.head_files, host.document, old, revision)
-
-    def _forget(self, host: SimHost, lost: str, sure: bool) -> Intent:
-        """The operator's word is good: he says that a host is off only when it is."""
-        if sure and lost in self.world.hosts and self.host(lost).hypervisor.lost != OFF:
-            raise Senseless(f"{lost} is not off")
-        around = host.surroundings()
-        alive = lost not in around.unreachable
-        report = around.reports.get(lost)
-        return commands.forget(host.head_files, host.document, lost, report, alive, sure, host.name)

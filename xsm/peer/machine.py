@@ -203,7 +203,8 @@ class Peer:
         expelled = self._expulsion(head)
         if expelled != self.expelled:
             again = f"this host, {self.name}, is a member of the site again"
-            self._out.append(Log("member", "", expelled or again))
+            if not (expelled and self.expelled):  # else another member only says it in other words
+                self._out.append(Log("member", "", expelled or again))
             self.expelled = expelled
         if head.document is None:
             self.frozen = head.problem or "the site file can't be read"
