@@ -146,6 +146,9 @@ def _unasked(host: SimHost, document: Document, action: Action) -> str:
             restart = token != "" and tag is not None and tag.restart != token
             if not (elsewhere or restart or (vm is not None and vm.power is Power.STOPPED)):
                 return "the file wants it to run there"
+            moved = vm and place and elsewhere and vm.power is not Power.STOPPED and not restart
+            if moved and vm.migration is not Migration.COLD:
+                return f"the file wants it on {place}, moved live or not at all"
         case Step.UNDEFINE:
             uuid = identity.uuid_of(document.state.site_id, vm) if vm else ""
             if not elsewhere and tag is not None and uuid == action.uuid:

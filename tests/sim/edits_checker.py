@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tests.sim.world import SimHost, Violation, World
-from xsm.site.document import Document, load
+from xsm.site.document import Document, Files, load
 from xsm.site.model import VM
 from xsm.site.problems import Invalid
-from xsm.site.state import Conflict
+from xsm.site.state import MERGE_VERSION, Conflict
 
 FIELDS = tuple(f.name for f in dataclasses.fields(VM) if f.name not in ("name", "line"))
 THERE = ""
 """Stands for a field: whether the VM is in the file at all."""
+
+NOTHING = object()
 
 Key = tuple[str, str]
 """(VM, field)."""
@@ -93,6 +95,7 @@ class EditsChecker:
         self._disputed: dict[str, set[Key]] = {}  # revision -> what must be marked in it
         self._held: dict[str, frozenset[str]] = {}  # host -> the edits in what it showed last
         self._since_edit: dict[str, set[str]] = {}  # host -> revisions since the last edit
+        self._known: set[str] = set()  # edits that were looked at by themselves
         self._edits_seen = 0
         self._performed = 0
         self._calls: dict[str, int] = {}
@@ -131,6 +134,10 @@ class EditsChecker:
             raise Violation(f"{host.name} had the edits {sorted(lost)}, and shows {revision[:10]}")
         self._held[host.name] = self._past(world, revision)
         self._no_storm(world, host.name, revision)
+        for commit_id in sorted(self._held[host.name] - self._known):
+            self._known.add(commit_id)
+            self._follows_its_parents(world, commit_id)
+            self._does_what_was_asked(world, commit_id)
         if revision not in self._disputed:
             self._disputed[revision] = set(self._judge(world, heads, revision))
         if len(heads) == 1:
@@ -161,6 +168,36 @@ class EditsChecker:
         since.add(revision)
         if len(since) > edits:
             raise Violation(f"{host} makes revision after revision ({len(since)}) of {edits} edits")
+
+    def _follows_its_parents(self, world: World, commit_id: str) -> None:
+        """The later of two edits at once is shown: so no clock may put one before what it follows."""
+        commit = world.archive.commits[commit_id][0]
+        for parent in commit.parents:
+            if world.archive.commits[parent][0].date >= commit.date:
+                raise Violation(f"{commit_id[:10]} is dated before {parent[:10]}, which it follows")
+
+    def _does_what_was_asked(self, world: World, commit_id: str) -> None:
+        """What somebody saved is what he changed in what he had opened, on top of what came since."""
+        if commit_id not in world.asked:
+            return
+        opened, saved = (_readable(files) for files in world.asked[commit_id])
+        after = self._says(world, commit_id)
+        before = self._says(world, world.archive.commits[commit_id][0].parents[0])
+        if not (opened and saved and after and before):
+            return
+        tables = [said.document.vms for said in (opened, saved, before, after)]
+        for vm in sorted({name for table in tables for name in table}):
+            was, now, head, done = (table.get(vm) for table in tables)
+            if (done is None) != ((head if (was is None) == (now is None) else now) is None):
+                raise Violation(f"{commit_id[:10]} has {vm} otherwise than the one who saved it")
+            for field in FIELDS if done is not None else ():
+                mine, own = getattr(now, field, None), getattr(was, field, None)
+                expected = mine if mine != own or head is None else getattr(head, field)
+                if getattr(done, field) != expected:
+                    raise Violation(
+                        f"{commit_id[:10]} has {getattr(done, field)!r} as {vm}'s {field}: "
+                        f"{own!r} was opened, {mine!r} was saved, the head had {expected!r}"
+                    )
 
     def _settles_only_what_it_touches(self, world: World, commit_id: str) -> None:
         commit = world.archive.commits[commit_id][0]
@@ -238,24 +275,29 @@ class EditsChecker:
         )
 
     def _disputes(self, world: World, last: list[tuple[str, object]], key: Key) -> bool:
-        """Whether two of the last edits of a field, made without knowledge of each other, disagree. One that only put
-        back what was there before both of them gives way to the other in silence."""
-        gave_way: set[str] = set()
+        """Whether two of the last edits of a field, made without knowledge of each other, disagree."""
         clashes: list[tuple[str, str]] = []
-        for number, (one, value) in enumerate(last):
-            for other, another in last[number + 1 :]:
-                if value == another:
-                    continue
-                both = self._past(world, one) & self._past(world, other)
-                before = [self._says(world, c) for c in self._newest(world, both)]
-                was = [said.value(*key) for said in before if said and key[0] in said.document.vms]
-                if value not in was and another not in was:
-                    clashes.append((one, other))
-                elif value in was and another not in was:
-                    gave_way.add(one)
-                elif another in was and value not in was:
-                    gave_way.add(other)
+        gave_way: set[str] = set()
+        for number, one in enumerate(last):
+            for other in last[number + 1 :]:
+                if one[1] != other[1]:
+                    clashes.append((one[0], other[0]))
+                    ways = ((one, other), (other, one))
+                    gave_way |= {a[0] for a, b in ways if self._gives_way(world, a, b, key)}
         return any(gave_way.isdisjoint(pair) for pair in clashes)
+
+    def _gives_way(
+        self, world: World, one: tuple[str, object], other: tuple[str, object], key: Key
+    ) -> bool:
+        """Whether the other may overrule it in silence: it only put back what was there before both of them, or the
+        other knew that somebody else had said the same."""
+        commit_id, value = one
+        mine, theirs = self._past(world, commit_id), self._past(world, other[0])
+        before = [self._says(world, c) for c in self._newest(world, mine & theirs)]
+        if any(s and key[0] in s.document.vms and s.value(*key) == value for s in before):
+            return True
+        said = (self._edit(world, c).wrote for c in theirs - mine - {other[0]})
+        return any(wrote.get(key, NOTHING) == value for wrote in said)
 
     def _disputes_removal(
         self,
@@ -365,6 +407,9 @@ class EditsChecker:
         for at, name, action in new:
             host = world.hosts[name]
             revision = host.peer.head.revision if host.peer and host.peer.head else ""
+            said = self._says(world, revision) if revision else None
+            if said is not None and said.document.state.merge_version > MERGE_VERSION:
+                raise Violation(f"{name} does {action.step} by a merge rule that it doesn't know")
             about = [
                 what for vm, what in sorted(self._disputed.get(revision, ())) if vm == action.vm
             ]
@@ -398,6 +443,13 @@ class EditsChecker:
             if said is not None:
                 return said.document.state.site_id
         return ""
+
+
+def _readable(files: Files) -> Said | None:
+    try:
+        return Said(load(files)) if files else None
+    except Invalid:
+        return None
 
 
 def _edit(before: Said | None, after: Said) -> Edit:

@@ -254,7 +254,8 @@ def _merge_tables(base: _Side, first: _Side, second: _Side, site: Site) -> dict[
         }
         rows = {key: value for key, value in rows.items() if value is not None}
         if path == _PLACEMENT:
-            _keep_placed(rows, site, (two, one, was))
+            known = [{vm.name for vm in (s.site or Site()).vms()} for s in (first, second)]
+            _keep_placed(rows, site, known[0] & known[1], (two, one, was))
         if path == _MEMBERS:
             rows = _newest_members(first, second) or rows
         if path == _SITE_STATE:
@@ -277,10 +278,13 @@ def _newest_members(first: _Side, second: _Side) -> dict[str, Any] | None:
     return _table((first if one > two else second).files, _MEMBERS)
 
 
-def _keep_placed(rows: dict[str, Any], site: Site, tables: Iterable[Mapping[str, Any]]) -> None:
-    """A floating VM that one side removed and the other kept stays where it was."""
+def _keep_placed(
+    rows: dict[str, Any], site: Site, of_both: set[str], tables: Iterable[Mapping[str, Any]]
+) -> None:
+    """A floating VM that one side removed and the other kept stays where it was. One that both have and that has no
+    place here lost it on one side: its host was drained or forgotten, and no other can have it."""
     for vm in site.vms():
-        if vm.host is None and vm.name not in rows:
+        if vm.host is None and vm.name not in rows and vm.name not in of_both:
             places = [table[vm.name] for table in tables if vm.name in table]
             if places:
                 rows[vm.name] = places[0]
@@ -452,21 +456,27 @@ def _write_conflicts(
     vms = {vm.name: vm for vm in (merged.site or Site()).vms()}
     rows = {}
     for key in sorted({*one, *two}):
-        if key in was and not (key in one and key in two):
-            continue  # one side settled it
         vm, _, what = key.partition("/")
         shown = _value(vms.get(vm), what, merged.placement)
         told = [table[key] for table in (two, one) if key in table]
+        fresh = key not in was or _values(told[0]) != _values(was[key])
+        if len(told) < 2 and not fresh:
+            continue  # the other side settled it
         same = next((row for row in told if row.get("shown") == shown), None)
         if same is not None:
             rows[key] = same
-        elif shown is not None and key not in was and told[0].get("other") != shown:
+        elif shown is not None and fresh and told[0].get("other") != shown:
             # The value is from the side that knew nothing of the conflict: that is no word on what lost in it.
             rows[key] = {**told[0], "shown": shown}
     rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in new})
     files.pop(_CONFLICTS, None)
     if rows:
         files[_CONFLICTS] = state_file.canonical(rows)
+
+
+def _values(row: Mapping[str, Any]) -> set[Any]:
+    """What a conflict is between."""
+    return {row.get("shown"), row.get("other")}
 
 
 def _unsettled(side: _Side) -> dict[str, Any]:

@@ -299,6 +299,27 @@ def test_a_conflict_that_two_views_show_the_other_way_round_stays() -> None:
         assert set(merged.state.conflicts) == {rows[1]}
 
 
+def test_another_conflict_over_the_same_field_is_not_settled_along() -> None:
+    """One side settled 128 against 256 with 512; the other has got a conflict of 512 against 64 meanwhile."""
+    old = Conflict("vm1", "memory_mib", "128", "256", (A, B))
+    new = replace(old, shown="512", other="64")
+    base = files(site(vm("vm1", memory_mib=128)), State(ID, members=MEMBERS, conflicts=(old,)))
+    settled = files(site(vm("vm1", memory_mib=512)))
+    disputed = files(site(vm("vm1", memory_mib=512)), State(ID, members=MEMBERS, conflicts=(new,)))
+    for first, second in ((settled, disputed), (disputed, settled)):
+        assert load(merge(base, first, second, A, B).files).state.conflicts == (new,)
+
+
+def test_a_vm_that_lost_its_place_does_not_get_it_back() -> None:
+    """Its host was drained, or forgotten, and no other can have it."""
+    placed = State(ID, members=MEMBERS, placement={"vm1": "h1"})
+    base = files(site(vm("vm1"), vm("vm2", host="h1")), placed)
+    lost = files(site(vm("vm1"), vm("vm2", host="h1")))
+    other = files(site(vm("vm1"), vm("vm2", host="h2")), placed)
+    for first, second in ((lost, other), (other, lost)):
+        assert both(base, first, second)[1].placement == {}
+
+
 def test_a_conflict_ends_when_another_value_is_chosen() -> None:
     conflict = Conflict("vm1", "vcpus", "1", "4", (A, B))
     state = State(ID, conflicts=(conflict, Conflict("vm2", "removal", "kept", "removed", (A, B))))
