@@ -63,26 +63,28 @@ class Contacts:
         return HELLO_EVERY_S * max(1, -(-(members - 1) // HELLO_FANOUT))
 
     def reach(self, member: str, members: int, now: float) -> Reach:
-        heard = self.heard_at.get(member)
+        return self._reach(member, self.round_s(members), now)
+
+    def _reach(self, member: str, round_s: float, now: float) -> Reach:
         if member == self.me:
             return Reach.ALIVE
+        heard = self.heard_at.get(member)
         if heard is None:
             return Reach.UNKNOWN if member not in self.failed_at else Reach.FAILED
-        if now - heard > max(FAILED_S, 3 * self.round_s(members)):
+        silent_s = now - heard
+        if silent_s > FAILED_S and silent_s > 3 * round_s:
             return Reach.FAILED
-        quiet = now - heard > 2.5 * self.round_s(members)
-        return (
-            Reach.SUSPECT
-            if quiet or self.failed_at.get(member, float("-inf")) > heard
-            else Reach.ALIVE
-        )
+        if silent_s > 2.5 * round_s or self.failed_at.get(member, float("-inf")) > heard:
+            return Reach.SUSPECT
+        return Reach.ALIVE
 
     def changes(self, members: frozenset[str], now: float) -> list[tuple[str, Reach, Reach]]:
         """(member, was, is) of those that came or went since this was last asked. Being suspect for a while is no
         news."""
         found: list[tuple[str, Reach, Reach]] = []
+        round_s = self.round_s(len(members))
         for member in sorted(members - {self.me}):
-            is_now = self.reach(member, len(members), now)
+            is_now = self._reach(member, round_s, now)
             was = self._told.get(member, Reach.UNKNOWN)
             if is_now is was or is_now not in (Reach.ALIVE, Reach.FAILED):
                 continue
@@ -93,7 +95,8 @@ class Contacts:
         return found
 
     def majority(self, members: frozenset[str], now: float) -> bool:
-        alive = sum(self.reach(m, len(members), now) is Reach.ALIVE for m in members)
+        round_s = self.round_s(len(members))
+        alive = sum(self._reach(m, round_s, now) is Reach.ALIVE for m in members)
         return alive > len(members) // 2
 
     def to_greet(self, members: Mapping[str, object], now: float) -> list[str]:
