@@ -42,7 +42,8 @@ class Life:
         self.random = random.Random(f"life {seed}")
         self.happenings = RESTLESS if restless else ORDINARY
         by_chance = self.random.choices([*SIZES], [*SIZES.values()])[0]
-        self.names = names(hosts or by_chance)
+        self.hosts = hosts or by_chance  # at the beginning
+        self.names = names(self.hosts)
         self.events = events * SMALL // max(len(self.names), SMALL)
         self.rate_s = self.random.choice([0.4, 1.5, 1.5, 4.0])
         self.script = Script()
@@ -98,8 +99,9 @@ class Life:
     # -- who and what ----------------------------------------------------------------------------------------------
 
     def there(self) -> list[SimHost]:
-        """Hosts that nobody forgot."""
-        return [h for h in self.world.hosts.values() if h.name not in self.script.gone]
+        """The site's hosts, as far as anybody knows."""
+        out = self.script.gone | self.script.blank
+        return [h for h in self.world.hosts.values() if h.name not in out]
 
     def running(self) -> list[SimHost]:
         """Those whose daemon runs, with a revision that can be read."""
@@ -218,13 +220,32 @@ class Life:
         )
         return [f"command {host.name} {what}"]
 
+    # -- members ---------------------------------------------------------------------------------------------------
+
     def forget(self) -> list[str]:
-        """A host is powered off for good, and the operator gives his word."""
+        """A host is powered off for good, and the operator gives his word; or it is drained before."""
         running, off = self.running(), self.off()
-        if not running or not off or len(self.script.gone) >= len(self.names) // 4:
+        if not running or len(self.script.gone) >= len(self.names) // 4:
             return []
-        on, lost = self.random.choice(running).name, self.random.choice(off)
-        return [f"command {on} forget {lost} it-is-off"]
+        on = self.random.choice(running)
+        drained = sorted(on.document.state.drained - {on.name})
+        if drained and self.random.random() < 0.5:
+            return [f"forget {on.name} {self.random.choice(drained)}"]
+        return [f"forget {on.name} {self.random.choice(off)} it-is-off"] if off else []
+
+    def join(self) -> list[str]:
+        """A machine joins, or tries again."""
+        running = self.running()
+        waiting = [n for n in sorted(self.script.blank) if not self.script.is_busy(n)]
+        if not running:
+            return []
+        if waiting:
+            return [f"join {self.random.choice(waiting)} {self.random.choice(running).name}"]
+        if len(self.names) > self.hosts + self.hosts // 4:
+            return []
+        new = names(len(self.names) + 1)[-1]
+        self.names.append(new)
+        return [f"new-host {new}", f"join {new} {self.random.choice(running).name}"]
 
     # -- hands and guests ------------------------------------------------------------------------------------------
 
@@ -262,7 +283,7 @@ class Life:
 
     def come_back(self) -> list[str]:
         """A host that was forgotten is switched on again."""
-        back = [name for name in sorted(self.script.gone) if self.world.hosts[name].peer is None]
+        back = [name for name in sorted(self.script.gone) if not self.world.hosts[name].peer]
         return [f"boot {self.random.choice(back)}"] if back else []
 
     def cut(self) -> list[str]:
@@ -328,6 +349,7 @@ ORDINARY: tuple[Happening, ...] = (
     (Life.old_base, 3),
     (Life.command, 8),
     (Life.forget, 1),
+    (Life.join, 1),
     (Life.hand, 6),
     (Life.kill, 5),
     (Life.crash, 3),
@@ -356,6 +378,7 @@ RESTLESS: tuple[Happening, ...] = (
     (Life.heal, 5),
     (Life.lossy, 3),
     (Life.forget, 2),
+    (Life.join, 1),
     (Life.come_back, 2),
     (Life.libvirt, 1),
     (Life.hang, 2),

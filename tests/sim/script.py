@@ -75,6 +75,7 @@ class Script(Edits, Faults, Looks):
             self._before.append(line)
         else:
             self.played.tell("", "script", "", line)
+            self.look_after()
         printed = self._printed(method, args)
         if self.played is not None:
             for text in printed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tests.sim.members import Errand
 from tests.sim.script_members import Members
 from tests.sim.stage import VM_FIELDS, ScriptError, Senseless
 from tests.sim.world import SimHost
@@ -20,8 +19,6 @@ from xsm.site.model import VM
 
 AND = "and"
 """Between the changes of one edit."""
-ERRAND_LIMIT_S = 60.0
-"""A change of members waits 10 s for votes, and then for a few answers of which each may be late."""
 
 
 def value_of(tag: str, text: str) -> object:
@@ -139,7 +136,28 @@ class Edits(Members):
         """command HOST VERB ARGS: migrate VM HOST [cold], start/stop/pause/resume/restart VM, drain/undrain HOST,
         forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
         host = self.open(on)
+        if verb == "forget":
+            return self.forget_now(on, args[0], "it-is-off" in args)
         before = host.head_files
+        self.world.intend(on, self._intent(host, verb, *args))
+        return self._applied(host, before)
+
+    def _intent(self, host: SimHost, verb: str, *args: str) -> Intent:
+        files, document = host.head_files, host.document
+        if verb in commands.POWER_COMMANDS:
+            return commands.power(files, document, args[0], verb)
+        if verb in commands.HOST_COMMANDS:
+            return commands.HOST_COMMANDS[verb](files, document, args[0])
+        if verb == "migrate":
+            vm, to, *cold = args
+            return commands.migrate(files, document, vm, to, host.surroundings(), bool(cold))
+        if verb == "restart":
+            token = f"restart-{self.world.now:.0f}"
+            return commands.restart(files, document, args, token, host.surroundings())
+        if verb == "resolve":
+            return commands.resolve(files, document, *args)
+        if verb == "rollback":
+            return self._rollback(host, int(args[0]))
         raise ScriptError(f"no verb {verb!r}")
 
     def _rollback(self, host: SimHost, count: int) -> Intent:

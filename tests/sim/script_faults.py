@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from tests.sim.checkers import Violation, at_rest
 from tests.sim.disk import TORN, Torn
-from tests.sim.stage import OFF, Senseless, Stage
+from tests.sim.script_members import ERRAND_LIMIT_S, Members
+from tests.sim.stage import OFF, Senseless
 from tests.sim.world import SimHost
 from xsm.plan.observed import ACTIVE
 
@@ -26,7 +27,7 @@ FAULTS = ("no majority", "does not answer", "failed")
 """What is said while something is broken; at rest nobody should have a reason to."""
 
 
-class Faults(Stage):
+class Faults(Members):
     """What nobody asked for."""
 
     # -- hands and guests -----------------------------------------------------
@@ -120,7 +121,7 @@ class Faults(Stage):
         for host in map(self.host, hosts):
             if host.hypervisor.lost != OFF:
                 raise Senseless(f"{host.name} is not off")
-            self._known_to_be_gone(host)
+            self.may_be_switched_on(host)
             host.hypervisor.restore()
 
     def do_boot(self, *hosts: str) -> None:
@@ -128,18 +129,10 @@ class Faults(Stage):
         for host in map(self.host, hosts):
             if host.peer is not None:
                 raise Senseless(f"xsmd runs on {host.name}")
-            self._known_to_be_gone(host)
+            self.may_be_switched_on(host)
             if host.hypervisor.lost == OFF:
                 host.hypervisor.restore()
             host.start_daemon()
-
-    def _known_to_be_gone(self, host: SimHost) -> None:
-        """An operator who forgot a host switches it on again only once all who are there know of that."""
-        for other in self.world.alive():
-            if host.name not in self.gone or other is host or not self.readable(other):
-                continue
-            if host.name in other.document.state.members:
-                raise Senseless(f"{other.name} does not know yet that {host.name} was forgotten")
 
     def do_clock(self, on: str, seconds: str) -> None:
         """clock HOST SECONDS: its clock is so much ahead (or behind, when negative) from now on."""
@@ -195,8 +188,18 @@ class Faults(Stage):
         """peace: all faults end, and everything has to come to rest as the one revision wants it; what somebody has to
         say (of a host that is to be forgotten) stays unsaid."""
         self.world.no_more_faults()
-        for host in self.world.hosts.values():
-            self._pacify(host)
+        self.world.run_until(lambda: all(e.done for e, _ in self.errands), ERRAND_LIMIT_S)
+        self.look_after()
+        for name in sorted(self.world.hosts.keys() - self.gone - self.blank):
+            self._switch_on(self.world.hosts[name])
+        self.world.run(HEAR_S)
+        self._join_again()
+        forgotten = self.forgotten()
+        for name in sorted(self.gone - forgotten):
+            self._switch_on(self.world.hosts[name])
+        self.gone = forgotten
+        for name in sorted(forgotten):
+            self.world.hosts[name].kill_daemon()  # it is no part of the site
         self.world.run(HEAR_S)
         if not self.world.run_until(self._at_ease, PEACE_LIMIT_S):
             raise Violation(
@@ -204,15 +207,21 @@ class Faults(Stage):
             )
         at_rest(self.world)
 
-    def _pacify(self, host: SimHost) -> None:
-        if host.name in self.gone:
-            if host.peer is not None:
-                host.kill_daemon()  # it is no part of the site any more
-            return
+    def _switch_on(self, host: SimHost) -> None:
         if host.hypervisor.lost:
             host.hypervisor.restore()
         if host.peer is None:
             host.start_daemon()
+
+    def _join_again(self) -> None:
+        """What broke off a join is over: whoever began it tries again."""
+        for name in sorted(self.blank):
+            via = next((h.name for h in self.world.alive() if self.readable(h)), "")
+            if via and self.world.hosts[name].has_joined:
+                self.world.hosts[name].hypervisor.restore()
+                self.do_join(name, via)
+        self.world.run_until(lambda: all(e.done for e, _ in self.errands), ERRAND_LIMIT_S)
+        self.look_after()
 
     def _at_ease(self) -> bool:
         """Nothing is left to do, and nothing waits for a fault to end: there are none."""

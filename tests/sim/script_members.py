@@ -1,0 +1,118 @@
+"""Commands of a scenario script by which hosts join the site and are forgotten.
+
+Both take their time, and other things happen meanwhile. What an operator does in earnest is kept to: a host that he
+said is off for good is not switched on again while it is open whether the site forgot it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tests.sim.members import Errand
+from tests.sim.stage import OFF, Senseless, Stage
+from tests.sim.world import SimHost
+from xsm.peer.commands import CommandRefused
+from xsm.peer.edit import describe_changes
+
+ERRAND_LIMIT_S = 60.0
+"""By then a host has joined or was forgotten, or it is known why not: votes are waited for 10 s, requests shorter."""
+
+
+class Members(Stage):
+    """Who belongs to the site."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errands: list[tuple[Errand, str]] = []  # what is under way, and about which host
+        self.blank: set[str] = set()  # machines that have not joined yet
+
+    # -- coming -----------------------------------------------------
+
+    def do_new_host(self, name: str) -> None:
+        """new-host NAME: a blank machine; `join` makes it one of the site's hosts."""
+        if name in self.world.hosts:
+            raise Senseless(f"there is a host {name}")
+        like = next(iter(self.world.hosts.values())).hypervisor
+        hypervisor = self.world.add_host(name).hypervisor
+        hypervisor.kind, hypervisor.memory_mib = like.kind, like.memory_mib
+        self.blank.add(name)
+
+    def do_join(self, name: str, via: str) -> None:
+        """join NAME HOST: `xsm join` on a blank machine, by way of that host. It takes its time; again after a failure
+        it goes on where it was."""
+        host = self.host(name)
+        self.open(via)
+        if name not in self.blank or self.is_busy(name):
+            raise Senseless(f"{name} has joined, or is about to")
+        if host.hypervisor.lost == OFF:
+            raise Senseless(f"{name} is off")
+        self.errands.append((self.world.join(via, name), name))
+
+    # -- going -----------------------------------------------------
+
+    def do_forget(self, on: str, lost: str, word: str = "") -> None:
+        """forget HOST HOST [it-is-off]: `xsm host forget` on the first host. It takes its time; the operator's word
+        that a host is off is good."""
+        self.begin_to_forget(on, lost, bool(word))
+
+    def forget_now(self, on: str, lost: str, sure: bool) -> Iterable[str]:
+        """The same, until it is done."""
+        host = self.open(on)
+        before = host.head_files
+        errand = self.begin_to_forget(on, lost, sure)
+        self.world.run_until(lambda: errand.done, ERRAND_LIMIT_S)
+        self.look_after()
+        if errand.error:
+            raise CommandRefused(errand.error)
+        return [f"applied: {line}" for line in describe_changes(before, host.head_files)]
+
+    def begin_to_forget(self, on: str, lost: str, sure: bool) -> Errand:
+        self.open(on)
+        if sure and lost in self.world.hosts and self.host(lost).hypervisor.lost != OFF:
+            raise Senseless(f"{lost} is not off")
+        errand = self.world.forget(on, lost, sure)
+        self.errands.append((errand, lost))
+        if sure:
+            self.gone.add(lost)
+        return errand
+
+    # -- what became of it -----------------------------------------------------
+
+    def look_after(self) -> None:
+        """Take note of what has ended."""
+        for errand, name in self.errands:
+            if errand.done:
+                said = f"refused: {errand.error}" if errand.error else "done"
+                self.world.tell("", "script", "", f"  {errand.what}: {said}")
+                if name in self.blank and self.world.hosts[name].peer is not None:
+                    self.blank.discard(name)
+                elif not errand.error and name not in self.blank:
+                    self.gone.add(name)
+        self.errands = [(errand, name) for errand, name in self.errands if not errand.done]
+
+    def is_busy(self, name: str) -> bool:
+        """Whether somebody is about to make it join, or to forget it."""
+        return any(about == name and not errand.done for errand, about in self.errands)
+
+    def may_be_switched_on(self, host: SimHost) -> None:
+        """A host that an operator said is off for good stays so while that is open, in anybody's files. Raises
+        `Senseless`."""
+        if host.name in self.blank:
+            raise Senseless(f"{host.name} has not joined")
+        if host.name not in self.gone:
+            return
+        listed = set(self._listings(host.name))
+        if self.is_busy(host.name) or len(listed) > 1:
+            raise Senseless(f"somebody said that {host.name} is off")
+        if listed == {True}:
+            self.gone.discard(host.name)  # it was not forgotten after all
+
+    def forgotten(self) -> set[str]:
+        """Hosts that nobody's files list as a member any more, or not yet; and those that are still blank."""
+        return {n for n in self.world.hosts if n in self.blank or not any(self._listings(n))}
+
+    def _listings(self, name: str) -> Iterator[bool]:
+        """Whether it is a member by each head on the disks of the other hosts."""
+        for other in self.world.hosts.values():
+            for head in other.disk.heads if other.name not in {name, *self.gone} else ():
+                yield name in self.world.archive.document(head).state.members
