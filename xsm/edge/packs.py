@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from xsm.edge import loose, plain_packs
 from xsm.edge.durable import sync_dir
 from xsm.edge.git import Git, GitFailed, Objects, RepositoryError
+from xsm.edge.loose import INCOMING, Object
 
 MAX_PACK_BYTES = 256 << 20
 """Of one pack, sent or received."""
 LOOSE_LIMIT = 100
-"""Packs with fewer objects are unpacked to loose ones, which gc gathers now and then, as git itself does."""
-_PREFIX = "incoming-xsm-"
+"""Packs with fewer objects are stored as loose ones, which gc gathers now and then, as git itself does."""
 
 
 class PackRefused(RepositoryError):
@@ -41,20 +44,76 @@ def make_pack(git: Git, want: Iterable[str], have: Iterable[str]) -> bytes:
     return pack
 
 
+class Reader(Protocol):
+    """Reads objects of the repository and of a pack that is not stored yet."""
+
+    def read(self, oid: str) -> tuple[str, bytes] | None: ...
+
+
+Check = Callable[[Reader, str], object]
+
+
+@dataclass(frozen=True)
+class _Unstored:
+    """Objects of a pack, and of the repository that it builds on."""
+
+    new: Mapping[str, Object]
+    objects: Objects
+
+    def read(self, oid: str) -> tuple[str, bytes] | None:
+        item = self.new.get(oid)
+        return (item.kind, item.content) if item else self.objects.read(oid)
+
+
 def store_pack(
-    git: Git, pack: bytes, max_bytes: int, check: Callable[[Objects, str], object]
+    git: Git,
+    objects: Objects,
+    pack: bytes,
+    max_bytes: int,
+    check: Check,
+    known: Callable[[str], bool],
 ) -> tuple[str, ...]:
-    """Store a pack; the ids of its commits, sorted.
+    """Store a pack; the ids of its commits, sorted. `objects`: the repository's; `known`: whether a file's content is
+    here, as far as that is known without a look.
 
     `check` looks at each commit, through objects that see the repository and the pack, and raises
     `RepositoryError` to refuse it. Raises `PackRefused`.
     """
+    if max_bytes >= len(pack) >= 32 and int.from_bytes(pack[8:12], "big") < LOOSE_LIMIT:
+        plain = plain_packs.read(pack, objects.read, objects.kind, known)
+        if plain is not None:
+            return _store_plain(git, objects, plain, check)
+    return _store_by_git(git, pack, max_bytes, check)
+
+
+def _store_plain(git: Git, objects: Objects, new: list[Object], check: Check) -> tuple[str, ...]:
+    reader = _Unstored({item.oid: item for item in new}, objects)
+    commits = [item.oid for item in new if item.kind == "commit"]
+    _check_each(check, reader, commits)
+    try:
+        loose.write(git.git_dir / "objects", new)
+    except OSError as error:
+        raise RepositoryError(f"{git.git_dir} can't be written: {error.strerror}") from error
+    return tuple(sorted(commits))
+
+
+def _check_each(check: Check, reader: Reader, commits: Iterable[str]) -> None:
+    try:
+        for commit_id in commits:
+            check(reader, commit_id)
+    except PackRefused:
+        raise
+    except RepositoryError as error:
+        raise PackRefused(f"the pack holds something that XSM doesn't accept: {error}") from error
+
+
+def _store_by_git(git: Git, pack: bytes, max_bytes: int, check: Check) -> tuple[str, ...]:
     if len(pack) > max_bytes:
         raise PackRefused(f"the pack has {len(pack)} bytes, more than {max_bytes}")
     if len(pack) < 32 or pack[:4] != b"PACK":
         raise PackRefused("this is no git pack")
     objects = git.git_dir / "objects"
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=objects))
+    folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=objects))
     try:
         quarantine = Git(
             git.git_dir,
@@ -94,20 +153,11 @@ def _explain(error: str) -> str:
     return f"the pack is damaged or not acceptable ({first.strip()})"
 
 
-def _check(
-    quarantine: Git, folder: Path, check: Callable[[Objects, str], object]
-) -> tuple[str, ...]:
+def _check(quarantine: Git, folder: Path, check: Check) -> tuple[str, ...]:
     objects = quarantine.objects()
-    commits = []
     try:
-        for oid in sorted(_ids(quarantine, folder)):
-            if objects.kind(oid) == "commit":
-                check(objects, oid)
-                commits.append(oid)
-    except PackRefused:
-        raise
-    except RepositoryError as error:
-        raise PackRefused(f"the pack holds something that XSM doesn't accept: {error}") from error
+        commits = [o for o in sorted(_ids(quarantine, folder)) if objects.kind(o) == "commit"]
+        _check_each(check, objects, commits)
     finally:
         objects.close()
     return tuple(commits)
@@ -119,8 +169,8 @@ def _ids(quarantine: Git, folder: Path) -> Iterator[str]:
             quarantine.run("show-index", stdin=index.read_bytes()).decode("ascii").splitlines()
         ):
             yield line.split(" ")[1]
-    for loose in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
-        yield loose.parent.name + loose.name
+    for path in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
+        yield path.parent.name + path.name
 
 
 def _move_in(folder: Path, objects: Path) -> None:
@@ -131,13 +181,5 @@ def _move_in(folder: Path, objects: Path) -> None:
         os.replace(path, objects / "pack" / path.name)
     if packs:
         sync_dir(objects / "pack")
-    touched = set()
-    for loose in sorted(folder.glob("[0-9a-f][0-9a-f]/*")):
-        target = objects / loose.parent.name
-        target.mkdir(exist_ok=True)
-        os.replace(loose, target / loose.name)
-        touched.add(target)
-    for target in sorted(touched):
-        sync_dir(target)
-    if touched:
-        sync_dir(objects)
+    single = sorted(folder.glob("[0-9a-f][0-9a-f]/*"))
+    loose.move_in(objects, ((path, path.parent.name + path.name) for path in single))

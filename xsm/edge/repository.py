@@ -15,6 +15,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 
@@ -37,6 +38,11 @@ MAX_TREES_CACHED = 256
 MAX_BLOB_CACHE_BYTES = 64 << 20
 MAX_PUSHED_COMMITS = 1_000
 """In one push."""
+AHEAD_LIMIT_S = 86_400.0
+"""How far a pushed commit may be dated ahead of this host's clock. Of two edits the later one is shown, and every later
+edit gets at least its date: one from the year 2090 would win for long. Only where an edit is made: what another host
+accepted is never refused.
+"""
 MAX_HEADS = 256
 SET_HEADS_TRIES = 3
 
@@ -317,10 +323,12 @@ class Repository:
 
     def store_pack(self, pack: bytes, max_bytes: int = MAX_PACK_BYTES) -> tuple[str, ...]:
         """Store a pack; the ids of its commits. Raises `PackRefused`, and then nothing was stored."""
-        return packs.store_pack(self.git, pack, max_bytes, _check_commit)
+        # A file's content that was read from here is here.
+        known = self._blobs.__contains__
+        return packs.store_pack(self.git, self._objects, pack, max_bytes, _check_commit, known)
 
-    def read_quarantined(self, new: str, env: Mapping[str, str]) -> Files:
-        """What a push wants to make of main, while git still keeps it apart.
+    def read_quarantined(self, new: str, env: Mapping[str, str], now: float = inf) -> Files:
+        """What a push wants to make of main, while git still keeps it apart. `now`: this host's wall clock.
 
         `env`: GIT_OBJECT_DIRECTORY (and the like) of the hook. Raises `PackRefused` for commits that can't be
         accepted: too many, links or submodules in them, or XSM's own name as their author.
@@ -339,7 +347,7 @@ class Repository:
         objects = git.objects()
         try:
             for commit_id in reversed(commits):
-                self._check_pushed(objects, commit_id)
+                self._check_pushed(objects, commit_id, now)
             entry = objects.read(new)
             if entry is None or entry[0] != "commit":
                 raise PackRefused(f"{new} is no commit")
@@ -362,10 +370,15 @@ class Repository:
                 "puts it back"
             )
 
-    def _check_pushed(self, objects: Objects, commit_id: str) -> None:
+    def _check_pushed(self, objects: Objects, commit_id: str, now: float) -> None:
         if commit_id in self:
             return  # a merge commit that main showed before, and that the pushed commits build on
         commit = _check_commit(objects, commit_id)
+        if commit.date > now + AHEAD_LIMIT_S:
+            raise PackRefused(
+                f"commit {commit_id[:10]} is dated {(commit.date - now) / 86400:,.0f} days ahead of this host's "
+                "clock: put the clock right where it was made, then `git commit --amend --reset-author --no-edit`"
+            )
         if commit.merge:
             raise PackRefused(
                 f"commit {commit_id[:10]} is by {MERGE_AUTHOR}, which is XSM's own name"
@@ -402,7 +415,7 @@ class Repository:
         )
 
 
-def _check_commit(objects: Objects, commit_id: str) -> Commit:
+def _check_commit(objects: packs.Reader, commit_id: str) -> Commit:
     """A received commit that can be read later on. Raises `Unreadable`."""
     entry = objects.read(commit_id)
     if entry is None or entry[0] != "commit":
