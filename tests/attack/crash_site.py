@@ -279,6 +279,8 @@ class CrashSite:
             for part in (self.folder / "data", self.checkout)
             for path in sorted(part.rglob("*"))
             if path.name != "votes.journal.lock"
+            # Objects half written are git's to prune where people work; it does so with its next gc.
+            and not (part == self.checkout and "/.git/objects/" in str(path))
             and (path.suffix in (".lock", ".keep") or path.name.startswith(TEMPORARY))
         ]
 
