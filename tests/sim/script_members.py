@@ -112,7 +112,12 @@ class Members(Stage):
         return {n for n in self.world.hosts if n in self.blank or not any(self._listings(n))}
 
     def _listings(self, name: str) -> Iterator[bool]:
-        """Whether it is a member by each head on the disks of the other hosts."""
+        """Whether it is a member: by what the other hosts show, and by each head on the disk of those that are off."""
         for other in self.world.hosts.values():
-            for head in other.disk.heads if other.name not in {name, *self.gone} else ():
+            if other.name in {name, *self.gone}:
+                continue
+            if self.readable(other):
+                yield name in other.document.state.members
+                continue
+            for head in other.disk.heads:
                 yield name in self.world.archive.document(head).state.members
