@@ -10,7 +10,7 @@ and right line numbers at any length (libxml2 keeps 16 bits of them for an eleme
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from xml.parsers import expat
 
@@ -26,18 +26,23 @@ from xsm.site.problems import Invalid, Problem
 
 
 class Element:
-    """One element. `start`..`end` are byte offsets of the whole of it."""
+    """One element. `start`..`end` are byte offsets of the whole of it.
+
+    A site of 10,000 VMs has 70,000, nearly all of them with one text and no children: these have no lists of their
+    own, which would cost more time (of Python's collector of garbage) than all the rest of reading.
+    """
 
     __slots__ = (
         "attributes",
         "children",
         "close",
         "end",
+        "first_text",
         "line",
+        "more_texts",
         "start",
         "stray_line",
         "tag",
-        "texts",
     )
 
     def __init__(self, tag: str, attributes: dict[str, str], start: int, line: int) -> None:
@@ -47,13 +52,27 @@ class Element:
         self.line = line
         self.close = -1  # where </TAG> starts; -1 while open. Where it ends for <TAG/>
         self.end = -1
-        self.children: list[Element] = []
-        self.texts: list[str] = []
+        self.children: Sequence[Element] = ()
+        self.first_text = ""
+        self.more_texts: Sequence[str] = ()
         self.stray_line = 0  # line of its first text that is not white space
 
     @property
     def text(self) -> str:
-        return "".join(self.texts)
+        return "".join((self.first_text, *self.more_texts)) if self.more_texts else self.first_text
+
+    def add_child(self, child: Element) -> None:
+        if not self.children:
+            self.children = []
+        self.children.append(child)  # type: ignore[attr-defined]
+
+    def add_text(self, text: str) -> None:
+        if not self.first_text:
+            self.first_text = text
+            return
+        if not self.more_texts:
+            self.more_texts = []
+        self.more_texts.append(text)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -120,7 +139,7 @@ class _Builder:
         if self.elements > MAX_ELEMENTS:
             raise self.broken(f"more than {MAX_ELEMENTS} elements", "split the site")
         if stack:
-            stack[-1].children.append(element)
+            stack[-1].add_child(element)
         elif self.root is None:
             self.root = element
         stack.append(element)
@@ -129,7 +148,7 @@ class _Builder:
         element = self.stack.pop()
         at = self.parser.CurrentByteIndex
         data = self.data
-        if not element.children and not element.texts:
+        if not element.children and not element.first_text:
             behind = open_end(data, element)
             if data.startswith(b"/>", behind - 2):
                 element.close = element.end = behind
@@ -140,8 +159,12 @@ class _Builder:
     def characters(self, text: str) -> None:
         if self.stack:
             element = self.stack[-1]
-            element.texts.append(text)
-            if not element.stray_line and not text.isspace():
+            if text.isspace():
+                if not element.children:  # else it is the layout
+                    element.add_text(text)
+                return
+            element.add_text(text)
+            if not element.stray_line:
                 element.stray_line = self.parser.CurrentLineNumber
 
     def comment(self, text: str) -> None:
