@@ -232,11 +232,8 @@ class BenchSite:
 
     # -- edits -----------------------------------------------------
 
-    def apply(self, name: str, files: Files) -> str:
-        """What `xsm apply` asks of xsmd, without its preview; the new revision."""
-        text = base64.b64encode(files["site.xml"]).decode()
-        proposal = Proposal(files={"site.xml": text}, message="An edit")
-        return self.hosts[name].client.apply(proposal).revision
+    def proposal(self, files: Files) -> Proposal:
+        return Proposal({"site.xml": base64.b64encode(files["site.xml"]).decode()}, message="Edit")
 
     def taken_at(self, name: str, revision: str) -> float | None:
         """When a host had taken up a revision, by its own journal (wall clock, after it was on disk); None: not yet.

@@ -60,6 +60,8 @@ REPORT_LIMIT_S = 2.0
 """How long a question waits for another host's report; it goes on without."""
 REPORT_AGE_S = 1.0
 """A report that is no older is used again, so that many questions at once ask each host only once."""
+PREVIEWED_AGE_S = 10.0
+"""An edit that is applied goes by the reports that its preview went by, and asks nobody again."""
 
 WHY_EVENTS_LIMIT = 30
 """Newest events of a VM that its story tells."""
@@ -85,15 +87,19 @@ class Answers:
         assert head is not None
         return head, document
 
-    async def _gather(self) -> tuple[dict[str, HostReport], dict[str, str]]:
-        """All members' reports, asked for at once; and why some are missing."""
+    async def _gather(
+        self, age_s: float = REPORT_AGE_S
+    ) -> tuple[dict[str, HostReport], dict[str, str]]:
+        """All members' reports, asked for at once where they are older; and why some are missing."""
         own = self._daemon.peer.own_report()
         reports = {self._daemon.peer.name: own} if own else {}
         unreachable: dict[str, str] = (
             {} if own else {self._daemon.peer.name: "has not looked at its hypervisor yet"}
         )
         others = sorted(m for m in self._daemon.members() if m != self._daemon.peer.name)
-        results = await asyncio.gather(*(self._report(m) for m in others), return_exceptions=True)
+        results = await asyncio.gather(
+            *(self._report(m, age_s) for m in others), return_exceptions=True
+        )
         for member, result in zip(others, results, strict=True):
             if isinstance(result, HostReport):
                 reports[member] = result
@@ -102,22 +108,23 @@ class Answers:
                 last = self._reports.get(member)
                 if last is not None:
                     reports[member] = last[1]
+                    self._reports[member] = float("-inf"), last[1]
             elif isinstance(result, BaseException):
                 raise result
         return reports, unreachable
 
-    async def _report(self, member: str) -> HostReport:
+    async def _report(self, member: str, age_s: float) -> HostReport:
         """Raises `PeerUnreachable`, `PeerRefused`, `TimeoutError`."""
         last = self._reports.get(member)
-        if last is not None and self._daemon.clock() - last[0] < REPORT_AGE_S:
+        if last is not None and self._daemon.clock() - last[0] < age_s:
             return last[1]
         async with asyncio.timeout(REPORT_LIMIT_S):
             report = await self._daemon.client.get_report(self._daemon.members()[member])
         self._reports[member] = (self._daemon.clock(), report)
         return report
 
-    async def _around(self) -> Surroundings:
-        reports, unreachable = await self._gather()
+    async def _around(self, age_s: float = REPORT_AGE_S) -> Surroundings:
+        reports, unreachable = await self._gather(age_s)
         return Surroundings(reports, unreachable, time.time())
 
     async def report(self) -> HostReport:
@@ -272,8 +279,10 @@ class Answers:
             return Origin(head, files, head.revision, files)
         return Origin(head, files, full, await self._daemon.revisions.files(full))
 
-    async def _ready_proposal(self, proposal: Proposal) -> tuple[Ready, Surroundings]:
-        origin, around = await self._origin(proposal.base), await self._around()
+    async def _ready_proposal(
+        self, proposal: Proposal, age_s: float = REPORT_AGE_S
+    ) -> tuple[Ready, Surroundings]:
+        origin, around = await self._origin(proposal.base), await self._around(age_s)
         return editing.ready_proposal(proposal, origin, around, self._token(origin.head)), around
 
     def _token(self, head: Head) -> str:
@@ -314,7 +323,7 @@ class Answers:
     async def apply(self, proposal: Proposal, caller: Caller) -> Applied:
         async with self._editing:
             try:
-                ready, _ = await self._ready_proposal(proposal)
+                ready, _ = await self._ready_proposal(proposal, PREVIEWED_AGE_S)
             except Invalid as error:
                 raise refused(
                     422, "invalid", "the site can't be like that", problems=error.problems
