@@ -139,8 +139,8 @@ class Ask:
         return refused(
             413,
             "bad-request",
-            f"the body of {self.rule.path} is too large",
-            f"at most {self.rule.body_bytes} bytes",
+            f"this is too large for {self.rule.path}",
+            f"at most {self.rule.body_bytes >> 10} KiB at once",
         )
 
     async def decoded(self, kind: type[T]) -> T:

@@ -22,6 +22,9 @@ from xsm.api.control import Refused
 
 HEAD_LIMIT_BYTES = 16 * 1024
 STDERR_LIMIT_BYTES = 8 * 1024
+DISCARD_LIMIT_BYTES = 512 * 1024 * 1024
+"""Of a push that is too large, read only so that its sender gets to see why; then the connection is cut."""
+SIDE_BAND_BYTES = 1000
 CHUNK_BYTES = 64 * 1024
 SERVICES = ("git-upload-pack", "git-receive-pack")
 
@@ -56,7 +59,7 @@ async def serve(ask: Ask) -> web.StreamResponse:
         limit=HEAD_LIMIT_BYTES,
     )
     complaints = asyncio.ensure_future(_complaints(process))
-    feeding = asyncio.ensure_future(_feed(ask, process))
+    feeding = _Feeding(ask, process)
     try:
         async with asyncio.timeout(ask.limits.git_s):
             response = await _answer(ask, process, feeding)
@@ -64,15 +67,15 @@ async def serve(ask: Ask) -> web.StreamResponse:
         _report(process, await complaints)
         return response
     finally:
-        fed = feeding.done() and not feeding.cancelled() and feeding.exception() is None
-        feeding.cancel()
+        fed = feeding.whole
+        feeding.task.cancel()
         if process.returncode is None and push and fed and not ask.stopping.is_set():
             # git may be storing what it got in full: the client's going away must not stop it
             # there.
             ask.background(_see_out(ask, process, complaints))
         else:
             await _end(process, complaints)
-        await asyncio.gather(feeding, return_exceptions=True)
+        await asyncio.gather(feeding.task, return_exceptions=True)
 
 
 def environment(ask: Ask, service: str) -> dict[str, str]:
@@ -120,33 +123,58 @@ def environment(ask: Ask, service: str) -> dict[str, str]:
     return environ
 
 
-async def _feed(ask: Ask, process: Process) -> None:
-    """The request's body as it came to the process, which unpacks it where git compressed it."""
-    stdin = process.stdin
-    assert stdin is not None
-    try:
-        if ask.request.method == "POST":
-            async for chunk in ask.chunks():
-                stdin.write(chunk)
-                await stdin.drain()
-    except (BrokenPipeError, ConnectionResetError):
-        # It has ended early and its answer says why; or the client went, and then nobody asks.
-        return
-    except Refused:
-        _kill(process)
-        raise
-    finally:
-        stdin.close()
+class _Feeding:
+    """The request's body as it came to the process, which unpacks it where git compressed it.
+
+    `refused`: why it stopped, where the client is to blame.
+    """
+
+    def __init__(self, ask: Ask, process: Process) -> None:
+        self.refused: Refused | None = None
+        self.task = asyncio.ensure_future(self._feed(ask, process))
+
+    @property
+    def whole(self) -> bool:
+        """Everything has reached the process."""
+        task = self.task
+        ended = task.done() and not task.cancelled() and task.exception() is None
+        return ended and self.refused is None
+
+    async def _feed(self, ask: Ask, process: Process) -> None:
+        stdin = process.stdin
+        assert stdin is not None
+        try:
+            if ask.request.method == "POST":
+                async for chunk in ask.chunks():
+                    stdin.write(chunk)
+                    await stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            # It has ended early and its answer says why; or the client went, and then nobody asks.
+            return
+        except Refused as refused:
+            self.refused = refused
+            _kill(process)
+            # git shows an answer only to a request that it could send to its end.
+            await _discard(ask)
+        finally:
+            stdin.close()
 
 
-async def _answer(ask: Ask, process: Process, feeding: asyncio.Future[None]) -> web.StreamResponse:
+async def _discard(ask: Ask) -> None:
+    """Read what is left of a body that is too large, and forget it."""
+    left = DISCARD_LIMIT_BYTES
+    while left > 0 and (chunk := await ask.request.content.read(CHUNK_BYTES)):
+        left -= len(chunk)
+
+
+async def _answer(ask: Ask, process: Process, feeding: _Feeding) -> web.StreamResponse:
     stdout = process.stdout
     assert stdout is not None
     try:
         head = await stdout.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        if feeding.done() and not feeding.cancelled() and feeding.exception() is not None:
-            feeding.result()  # raises what the client did wrong
+        if feeding.refused is not None:
+            raise feeding.refused from None
         raise refused(500, "failed", "git gave no answer", "see xsmd's log") from None
     status, headers = parse_head(head)
     if status >= 400:
@@ -155,8 +183,18 @@ async def _answer(ask: Ask, process: Process, feeding: asyncio.Future[None]) -> 
     await response.prepare(ask.request)
     while chunk := await stdout.read(CHUNK_BYTES):
         await response.write(chunk)
+    if feeding.refused is not None:
+        await asyncio.gather(feeding.task, return_exceptions=True)
+        await response.write(told_by_git(feeding.refused))
     await response.write_eof()
     return response
+
+
+def told_by_git(error: Refused) -> bytes:
+    """A refusal that comes when git's answer has begun, as a push shows it: on the side band, then the end."""
+    text = f"xsm: {error}\n".encode()[:SIDE_BAND_BYTES]
+    lines = [b"\x02" + text, b"\x03" + b"the push was refused\n"]
+    return b"".join(b"%04x" % (len(line) + 4) + line for line in lines) + b"0000"
 
 
 def parse_head(head: bytes) -> tuple[int, dict[str, str]]:

@@ -50,7 +50,7 @@ class Pushing:
             raise refused(409, "moved", "the site has moved on", "`git pull`, then push again")
         revisions = self._daemon.revisions
         try:
-            pushed = await revisions.call(lambda r: r.read_quarantined(new, environ))
+            pushed = await revisions.call(lambda r: r.read_quarantined(new, environ, time.time()))
         except PackRefused as error:
             raise refused(409, "conflict", str(error)) from error
         files = await revisions.files(head.revision)

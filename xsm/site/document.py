@@ -16,7 +16,7 @@ from xsm.site.checks import HostNames, host_names
 from xsm.site.config import Config
 from xsm.site.entries import near
 from xsm.site.fields import NAME_PATTERN
-from xsm.site.file_limits import MAX_PATH_CHARS
+from xsm.site.file_limits import MAX_NAME_BYTES, MAX_PATH_CHARS
 from xsm.site.model import VM, Host, Site
 from xsm.site.problems import Invalid, Problem, Severity
 from xsm.site.state import State
@@ -138,6 +138,8 @@ def _bad_path(path: str) -> Iterable[Problem]:
         yield Problem(
             shown, 0, "the path has a backslash or a control character", "rename the file"
         )
+    elif any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        yield Problem(shown, 0, "a name in the path is too long", f"at most {MAX_NAME_BYTES} bytes")
     elif len(path) > MAX_PATH_CHARS:
         yield Problem(shown, 0, f"the path has {len(path)} characters", f"at most {MAX_PATH_CHARS}")
 

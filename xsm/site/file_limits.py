@@ -47,6 +47,9 @@ MAX_APART_TAGS = 32
 MAX_PATH_CHARS = 400
 """Length of a path in a revision."""
 
+MAX_NAME_BYTES = 255
+"""Length of a file's or folder's name: no file system here takes more, and the checkout could never be written."""
+
 MAX_LINE_CHARS = 64 * 1024
 """Length of a line of YAML: the parser takes quadratic time for some very long words."""
 

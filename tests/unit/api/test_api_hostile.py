@@ -103,7 +103,7 @@ async def test_a_body_that_is_too_large(running: Running, remote: Remote, declar
     try:
         async with remote("dmz02", "peer").post("/v1/peer/messages", data=data) as response:
             assert response.status == 413
-            assert (await refusal(response))["hint"] == f"at most {4 * MIB} bytes"
+            assert (await refusal(response))["hint"] == "at most 4096 KiB at once"
     except aiohttp.ClientOSError:
         # The server hung up while we were still sending, which refuses it as well.
         assert not declared
