@@ -2,18 +2,16 @@
 
 A life makes up the lines of a scenario script (tests/sim/script.py) one after the other, each one plausible in what the
 site has come to, and plays them. So whatever goes wrong in it can be played again, told and shortened as a script.
-`python -m tests.sim.chance SEED [restless]` tells one; tests/sim/soak.py runs many.
+`python -m tests.sim.chance SEED [restless] [hosts=N]` tells one; tests/sim/soak.py runs many.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-import traceback
 from collections.abc import Callable
 
 from tests.sim import story
-from tests.sim.checkers import Violation
 from tests.sim.script import Script
 from tests.sim.stage import OFF, names
 from tests.sim.world import SimHost, World
@@ -386,21 +384,9 @@ RESTLESS: tuple[Happening, ...] = (
 """What may happen, and how likely. Nothing happens where it makes no sense."""
 
 
-def broken(seed: int, events: int = 60, restless: bool = False) -> str:
-    """What is wrong with the life of a seed, with its story; "" when nothing is."""
-    life = Life(seed, events, restless)
-    try:
-        life.run()
-    except Violation as violation:
-        return f"seed {seed}: {violation}\n\n{story.told(life.world)}\n\nseed {seed}: {violation}"
-    except Exception:  # noqa: BLE001 - whatever it is, the seed and its story go with it
-        why = traceback.format_exc()
-        return f"seed {seed}:\n\n{story.told(life.world)}\n\nseed {seed}:\n{why}"
-    return ""
-
-
 def main(argv: list[str]) -> int:
-    life = Life(int(argv[0]), restless="restless" in argv)
+    sizes = [int(word.removeprefix("hosts=")) for word in argv if word.startswith("hosts=")]
+    life = Life(int(argv[0]), restless="restless" in argv, hosts=sizes[0] if sizes else None)
     try:
         life.run()
     finally:
