@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.sim.world import SimHost, Violation, World, never_twice
-from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk, Message, Settled
+from xsm.peer.membership import MEMBERS
+from xsm.peer.messages import (
+    ClaimAnswer,
+    ClaimAsk,
+    EvictAnswer,
+    EvictAsk,
+    MemberAnswer,
+    Message,
+    Settled,
+)
 from xsm.peer.register import Register
 from xsm.plan.actions import STARTS, Action, Step
 from xsm.plan.observed import ACTIVE, DomainState
@@ -101,6 +110,9 @@ def _is_on_disk(host: SimHost, to: str, message: Message) -> None:
         case EvictAnswer(vm, epoch, done=True):
             r = host.disk.registers.get(vm, Register())
             kept = r.bar >= epoch
+        case MemberAnswer(number, granted=True):
+            r = host.disk.registers.get(MEMBERS, Register())
+            kept = r.voted > number or (r.voted == number and r.claimant == to)
         case _:
             return
     if not kept:
