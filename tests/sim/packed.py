@@ -18,7 +18,7 @@ from xsm.peer.messages import ClaimAnswer, EvictAnswer, EvictAsk
 from xsm.peer.register import Register
 
 VM = "v"
-NAMES = "ABCD"
+NAMES = "ABCDE"
 LATER = 1e9
 """Any timer of `claims` has run out by then: waiting only delays, and the search knows no time."""
 

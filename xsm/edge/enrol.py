@@ -186,14 +186,15 @@ async def _catch_up(settings: Settings, settings_path: Path, token: Token) -> En
 
 
 def _know(settings: Settings, registers: Registers) -> None:
-    """A vote file that holds what the others know. Written again when an earlier join broke off here."""
+    """A vote file that holds what the others know, beside what it may hold from an earlier join."""
     if settings.votes_path.exists():
         votes = RegisterFile(settings.votes_path)
     else:
         votes = RegisterFile.create(settings.votes_path)
     try:
-        blank = Register()
-        votes.write({vm: to_entry(learn(blank, from_entry(e))) for vm, e in registers.items()})
+        mine = {vm: from_entry(entry) for vm, entry in votes.load().items()}
+        learnt = {vm: learn(mine.get(vm, Register()), from_entry(e)) for vm, e in registers.items()}
+        votes.write({vm: to_entry(r) for vm, r in learnt.items()})
     finally:
         votes.close()
 
