@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from xsm.plan.capacity import capacity_mib
 from xsm.plan.observed import ACTIVE, HostReport
@@ -78,7 +79,11 @@ class _Floor:
         self.ranked: list[tuple[tuple[bool, bool, float, str], str]] = []
 
     def rank(self) -> None:
-        self.ranked = sorted((h.key(), h.name) for h in self.hosts.values())
+        """Drained hosts are left out: nothing goes there, and, empty, they would be tried first for every VM."""
+        drained = self.document.state.drained
+        self.ranked = sorted(
+            (h.key(), h.name) for h in self.hosts.values() if h.name not in drained
+        )
 
     def take(self, vm: VM, name: str) -> None:
         """Put `vm` on host `name`, and rank that anew."""
@@ -231,10 +236,15 @@ def _find(
     by name."""
     floor.rank()
     unplaced: dict[str, str] = {}
+    nowhere: set[tuple[int, str, tuple[str, ...]]] = (
+        set()
+    )  # hosts only fill up: what fits nowhere won't later
     rest = [floating[name] for name in floating.keys() - placements.keys()]
     for vm in sorted(rest, key=lambda v: (v.name not in active, -v.memory_mib, v.name)):
-        found = _best(floor, vm, active.get(vm.name))
+        like = (vm.memory_mib, vm.config, vm.apart)
+        found = None if like in nowhere else _best(floor, vm, active.get(vm.name))
         if found is None:
+            nowhere.add(like)
             unplaced[vm.name] = _why_nowhere(floor, vm)
             continue
         host, reason = found
@@ -269,10 +279,10 @@ def _best(floor: _Floor, vm: VM, active_on: str | None) -> tuple[str, str] | Non
 def _why_nowhere(floor: _Floor, vm: VM) -> str:
     if not floor.hosts:
         return "no host has joined the site yet"
-    why_not = [floor.obstacle(vm, name) for name in floor.hosts]
-    more = len(why_not) - REASONS_LIMIT
+    why_not = [floor.obstacle(vm, name) for name in islice(floor.hosts, REASONS_LIMIT)]
+    more = len(floor.hosts) - REASONS_LIMIT
     others = f"; and {more} more host{'s' * (more != 1)}" if more > 0 else ""
-    return "; ".join(why_not[:REASONS_LIMIT]) + others
+    return "; ".join(why_not) + others
 
 
 def _where_active(
