@@ -349,6 +349,8 @@ class Daemon:
                     # What keeps it behind may end without a save: a rebase, another branch. A missing one is made.
                     if self.checkout_behind or watching is None:
                         await self._follow()
+                        if not self.checkout_behind:
+                            saved.set()  # what kept it behind may have hidden a save
                     continue
                 saved.clear()
                 await self._apply_save()
