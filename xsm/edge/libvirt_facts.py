@@ -11,7 +11,7 @@ import libvirt
 from lxml import etree
 
 from xsm.edge.hypervisor import HypervisorError
-from xsm.edge.libvirt_errors import said, unless_absent
+from xsm.edge.libvirt_errors import said
 from xsm.site import secure_xml
 from xsm.site.model import HypervisorKind
 
@@ -60,12 +60,7 @@ def _version(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
-def free_memory_mib(conn: libvirt.virConnect, kind: HypervisorKind, memory_mib: int) -> int:
-    if kind is HypervisorKind.TEST:  # its own answer is a constant
-        active = conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-        infos = (unless_absent(dom.info) for dom in active)
-        used_kib = sum(int(info[2]) for info in infos if info is not None)
-        return max(0, memory_mib - used_kib // KIB_PER_MIB)
+def free_memory_mib(conn: libvirt.virConnect, kind: HypervisorKind) -> int:
     if kind in EMULATED:  # getFreeMemory leaves out the page cache, which guests may have
         stats = said(lambda: conn.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS))
         if stats:

@@ -32,6 +32,7 @@ from xsm.edge.libvirt_facts import (
     fixed_facts,
     free_memory_mib,
 )
+from xsm.edge.libvirt_listing import Listing
 from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts
 from xsm.site import tag as tags
 from xsm.site import tag_xml
@@ -101,6 +102,7 @@ class LibvirtHypervisor:
         self._gone = ""  # why the connection is gone, "" while it isn't
         # UUID -> (XML, what it says). Used again only for the very same text, so it can't be stale.
         self._read: dict[str, tuple[str, DomainFacts]] = {}
+        self._listing = Listing(self._look)
         libvirt_events.start()
         try:
             self._conn = libvirt.open(uri)
@@ -137,6 +139,7 @@ class LibvirtHypervisor:
 
     def _changed(self, _conn: libvirt.virConnect, domain: libvirt.virDomain, *_: object) -> None:
         """Any domain event; its details don't matter, since the daemon looks for itself."""
+        self._listing.changed(domain.UUIDString())
         if self._on_change is not None and not self._gone:
             self._on_change(domain.UUIDString())
 
@@ -183,7 +186,7 @@ class LibvirtHypervisor:
             arch=fixed.arch,
             cpus=int(info[2]),
             memory_mib=memory_mib,
-            free_memory_mib=free_memory_mib(conn, fixed.kind, memory_mib),
+            free_memory_mib=self._free_memory_mib(conn, memory_mib),
             cpu_model=fixed.cpu_model,
             cold_only="libvirt's test driver can't migrate"
             if fixed.kind is HypervisorKind.TEST
@@ -191,24 +194,23 @@ class LibvirtHypervisor:
             migrate_uri=self._migrate_uri,
         )
 
+    def _free_memory_mib(self, conn: libvirt.virConnect, memory_mib: int) -> int:
+        if self._fixed.kind is not HypervisorKind.TEST:
+            return free_memory_mib(conn, self._fixed.kind)
+        # The test driver's own answer is a constant.
+        domains = self._listing.last()
+        found = self._listing.domains(conn) if domains is None else domains
+        return max(0, memory_mib - sum(d.memory_mib for d in found if d.state in ACTIVE))
+
     def domains(self) -> tuple[Domain, ...]:
         return self._call(self._domains)
 
     def _domains(self, conn: libvirt.virConnect) -> tuple[Domain, ...]:
-        listed = conn.listAllDomains(0)
-        # After the list: what changes in between then shows as it is by now, and an event follows.
-        persistent = _uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
-        autostart = _uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
-        found: list[Domain] = []
-        for dom in listed:
-            uuid = dom.UUIDString()
-            seen = self._look(dom, uuid, uuid in persistent, uuid in autostart)
-            if seen is not None:
-                found.append(seen)
+        found = self._listing.domains(conn)
         here = {d.uuid for d in found}
         with self._lock:
             self._read = {uuid: entry for uuid, entry in self._read.items() if uuid in here}
-        return tuple(sorted(found, key=lambda d: (d.name, d.uuid)))
+        return found
 
     def find(self, uuid: str, name: str) -> tuple[Domain, ...]:
         return self._call(lambda conn: self._find(conn, uuid, name))
@@ -283,6 +285,7 @@ class LibvirtHypervisor:
     def define(self, xml: str) -> None:
         def call(conn: libvirt.virConnect) -> None:
             dom = conn.defineXML(xml)
+            self._listing.changed(dom.UUIDString())
             if dom.autostart():
                 dom.setAutostart(0)
 
@@ -404,7 +407,10 @@ class LibvirtHypervisor:
             raise self._explain(error) from error
 
     def _on(self, uuid: str, what: Callable[[libvirt.virDomain], T]) -> T:
-        return self._call(lambda conn: what(conn.lookupByUUIDString(uuid)))
+        try:
+            return self._call(lambda conn: what(conn.lookupByUUIDString(uuid)))
+        finally:  # also after a failure: part of it may have been done
+            self._listing.changed(uuid)
 
     def _explain(self, error: libvirt.libvirtError) -> HypervisorError:
         if self._is_lost(error):
@@ -434,7 +440,3 @@ def _arriving(dom: libvirt.virDomain, persistent: bool) -> bool:
 def _kept(dom: libvirt.virDomain) -> tuple[bool, bool]:
     """Whether it is persistent, and whether libvirt starts it by itself."""
     return bool(dom.isPersistent()), bool(dom.autostart())
-
-
-def _uuids(conn: libvirt.virConnect, flag: int) -> frozenset[str]:
-    return frozenset(dom.UUIDString() for dom in conn.listAllDomains(flag))

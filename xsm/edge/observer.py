@@ -121,7 +121,8 @@ class Observer:
         at = self._wall()
         try:
             hypervisor = self._connected()
-            return HostReport(self._host, at, "", hypervisor.facts(), hypervisor.domains())
+            domains = hypervisor.domains()
+            return HostReport(self._host, at, "", hypervisor.facts(), domains)
         except HypervisorError as error:
             if error.lost:
                 self._drop()
