@@ -195,6 +195,20 @@ class Life:
             return [f"remember {host.name} {who}"]
         return [f"edit-from {who} {host.name} {vm} {self.value()}"]
 
+    def config(self) -> list[str]:
+        """The config of all VMs, or all files in another format."""
+        running = self.running()
+        if not running:
+            return []
+        host = self.random.choice(running)
+        if self.random.random() < 0.2 and host.document.site_path.endswith(".xml"):
+            return [f"convert {host.name}"]
+        texts = [t for t in CONFIG_TEXTS if t in host.head_files.get(CONFIG, b"").decode()]
+        if not texts:
+            return []
+        text, number = self.random.choice(texts), self.random.choice([4, 8, 300, 512])
+        return [f"config {host.name} {CONFIG} '{text}' '{text} {number} #'"]
+
     def command(self) -> list[str]:
         running = self.running()
         host = self.random.choice(running) if running else None
@@ -270,10 +284,8 @@ class Life:
         if not on:
             return []
         some = on if self.random.random() < 0.1 else [self.random.choice(on)]
-        lines = [f"crash {' '.join(some)}"]
-        if self.random.random() < 0.4:
-            lines.append(f"power-on {' '.join(some)}")
-        return lines
+        after = self.random.choice([[], [], ["power-on"], ["boot"]])
+        return [f"{what} {' '.join(some)}" for what in ("crash", *after)]
 
     def boot(self) -> list[str]:
         down = [h.name for h in self.there() if h.peer is None]
@@ -326,6 +338,9 @@ class Life:
         return [f"clock {name} {self.random.uniform(-seconds, seconds):.0f}"]
 
 
+CONFIG = "configs/apache_svr.cfg"
+CONFIG_TEXTS = ("maxmem   =", "maxvcpus =")
+"""What is put before "#" counts."""
 HANDS = (
     "destroy",
     "suspend",
@@ -345,6 +360,7 @@ ORDINARY: tuple[Happening, ...] = (
     (Life.move, 8),
     (Life.add_or_remove, 3),
     (Life.old_base, 3),
+    (Life.config, 1),
     (Life.command, 8),
     (Life.forget, 1),
     (Life.join, 1),

@@ -11,10 +11,10 @@ from tests.sim.world import SimHost
 from xsm.peer import commands
 from xsm.peer.commands import Intent
 from xsm.peer.edit import describe_changes
-from xsm.site import fields, xml_file
+from xsm.site import fields, xml_file, yaml_file
 from xsm.site.changes import AddVM, Change, RemoveVM, SetVM
 from xsm.site.convert import convert
-from xsm.site.document import Files
+from xsm.site.document import Files, load
 from xsm.site.model import VM
 
 AND = "and"
@@ -112,10 +112,11 @@ class Edits(Members):
         """edit-from NAME HOST VM ELEMENT VALUE: apply an edit that was made from remembered files."""
         host, base = self.open(on), self.bases.get(name, {})
         path = host.document.site_path
-        if f'"{vm}"'.encode() not in base.get(path, b""):
+        if path not in base or load(base).site.vm(vm) is None:
             raise Senseless(f"{name} has no such VM before him")
+        edit_text = xml_file.edit if path.endswith(".xml") else yaml_file.edit
         change = SetVM(vm, VM_FIELDS[tag].attribute, "", value_of(tag, text))
-        return self._propose(host, {path: xml_file.edit(base[path], [change])}, base)
+        return self._propose(host, {path: edit_text(base[path], [change])}, base)
 
     def _change(self, host: SimHost, changes: Sequence[Change]) -> Iterable[str]:
         return self._propose(host, commands.edit_site(host.head_files, host.document, changes))
