@@ -46,6 +46,8 @@ _OUR_LOCKS = (
     "shallow.lock",
     "refs/heads/main.lock",
     "refs/remotes/origin/main.lock",
+    "objects/maintenance.lock",
+    "gc.pid.lock",
 )
 _CONFIG = {"core.autocrlf": "false", "pull.rebase": "true", "push.default": "simple"}
 
@@ -166,14 +168,19 @@ class Checkout:
         return True
 
     def _clear_ours(self) -> None:
-        """What was left when XSM, or its git, was killed while it moved the checkout on."""
+        """What was left when XSM, or its git, was killed while it moved the checkout on.
+
+        Raises `CheckoutError` while a lock is so new that somebody may be at work; the daemon tries again soon.
+        """
         git_dir = self.path / ".git"
         if not (git_dir / _AT_WORK).exists():
             return
         for name in _OUR_LOCKS:
             lock = git_dir / name
             if lock.exists() and time.time() - lock.stat().st_mtime < LOCK_STALE_S:
-                return  # somebody may just be at work; the daemon tries again soon
+                raise CheckoutError(
+                    f"{self.path} was cut short while XSM moved it on; soon it goes on"
+                )
         for name in _OUR_LOCKS:
             (git_dir / name).unlink(missing_ok=True)
         for left in sorted(self.path.rglob(".xsm-*.tmp")):
@@ -226,6 +233,8 @@ class Checkout:
         try:
             self._git.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", source, where)
         except GitFailed as error:
+            if not error.killed:
+                (self.path / ".git" / _AT_WORK).unlink(missing_ok=True)
             raise CheckoutError(f"{self.path} can't be brought up to date: {error}") from error
 
     def _was_taken(

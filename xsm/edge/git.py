@@ -30,9 +30,10 @@ class RepositoryError(Exception):
 
 
 class GitFailed(RepositoryError):
-    """A git command failed. `error`: what it said on stderr."""
+    """A git command failed. `error`: what it said on stderr. `killed`: it may have left its locks."""
 
-    def __init__(self, command: str, error: str) -> None:
+    def __init__(self, command: str, error: str, killed: bool = False) -> None:
+        self.killed = killed
         self.error = error.strip()[:MAX_ERROR_CHARS]
         super().__init__(f"git {command}: {self.error or 'failed without a word'}")
 
@@ -76,7 +77,7 @@ class Git:
         """Run git; its stdout. Raises `GitFailed`."""
         code, out, error = self.attempt(*arguments, stdin=stdin, timeout_s=timeout_s)
         if code != 0:
-            raise GitFailed(arguments[0], error)
+            raise GitFailed(arguments[0], error, killed=code < 0)
         return out
 
     def attempt(
@@ -93,7 +94,7 @@ class Git:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise GitFailed(arguments[0], f"took longer than {timeout_s:.0f} s") from None
+            raise GitFailed(arguments[0], f"took longer than {timeout_s:.0f} s", True) from None
         except OSError as error:
             raise GitFailed(arguments[0], f"can't be run: {error}") from error
         return done.returncode, done.stdout, done.stderr.decode("utf-8", "replace")

@@ -1,12 +1,12 @@
 """What one host's xsmd is told: xsmd.toml, read and checked as a whole.
 
-Decides which settings are acceptable and where a host keeps its things. Knows nothing of the
-site; it only
-says who this host is and where its files are. Every problem names the file, the line and the key.
+Decides which settings are acceptable and where a host keeps its things. Knows nothing of the site; it only says who
+this host is and where its files are. Every problem names the file, the line and the key.
 """
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import ipaddress
 import os
@@ -161,7 +161,9 @@ def parse_settings(raw: bytes, shown_path: str, defaults: Places) -> Settings:
         table = tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise Invalid([Problem(shown_path, line, "is not UTF-8 text")]) from error
+        wide = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        message = "is UTF-16, not UTF-8" if wide else "is not UTF-8 text"
+        raise Invalid([Problem(shown_path, line, message, "save it as UTF-8")]) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         found = re.search(r"at line (\d+)", str(error))
         message = f"is not TOML: {error}" if found else "is not TOML"

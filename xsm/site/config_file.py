@@ -101,7 +101,9 @@ def _decoded(path: str, data: bytes) -> str:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        problem = Problem(path, line, "a byte that is no UTF-8 text", "save the file as UTF-8")
+        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        message = "the file is UTF-16, not UTF-8" if wide else "a byte that is no UTF-8 text"
+        problem = Problem(path, line, message, "save the file as UTF-8")
         raise Invalid([problem]) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
