@@ -30,6 +30,7 @@ soak: setup ## the same with new seeds until Ctrl-C, in all processors; SOAK="--
 
 exhaustive: setup ## every state that small sites' claims can reach, and what each part of the rule is for (~15 min)
 	@nice $(BIN)/python -m tests.sim.test_exhaustive
+	@nice $(BIN)/python -m tests.sim.test_exhaustive_members
 
 bench: setup ## figures: speed, memory, idle CPU (~10 min; a quiet machine); BENCH=NAME runs one, DOCS=1 keeps them in docs/
 	@$(BIN)/python -m tests.bench $(BENCH) $(if $(DOCS),--docs)

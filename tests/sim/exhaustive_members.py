@@ -86,6 +86,8 @@ class Changes:
     running: int = (
         0  # begin where A runs the VM under epoch 1, by the votes of so many; else it runs nowhere
     )
+    begin: tuple[Host, ...] = ()  # begin there instead
+    crashes: bool = True  # and guests stop
     epochs: int = 2
     numbers: int = 2  # changes have at most this number
     limit: int = 5_000_000
@@ -156,7 +158,7 @@ class Search:
         return claims.won(a, unpack(reg), NAMES[me], who), bits(asks)
 
     def _learnt(self, mine: Reg, other: Reg) -> Reg:
-        return forward(mine, pack(self.site.learn(unpack(mine), unpack(other))))
+        return pack(self.site.learn(unpack(mine), unpack(other)))
 
     def _opened(self, reg: Reg, me: int) -> list[int]:
         least = range(self.site.epochs + 1)
@@ -169,6 +171,9 @@ class Search:
     # -- steps -----------------------------------------------------
 
     def first(self) -> State:
+        if self.site.begin:
+            lists = {h.list for h in self.site.begin if h.list.number >= 0}
+            return State(self.site.begin, tuple(sorted(lists)))
         list_ = List(0, (1 << self.site.members) - 1)
         voted = Reg(1, 0, 1, 0, 0)
         hosts = [
@@ -202,9 +207,9 @@ class Search:
     def accidents(self, s: State, i: int, host: Host) -> Steps:
         name = NAMES[i]
         down = host._replace(runs=False, claim=None, making=None)
-        if down != host:
+        if down != host and self.site.crashes:
             yield f"{name} crashes and boots", put(s, i, down)
-        if host.runs:
+        if host.runs and self.site.crashes:
             yield f"{name}'s guest stops", put(s, i, host._replace(runs=False))
         if name in self.site.forget:
             yield f"{name} is powered off", put(s, i, down._replace(on=False))
@@ -362,26 +367,26 @@ class Search:
         site = self.site
         return i < site.members, *(NAMES[i] in w for w in (site.join, site.forget, site.leave))
 
-    def order(self, s: State) -> list[int]:
-        return sorted(range(self.n), key=lambda i: (self.role(i)[::-1], nameless(s.hosts[i])))
-
     def canonical(self, s: State) -> State:
         """The same state with hosts that are alike in a certain order. Where they can't be told apart any is right."""
         s = tidy(s)
-        order = self.order(s)
-        if order == sorted(order):
+        to = self.places(s)
+        if to == tuple(range(self.n)):
             return s
-        new = [0] * self.n
-        for place, i in zip(
-            sorted(range(self.n), key=lambda i: self.role(i)[::-1]), order, strict=True
-        ):
-            new[i] = place
-        to = tuple(new)
         hosts: list[Host] = [Host()] * self.n
         for i, host in enumerate(s.hosts):
             hosts[to[i]] = self.renamed(host, to)
         lists = tuple(sorted(List(x.number, spread(x.members, to)) for x in s.lists))
         return State(tuple(hosts), lists, frozenset((to[h], e) for h, e in s.settled))
+
+    def places(self, s: State) -> tuple[int, ...]:
+        """Where each host goes: among those that may do the same."""
+        places = sorted(range(self.n), key=self.role)
+        order = sorted(range(self.n), key=lambda i: (self.role(i), nameless(s.hosts[i])))
+        to = [0] * self.n
+        for place, i in zip(places, order, strict=True):
+            to[i] = place
+        return tuple(to)
 
     def _renamed(self, host: Host, to: tuple[int, ...]) -> Host:
         def reg(r: Reg) -> Reg:
@@ -422,15 +427,20 @@ class Search:
         return Result(len(parents), running, not layer)
 
     def trace(self, parents: dict[State, State | None], state: State) -> tuple[str, ...]:
-        """The steps that led there; hosts are named as they are in the state before each step."""
+        """The steps that led there, with the names that the hosts had at first."""
         path = [state]
         while (before := parents[path[-1]]) is not None:
             path.append(before)
-        steps = []
+        called, steps = list(NAMES[: self.n]), []
         for before, after in zip(path[::-1], path[-2::-1], strict=False):
-            steps.append(
-                next(t for t, then in self.successors(before) if self.canonical(then) == after)
+            text, to = next(
+                (text, self.places(tidy(then)))
+                for text, then in self.successors(before)
+                if self.canonical(then) == after
             )
+            names = {ord(n): c for n, c in zip(NAMES, called, strict=False)}
+            steps.append(text.translate(names))
+            called = [called[to.index(place)] for place in range(self.n)]
         return tuple(steps)
 
 

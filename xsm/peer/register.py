@@ -134,9 +134,12 @@ def learn(mine: Register, other: Register) -> Register:
     """Take over what another host knows of a VM's claims, so that this host's vote counts as if it had been asked then.
 
     Only ever makes it refuse more, and name more claimants to evict: its own bar, win and attempts stay. By this a
-    host that joins is no blank voter, and those who stay know what a forgotten host knew.
+    host that joins is no blank voter, and those who stay know what a forgotten host knew. Where two claimed one epoch,
+    by lists of members that may share no voter, neither gets this host's vote for it again.
     """
     newest = other if other.voted > mine.voted else mine
+    if mine.voted == other.voted and mine.claimant != other.claimant:
+        newest = replace(mine, claimant="")
     return replace(
         mine,
         voted=newest.voted,

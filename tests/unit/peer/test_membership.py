@@ -8,7 +8,7 @@ from xsm.peer import membership
 from xsm.peer.ballots import Ballots
 from xsm.peer.membership import MEMBERS, Change
 from xsm.peer.messages import MemberAnswer, MemberAsk
-from xsm.peer.register import Register
+from xsm.peer.register import Register, learn, next_epoch, vote
 
 ABC = frozenset({"a", "b", "c"})
 
@@ -101,3 +101,14 @@ def test_the_vote_is_written_and_told_to_nobody():
     assert list(ballots.known()) == ["vm1"]
     ballots.learn({MEMBERS: Register(9, "z")})
     assert ballots.of(MEMBERS).voted == 1
+
+
+def test_an_epoch_that_two_claimed_gets_no_vote_again():
+    """One won it by the list before last. Who voted for the other before it learnt of that would else give it away."""
+    mine = Register(1, "a", frozenset({"a"}))
+    learnt = learn(mine, Register(1, "b", frozenset({"b"})))
+    assert (learnt.claimant, learnt.claimants) == ("", frozenset({"a", "b"}))
+    for host in ("a", "b"):
+        assert not vote(learnt, 1, host)[1].granted
+        assert next_epoch(learnt, host, 0) == 2
+    assert learn(learnt, mine).claimant == ""
