@@ -92,6 +92,11 @@ def wait_for(what: str, condition: Callable[[], bool], limit_s: float = START_LI
     return time.monotonic() - started
 
 
+def pause(seconds: float) -> None:
+    """Nothing is done for a while: what is measured is what the daemons do by themselves."""
+    time.sleep(seconds)
+
+
 def vm_entry(name: str, host: str, memory_mib: int = 64) -> str:
     return (
         f'    <VM name="{name}" config="web"><DOM0>{host}</DOM0><VCPUS>1</VCPUS><IP>DHCP</IP>'

@@ -1,5 +1,6 @@
-"""From the call that `xsm apply` makes after the user's yes to the moment at which the last member has the edit on disk.
+"""An edit, from the user's yes to the last member's disk.
 
+From the call that `xsm apply` makes after the yes to the moment at which the last member has the edit on disk.
 N real daemons on loopback. Each edit changes one VM's memory and is made on another host, when the one before is
 everywhere and done. Times are those that each host notes in its own journal when it has taken up a revision.
 """
@@ -11,7 +12,7 @@ import time
 from dataclasses import replace
 
 from tests.bench import floor
-from tests.bench.bench_site import BenchSite, host_names, running, site_files, wait_for
+from tests.bench.bench_site import BenchSite, host_names, pause, running, site_files, wait_for
 from tests.bench.report import Row, Table, ms, quantile
 
 SIZES = (4, 16, 32)
@@ -88,15 +89,5 @@ def _edits(
         used += sum(site.cpu_s().values()) - before
         times = [site.taken_at(n, revision) for n in site.names]
         took.append(max(at for at in times if at is not None) - began_at)
-        _rest(site)
+        pause(QUIET_S)
     return took, answered, used / EDITS
-
-
-def _rest(site: BenchSite) -> None:
-    """Until the daemons have done what follows an edit: their CPU time stands nearly still."""
-    until = time.monotonic() + QUIET_S
-
-    def over() -> bool:
-        return time.monotonic() >= until
-
-    wait_for("a moment is over", over)
