@@ -18,6 +18,7 @@ from xsm.peer.contacts import Reach
 from xsm.peer.events import ChangeAsked, Learned
 from xsm.peer.membership import Change
 from xsm.peer.register import Register, learn
+from xsm.site.problems import Invalid
 from xsm.site.state import State
 
 if TYPE_CHECKING:
@@ -112,7 +113,10 @@ class Agreement:
     def _carry_out(self, answers: Mapping[str, object]) -> None:
         if self._is_enough(answers, "took note"):
             assert self._change is not None
-            self._commit(self._change.number, self._finish)
+            try:
+                self._commit(self._change.number, self._finish)
+            except (CommandRefused, Invalid, edits.PlaceRefused) as refusal:
+                self._finish(str(refusal))
 
     def _is_enough(self, answers: Collection[str], what: str) -> bool:
         assert self._change is not None
@@ -169,12 +173,7 @@ def forget(world: World, on: str, name: str, sure: bool) -> Errand:
         return _edited(host, intent.files, replace(intent.state, members_number=number), around)
 
     def commit(number: int, end: Callable[[str], None]) -> None:
-        try:
-            again = ready(number)
-        except CommandRefused as refusal:
-            end(str(refusal))
-            return
-        _commit(host, again, f"Forget host {name}", revision, end)
+        _commit(host, ready(number), f"Forget host {name}", revision, end)
 
     assert host.head is not None
     revision, present = host.head.revision, host.document.state
@@ -187,12 +186,11 @@ def forget(world: World, on: str, name: str, sure: bool) -> Errand:
 def join(world: World, on: str, name: str) -> Errand:
     """`xsm join` on a blank host, with a token from `on`; called again after a failure it goes on where it was."""
     newcomer, errand = world.hosts[name], Errand(f"{name} joins")
-    boot = newcomer.boot
 
     def caught_up(error: str) -> None:
-        if not error and newcomer.boot == boot:
+        errand.end(error)
+        if not error:
             newcomer.start_daemon()
-        errand.end(error if newcomer.boot == boot else f"{name} lost power meanwhile")
 
     def answered(answer: object, error: str) -> None:
         refusal = error or str(answer or "")
@@ -204,6 +202,7 @@ def join(world: World, on: str, name: str) -> Errand:
 
     if newcomer.peer is not None or (newcomer.disk.heads and not newcomer.has_joined):
         raise CommandRefused(f"{name} belongs to a site already")
+    world.on_death(newcomer, lambda: errand.end(f"{name} lost power meanwhile"))
     if newcomer.has_joined:
         _catch_up(world, on, newcomer, caught_up)
     else:
