@@ -87,7 +87,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "the objects are missing": lambda r: shutil.rmtree(r / "objects"),
     "all of it is missing": shutil.rmtree,
 }
-QUICK = ("the head's commit: a bit", "main is empty")
+QUICK = ("the head's commit: a bit",)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,7 @@ def test_an_edit_that_only_the_damaged_repository_has_is_kept(two: Site) -> None
     two.wait_converged("dmz01")
 
 
+@LONG
 def test_nobody_to_fetch_it_from_then_the_documented_command(two: Site) -> None:
     before = two.ids()
     repository = data(two) / "site.git"
@@ -247,6 +248,7 @@ def refused(site: Site, config: Path, code: int, *words: str) -> None:
     assert all(word in last for word in words), last
 
 
+@LONG
 def test_a_second_daemon_with_other_data_but_the_same_port_or_socket(two: Site) -> None:
     folder = two.stage.folder / "second"
     shutil.copytree(data(two), folder / "data")
