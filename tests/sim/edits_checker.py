@@ -328,7 +328,11 @@ class EditsChecker:
         """Whether somebody who did not know of the removal has the VM otherwise than those who removed it knew."""
         for commit_id in self._newest(world, past - known):
             both = self._newest(world, self._past(world, commit_id) & known)
-            was = [said.document.vms.get(vm) for c in both if (said := self._says(world, c))]
+            # As they had it in common, or as who removed it had made it meanwhile: to the same, by chance.
+            seen = both | (known - self._past(world, commit_id))
+            was = [
+                said.document.vms.get(vm) for c in sorted(seen) if (said := self._says(world, c))
+            ]
             said = self._says(world, commit_id)
             now = said.document.vms.get(vm) if said else None
             if now is not None and now not in was:
