@@ -22,6 +22,7 @@ from xsm.site.model import VM, Site
 from xsm.site.problems import Invalid
 from xsm.site.state import Conflict, State
 
+_OR = " or "
 _CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
 _CONFLICTS = state_file.path_of("conflicts")
 _PLACEMENT = state_file.path_of("placement")
@@ -63,8 +64,7 @@ def merge(base: Files, first: Files, second: Files, first_id: str, second_id: st
         # is shown as it is, and every VM that the earlier side had changed is in conflict.
         files, clashes = _second_shown(files, clashes, *sides)
     revisions = tuple(sorted({first_id, second_id}))
-    found = _conflicts(files, clashes, revisions)
-    _write_conflicts(files, sides, found)
+    found = _write_conflicts(files, sides, _conflicts(files, clashes, revisions))
     return Merged(dict(sorted(files.items())), found)
 
 
@@ -213,7 +213,7 @@ def _written(path: str, side: _Side, site: Site) -> bytes:
     form = _format(path)
     if side.path == path and side.site is not None:
         try:
-            text = form.edit(side.files[path], changes.diff(side.site, site), path)
+            text = form.edit(side.files[path], changes.diff(side.site, site), path, side.site)
             again = _parsed(path, text)
             if again is not None and changes.in_order(again) == changes.in_order(site):
                 return text
@@ -449,8 +449,8 @@ def _conflicts(
 
 def _write_conflicts(
     files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]
-) -> None:
-    """conflicts.json: what either side still had and none settled, and the new ones."""
+) -> tuple[Conflict, ...]:
+    """conflicts.json: what either side still had and none settled, and the new ones. Gives those, with all that lost."""
     was, one, two = (_unsettled(side) for side in sides)
     merged = _side(files)
     vms = {vm.name: vm for vm in (merged.site or Site()).vms()}
@@ -468,10 +468,18 @@ def _write_conflicts(
         elif shown is not None and fresh and told[0].get("other") != shown:
             # The value is from the side that knew nothing of the conflict: that is no word on what lost in it.
             rows[key] = {**told[0], "shown": shown}
-    rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in new})
+    found = tuple(_with_others(c, rows.get(f"{c.vm}/{c.what}", {})) for c in new)
+    rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in found})
     files.pop(_CONFLICTS, None)
     if rows:
         files[_CONFLICTS] = state_file.canonical(rows)
+    return found
+
+
+def _with_others(new: Conflict, row: Mapping[str, Any]) -> Conflict:
+    """A conflict over a field that was in conflict already: what lost then has lost still."""
+    others = {*new.other.split(_OR), *row.get("other", new.other).split(_OR)} - {new.shown}
+    return replace(new, other=text_of(_OR.join(sorted(others))) or new.other)
 
 
 def _values(row: Mapping[str, Any]) -> set[Any]:

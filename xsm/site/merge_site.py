@@ -111,6 +111,10 @@ def _merge_vm(
         if base is not None:
             clashes.append(Clash(left.name, "removal", KEPT, REMOVED))
         return left
+    if second in (first, base):  # nearly every VM: nothing to weigh
+        return second if second == first else replace(first, line=second.line)
+    if first == base:
+        return second
     values = {}
     for attribute in VM_FIELDS:
         was, one, two = (getattr(v, attribute, None) for v in (base, first, second))

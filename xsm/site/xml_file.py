@@ -33,12 +33,14 @@ def write(site: Site, comments: Comments | None = None) -> bytes:
     return xml_write.write(site, comments or Comments())
 
 
-def edit(text: bytes, changes: Sequence[Change], path: str = "site.xml") -> bytes:
-    """`text` with `changes` made and every other byte as it was.
+def edit(
+    text: bytes, changes: Sequence[Change], path: str = "site.xml", site: Site | None = None
+) -> bytes:
+    """`text` with `changes` made and every other byte as it was. `site`: what `text` says, where it was read already.
 
     Raises `Invalid` when `text` is not well-formed or a change doesn't fit it (a VM that isn't there).
     """
-    return xml_edit.edit(text, read(text, path), changes, path) if changes else text
+    return xml_edit.edit(text, site or read(text, path), changes, path) if changes else text
 
 
 class _Reader:

@@ -46,8 +46,11 @@ def write(site: Site, comments: Comments | None = None) -> bytes:
     return yaml_write.write(site, comments or Comments())
 
 
-def edit(text: bytes, changes: Sequence[Change], path: str = "site.yaml") -> bytes:
-    """`text` with `changes` made and everything else as it was, byte for byte.
+def edit(
+    text: bytes, changes: Sequence[Change], path: str = "site.yaml", site: Site | None = None
+) -> bytes:
+    """`text` with `changes` made and everything else as it was, byte for byte. `site`: what `text` says, where it was
+    read already.
 
     Raises `Invalid` when `text` is not a valid site file or a change doesn't fit it.
     """
@@ -55,7 +58,7 @@ def edit(text: bytes, changes: Sequence[Change], path: str = "site.yaml") -> byt
         return text
     findings = Findings(path)
     tree = yaml_tree.parse(text, findings, SHAPE)
-    site = _site(tree, findings)
+    site = site or _site(tree, findings)
     findings.raise_any()
     return yaml_edit.edit(tree, site, changes, path)
 
