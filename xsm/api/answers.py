@@ -44,7 +44,7 @@ from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Surroundings
 from xsm.peer.events import Head, Learned, Received
-from xsm.peer.messages import Hello, Malformed, decode
+from xsm.peer.messages import Hello, Malformed, OtherVersion, decode
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
@@ -153,7 +153,7 @@ class Answers:
         pending = tuple(line for r in alive for line in r.pending)
         held = views.held_once(alive)
         if document:
-            held += _nobodys(document, reports, unreachable)
+            held += views.nobodys(document, reports, unreachable, time.time())
         commit = (
             await daemon.revisions.call(lambda repository: repository.commit(head.revision))
             if head
@@ -175,7 +175,7 @@ class Answers:
             checkout=str(daemon.settings.checkout_dir),
             checkout_problems=daemon.checkout_problems,
             checkout_revision=daemon.checkout_revision,
-            checkout_behind=_behind(daemon, head),
+            checkout_behind=views.behind(daemon.checkout_behind, daemon.checkout_revision, head),
             converged=bool(alive)
             and not pending
             and not held
@@ -438,7 +438,10 @@ class Answers:
         try:
             messages = decode(body)
         except Malformed as error:
-            raise refused(400, "bad-request", str(error)) from error
+            status, code = (
+                (409, "version") if isinstance(error, OtherVersion) else (400, "bad-request")
+            )
+            raise refused(status, code, str(error)) from error
         hellos = [m for m in messages if isinstance(m, Hello)]
         heads = sorted({h for hello in hellos for h in hello.heads})
         missing = await self._daemon.revisions.missing(heads) if heads else ()
@@ -481,22 +484,6 @@ class Answers:
         async with self._editing:
             self._as_member()
             return await self._enrolling.join(request)
-
-
-def _behind(daemon: Daemon, head: Head | None) -> str:
-    """Why the checkout is not on the head, "" when it is."""
-    if daemon.checkout_behind or head is None or daemon.checkout_revision == head.revision:
-        return daemon.checkout_behind
-    return "it is being brought up to date"
-
-
-def _nobodys(
-    document: Document, reports: Mapping[str, HostReport], unreachable: Mapping[str, str]
-) -> tuple[str, ...]:
-    """What is held because it belongs to no member, so that no host's report tells of it."""
-    view = View(reports, unreachable, time.time(), shutdowns={}, handovers=None)
-    whole = plan(wanted(document), document, view)
-    return tuple(str(a) for a in whole.actions if a.held and a.host not in document.state.members)
 
 
 def _why_silent(error: BaseException) -> str:

@@ -20,6 +20,8 @@ VERSION_HEADER = "X-XSM-Version"
 TELL_EVERY_S = 60.0
 """What strangers do wrong is told at most so often, with its number: whoever can connect must not fill the disk."""
 REASON_CHARS = 200
+KINDS_LIMIT = 20
+"""Different complaints that are told apart."""
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +32,22 @@ class Complaints:
     def __init__(self, clock: Callable[[], float], every_s: float = TELL_EVERY_S) -> None:
         self._clock = clock
         self._every_s = every_s
-        self._count = 0
-        self._told_at = float("-inf")
+        self._kinds: dict[
+            str, list[float]
+        ] = {}  # what -> how often since, and when it was last told
 
     def add(self, what: str, where: str) -> None:
-        """`what` is told when nothing was lately; else it is counted until then."""
-        self._count += 1
-        if self._clock() - self._told_at < self._every_s:
+        """`what` is told when it was not lately; else it is counted until then."""
+        what = what[:REASON_CHARS]
+        if what not in self._kinds and len(self._kinds) >= KINDS_LIMIT:
+            what = "something else that is no request"
+        kind = self._kinds.setdefault(what, [0, float("-inf")])
+        kind[0] += 1
+        if self._clock() - kind[1] < self._every_s:
             return
-        more = (
-            f" (and {self._count - 1} more since the last of these lines)"
-            if self._count > 1
-            else ""
-        )
-        log.warning("refused from %s: %s%s", where or "a local user", what[:REASON_CHARS], more)
-        self._told_at = self._clock()
-        self._count = 0
+        more = f" (and {kind[0] - 1:.0f} more since the last of these lines)" if kind[0] > 1 else ""
+        log.warning("refused from %s: %s%s", where or "a local user", what, more)
+        kind[:] = [0, self._clock()]
 
 
 class Connection(web.RequestHandler):

@@ -167,7 +167,7 @@ class Doorway:
             )
         except (OSError, ssl.SSLError) as error:  # TimeoutError is an OSError
             self._places.go(guest)
-            self._complaints.add(f"no TLS: {_why(error)}", guest.address)
+            self._complaints.add(_why(error), guest.address)
             return
         except BaseException:
             self._places.go(guest)
@@ -210,6 +210,19 @@ def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
     return sockets
 
 
+CERTIFICATE = {
+    9: "the certificate that it shows is not valid yet by this host's clock: check the clocks of both",
+    10: "the certificate that it shows has expired by this host's clock: renew it, or check the clocks of both",
+    18: "the certificate that it shows is signed by itself, not by this site's CA",
+    19: "the certificate that it shows is not from this site's CA",
+    20: "the certificate that it shows is not from this site's CA",
+}
+"""By OpenSSL's X509_V_ERR."""
+
+
 def _why(error: BaseException) -> str:
+    known = CERTIFICATE.get(getattr(error, "verify_code", 0))
+    if known:
+        return known
     reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-    return str(reason or type(error).__name__).replace("_", " ").lower()
+    return "no TLS: " + str(reason or type(error).__name__).replace("_", " ").lower()

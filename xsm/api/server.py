@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -36,6 +37,7 @@ from xsm.edge.revisions import Busy
 from xsm.edge.settings import Settings
 from xsm.edge.tls import reload as reload_context
 from xsm.edge.tls import server_context
+from xsm.peer.messages import not_understood, understood
 from xsm.site.problems import Invalid
 
 __all__ = ["ApiServer", "Limits", "StartRefused"]
@@ -46,6 +48,8 @@ MAX_HEADERS = 64
 LINGER_S = 2.0
 """How long what is left of a refused body is read, so that the client gets to see the refusal."""
 BACKLOG = 128
+
+VERSION = re.compile("[0-9]{1,6}")
 
 STARTED = web.RequestKey("started", bool)
 
@@ -211,6 +215,7 @@ class ApiServer:
         try:
             caller = self._caller(request, local)
             self._check(caller, rule, request.query.get("service", ""))
+            _check_version(request)
             ask = Ask(
                 request=request,
                 rule=rule,
@@ -309,6 +314,13 @@ class ApiServer:
             raise refused(403, "forbidden", f"{who}; this is for: {least}")
         if caller is not None and not caller.local and not self._admits(caller):
             raise refused(403, "forbidden", f"{caller.name} is not of this site any more")
+
+
+def _check_version(request: web.Request) -> None:
+    """Raises `Refused` (409) for a client that is too new or too old; one that doesn't say is let through."""
+    said = request.headers.get(VERSION_HEADER, "")
+    if VERSION.fullmatch(said) and not understood(int(said)):
+        raise refused(409, "version", not_understood(int(said)))
 
 
 def caller_of(certificate: dict[str, Any], host: str, now: float) -> Caller:

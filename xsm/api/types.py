@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xsm.peer.contacts import Reach
+from xsm.peer.messages import PROTOCOL_VERSION
 from xsm.plan.actions import Plan
 from xsm.plan.observed import HostReport
 from xsm.site.problems import Problem
 from xsm.site.state import Conflict
 
-API_VERSION = 1
+API_VERSION = PROTOCOL_VERSION
+"""Every request and answer says it (X-XSM-Version). One number for all that hosts and people say to an xsmd."""
 NOT_A_MEMBER = "not-a-member"
 """A refusal's code: whoever asks has a certificate of the site, and is of the site no more (or not yet)."""
 
@@ -145,7 +147,7 @@ class Applied:
 @dataclass(frozen=True)
 class Refusal:
     """Body of every answer that is not 2xx. `code`: invalid (422), moved (409), conflict (409), unknown (404),
-    forbidden (403), not-a-member (403), bad-request (400), busy (503), failed (500)."""
+    version (409), forbidden (403), not-a-member (403), bad-request (400), busy (503), failed (500)."""
 
     code: str
     message: str

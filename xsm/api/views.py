@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 
 from xsm.api.types import MemberStatus, VmStatus
 from xsm.peer.contacts import Reach
+from xsm.peer.events import Head
 from xsm.peer.machine import Peer
 from xsm.peer.register import Register
 from xsm.plan.actions import Plan
 from xsm.plan.observed import ACTIVE, Domain, HostReport
-from xsm.plan.wanted import Wanted, WantedVM
+from xsm.plan.planner import plan
+from xsm.plan.view import View
+from xsm.plan.wanted import Wanted, WantedVM, wanted
 from xsm.site.document import Document
 
 
@@ -89,6 +92,25 @@ def _said_by_other(line: str, said: Iterable[str]) -> bool:
     waits = _WAITS.search(line)
     vm = line.partition(" on ")[0]
     return waits is not None and f"{vm} on {waits[1] or waits[2]}" in said
+
+
+def behind(why: str, checkout: str, head: Head | None) -> str:
+    """Why the checkout (it is on the revision `checkout`) is not on the head, "" when it is."""
+    if why or head is None or checkout == head.revision:
+        return why
+    return "it is being brought up to date"
+
+
+def nobodys(
+    document: Document,
+    reports: Mapping[str, HostReport],
+    unreachable: Mapping[str, str],
+    now: float,
+) -> tuple[str, ...]:
+    """What is held because it belongs to no member, so that no host's report tells of it. `now`: wall clock."""
+    view = View(reports, unreachable, now, shutdowns={}, handovers=None)
+    whole = plan(wanted(document), document, view)
+    return tuple(str(a) for a in whole.actions if a.held and a.host not in document.state.members)
 
 
 def domains_of(

@@ -43,6 +43,9 @@ REFUSAL_LIMIT_BYTES = 1024 * 1024
 VERSION_HEADER = "X-XSM-Version"
 HEADS_HEADER = "X-XSM-Heads"
 
+HUNG_UP = ": it was stopped just then, or doesn't accept this host's certificate (are both clocks right? its log says)"
+"""A server that runs on asyncio can't tell why; it hangs up."""
+
 T = TypeVar("T")
 
 # OpenSSL's X509_V_ERR codes.
@@ -213,7 +216,9 @@ class PeerClient:
             reason = why(error, member.url)
             if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
                 trouble = own_trouble(self._tls, time.time())
-                reason += f"; this host's own certificate is no good: {trouble}" if trouble else ""
+                reason += (
+                    f"; this host's own certificate is no good: {trouble}" if trouble else HUNG_UP
+                )
             raise PeerUnreachable(member.name, reason) from error
 
     @asynccontextmanager
@@ -321,9 +326,9 @@ def why(error: BaseException, url: str) -> str:
 def _why_certificate(error: ssl.SSLCertVerificationError, url: str) -> str:
     code = error.verify_code
     if code == _EXPIRED:
-        return f"its certificate at {url} has expired, or this host's clock is wrong"
+        return f"its certificate at {url} has expired by this host's clock: renew it, or check the clocks of both"
     if code == _NOT_YET_VALID:
-        return f"its certificate at {url} is not valid yet: one of the clocks is wrong"
+        return f"its certificate at {url} is not valid yet by this host's clock: check the clocks of both"
     if code in _WRONG_NAMES or "ostname mismatch" in str(error):
         return f"not the right host: another one answers at {url}"
     if code in _UNTRUSTED:

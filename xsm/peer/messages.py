@@ -16,6 +16,9 @@ import msgspec
 from xsm.site.model import HypervisorKind
 
 PROTOCOL_VERSION = 1
+"""Goes up with every change that an older xsmd can't just ignore. Versions N and N-1 understand each other, so that a
+site is updated host by host; what is further apart is refused, by whoever notices.
+"""
 MESSAGES_PER_POST_LIMIT = 1000
 NAME_LIMIT = 253
 EPOCH_LIMIT = 2**52
@@ -140,6 +143,24 @@ class Malformed(Exception):
     """A post from a peer that is not messages."""
 
 
+class OtherVersion(Malformed):
+    """A post in a version of the protocol that is too far from this one."""
+
+
+def understood(version: int) -> bool:
+    """Whether this xsmd and one of another version understand each other."""
+    return abs(version - PROTOCOL_VERSION) <= 1
+
+
+def not_understood(version: int) -> str:
+    """Why a version is refused, and what would be right."""
+    whose = "this host" if version > PROTOCOL_VERSION else "the host that asks"
+    return (
+        f"version {version} of the protocol is asked for, this xsmd speaks {PROTOCOL_VERSION} and its neighbours: "
+        f"update xsmd on {whose} first"
+    )
+
+
 @dataclass(frozen=True)
 class _Envelope:
     version: int
@@ -154,9 +175,11 @@ def encode(messages: Iterable[Message]) -> bytes:
 
 
 def decode(body: bytes) -> tuple[Message, ...]:
-    """Read one POST's body. Raises `Malformed`; kinds that this version doesn't know are left out."""
+    """Read one POST's body. Raises `Malformed`, `OtherVersion`; kinds that this version doesn't know are left out."""
     try:
         envelope = msgspec.json.decode(body, type=_Envelope)
+        if not understood(envelope.version):
+            raise OtherVersion(not_understood(envelope.version))
         if len(envelope.messages) > MESSAGES_PER_POST_LIMIT:
             raise Malformed(
                 f"{len(envelope.messages)} messages in one post, at most {MESSAGES_PER_POST_LIMIT}"
