@@ -14,6 +14,9 @@ from xsm.peer.membership import MEMBERS
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, MemberAnswer, MemberAsk
 from xsm.peer.register import Register, Vote
 
+REGISTERS_LIMIT = 100_000
+"""Of VMs that are, were, or that a confused member made up: registers stay for ever, and the votes file with them."""
+
 
 class Ballots:
     """Invariant: `registers` is what is on disk, but for the VMs that `take_unwritten` will give."""
@@ -25,6 +28,10 @@ class Ballots:
 
     def of(self, vm: str) -> Register:
         return self.registers.get(vm, Register())
+
+    def has_room(self, vm: str) -> bool:
+        """Whether another host's question about this VM may make a register."""
+        return vm in self.registers or len(self.registers) < REGISTERS_LIMIT
 
     def take_unwritten(self) -> dict[str, Register]:
         """The registers that changed since the last call: to be fsynced before any other effect."""

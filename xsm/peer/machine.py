@@ -253,6 +253,8 @@ class Peer:
                     self._hear_hello(event.sender, message, event.missing)
                 case ClaimAsk() | EvictAsk() | MemberAsk() if self._is_stranger(event.sender):
                     continue
+                case ClaimAsk(vm=vm) | EvictAsk(vm=vm) if not self.ballots.has_room(vm):
+                    continue  # silence is always safe: the claim waits
                 case ClaimAsk(vm=vm, members=number):
                     mine = self.members_number
                     if vm == membership.MEMBERS or not self.ballots.may_vote(
