@@ -72,6 +72,8 @@ class Revisions:
     async def take(self, heads: Iterable[str]) -> Head | None:
         """Add heads whose commits are here. The new head, or None when they were known already."""
         new = tuple(heads)
+        if self.head is not None and set(new) <= set(self.head.heads):
+            return None  # as most greetings say: no thread has to wake for it
 
         def job(repository: Repository) -> Head | None:
             before = self.head
