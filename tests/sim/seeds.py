@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from tests.sim.chance import Life
 
-FIXED = range(300)
+FIXED = range(500)
 """`make sim`: about a minute on two cores."""
 QUICK = range(50)
 """`make test`: about 20 s of CPU."""

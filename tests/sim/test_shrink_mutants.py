@@ -12,37 +12,52 @@ import pytest
 from tests.sim import soak
 from tests.sim.chance import Life
 from tests.sim.checkers import Violation
+from tests.sim.mutants_claims import no_quorum, only_the_last_claimant_evicted
+from tests.sim.seeds import life_of
 from tests.sim.shrink import Shrinking, failure, kind_of
-from tests.sim.test_mutants import bars_are_not_honoured, one_vote_is_enough
 
 Patch = pytest.MonkeyPatch
-SHORT = 10
+SEEDS = range(20)
+LONG = 75
+"""Lines of which a life of sixty events has a hundred and more."""
+SHORT = 12
 """Lines: the site, a VM or two, what is done to them and the time between."""
 
 
 def script_of(life: Life) -> list[str]:
-    with pytest.raises(Violation):
+    """The lines of a life that goes wrong; none when it doesn't."""
+    try:
         life.run()
-    return life.lines
+    except Violation:
+        return life.lines
+    return []
 
 
-def test_a_script_that_goes_wrong_becomes_short(monkeypatch: Patch) -> None:
-    bars_are_not_honoured(monkeypatch)
-    lines = script_of(Life(0, restless=True))
+def test_a_life_that_goes_wrong_late_becomes_a_short_script(monkeypatch: Patch) -> None:
+    only_the_last_claimant_evicted(monkeypatch)
+    lines = next(lines for s in SEEDS if len(lines := script_of(life_of(s))) > LONG)
     before = failure(lines)
     assert before is not None
     short = Shrinking(lines, before.kind).shrunk()
     print(f"{len(lines)} lines became {len(short)}:", *short, sep="\n")
     after = failure(short)
     assert after is not None
-    assert after.kind == before.kind == "# runs on # and on # at # s"
-    assert after.line == len(short) <= SHORT < len(lines)
+    assert after.kind == before.kind
+    assert after.line == len(short) <= SHORT
+
+
+def test_nothing_can_be_left_out_of_what_is_left(monkeypatch: Patch) -> None:
+    no_quorum(monkeypatch)
+    lines = next(lines for s in SEEDS if (lines := script_of(life_of(s))))
+    before = failure(lines)
+    assert before is not None
+    short = Shrinking(lines, before.kind).shrunk()
     assert Shrinking(lines, before.kind).shrunk() == short
     assert all(failure([*short[:i], *short[i + 1 :]]) is None for i in range(1, len(short)))
 
 
 def test_no_more_is_tried_than_was_allowed(monkeypatch: Patch) -> None:
-    one_vote_is_enough(monkeypatch)
+    no_quorum(monkeypatch)
     lines = script_of(Life(0))
     shrinking = Shrinking(lines, "# runs on # and on # at # s", tries=5)
     shrinking.shrunk()
@@ -64,7 +79,7 @@ def test_soak_makes_a_failure_short_and_keeps_it(
     monkeypatch: Patch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its processes are copies of this one: the rule is off in them too."""
-    one_vote_is_enough(monkeypatch)
+    no_quorum(monkeypatch)
     run = soak.Soak([0], processes=1, kept=tmp_path)
     run.run()
     said = capsys.readouterr().out
