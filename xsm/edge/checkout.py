@@ -27,7 +27,6 @@ MAX_LOOK_BACK = 200
 """Revisions in which a save is looked for, to see that it was taken."""
 _CONFIG_FILE = re.compile(r"configs/[^/]+\.(cfg|xml)")
 _UNFINISHED = (
-    "index.lock",
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
     "REVERT_HEAD",
