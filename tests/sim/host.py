@@ -78,6 +78,7 @@ class SimHost:
         self.head: Head | None = None  # what its repository shows; the peer hears of it soon
         self.life = 0  # counts the daemon's starts: what one began doesn't reach the next
         self.boot = 0  # counts power failures: what was under way ends with them
+        self.is_changing_members = False
         self.has_joined = False  # has a certificate that it got by joining
         self.clock_skew_s = 0.0
         self.on_death: dict[int, Callable[[], None]] = {}  # what breaks off when the daemon dies
@@ -132,6 +133,7 @@ class SimHost:
         self._inbox.clear()
         self._jobs.clear()
         self._stepping = self._observing = self._observe_again = False
+        self.is_changing_members = False
         self._look = None
         broken, self.on_death = self.on_death, {}
         for tell in broken.values():

@@ -61,15 +61,29 @@ class Agreement:
         self._commit = commit
         self._tell_end = end
         self._life = host.life
-        self._until = host.world.now + AGREE_LIMIT_S
+        self._until = 0.0
+        self._began = False
         self._change: Change | None = None
+        self._asked = ChangeAsked(frozenset(after), frozenset(off))
         dead = f"xsmd on {host.name} died meanwhile"
         self._key = host.world.on_death(host, lambda: self._finish(dead))
-        host.feed(ChangeAsked(frozenset(after), frozenset(off)), self._wait_for_votes)
+        self._begin()
+
+    def _begin(self) -> None:
+        """One change of a host's at a time: `api.answers.Answers` has a lock for that."""
+        if self._host.life != self._life:
+            return
+        if self._host.is_changing_members:
+            self._world.after(POLL_S, self._begin)
+            return
+        self._host.is_changing_members = self._began = True
+        self._until = self._world.now + AGREE_LIMIT_S
+        self._host.feed(self._asked, self._wait_for_votes)
 
     def _finish(self, error: str) -> None:
         self._host.on_death.pop(self._key, None)
-        if self._host.life == self._life:
+        if self._host.life == self._life and self._began:
+            self._host.is_changing_members = False
             self._host.feed(ChangeAsked(None))
         self._tell_end(error)
 

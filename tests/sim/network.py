@@ -108,13 +108,15 @@ class Network(Clock):
         sender need not be a member.
         """
         life = sender.life
+        heard: list[bool] = []  # a request that was doubled has one answer all the same
 
         def back(answer: object, error: str, heads: tuple[str, ...] = ()) -> None:
             if sender.life == life:
                 # Who is refused by a member whose revisions are all here has only not been heard of yet.
                 news = any(head not in sender.history for head in heads)
                 sender.feed(Contact(to, error, f"{to} says so" if news else ""))
-                if answered is not None:
+                if answered is not None and not heard:
+                    heard.append(True)
                     answered(answer, error)
 
         def arrival() -> None:
