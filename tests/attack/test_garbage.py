@@ -98,8 +98,25 @@ def test_garbage(target: Target, rule: Rule) -> None:
         if target.head() != before:
             assert answer.status == 200 and may(role, Least.OPERATOR)
 
+    promised = votes(target)
     attack()
+    after = votes(target)
+    for vm, before in promised.items():
+        now = after[vm]
+        assert all(now.get(key, 0) >= before.get(key, 0) for key in ("voted", "bar")), (
+            vm,
+            before,
+            now,
+        )
     still_there(target)
+
+
+def votes(target: Target) -> dict[str, dict[str, int]]:
+    """What the daemon has promised: garbage may raise it, never lower it."""
+    answer = target.doors["peer"].ask(Request("GET", "/v1/peer/registers"))
+    assert answer is not None and answer.status == 200
+    registers: dict[str, dict[str, int]] = json.loads(answer.body)
+    return registers
 
 
 def test_what_is_not_there(target: Target) -> None:

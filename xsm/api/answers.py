@@ -450,7 +450,8 @@ class Answers:
             head = await self._daemon.revisions.take(heads)
             if head is not None:
                 self._daemon.took_head(head, local=False)
-        self._daemon.feed(Received(sender, messages, missing))
+        # Answered when they are taken: a member that floods waits for itself, and the machine's queue stays short.
+        await self._daemon.take(Received(sender, messages, missing))
         return self._daemon.events.last_own
 
     async def receive_pack(
