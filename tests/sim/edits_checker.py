@@ -320,13 +320,13 @@ class EditsChecker:
             if there:
                 raise Violation(f"{vm} was removed, and is there all the same")
             return False
-        return self._still_changed(world, past, known, vm)
+        return self._still_changed(world, changed, known, vm)
 
     def _still_changed(
-        self, world: World, past: frozenset[str], known: frozenset[str], vm: str
+        self, world: World, changed: Iterable[str], known: frozenset[str], vm: str
     ) -> bool:
-        """Whether somebody who did not know of the removal has the VM otherwise than those who removed it knew."""
-        for commit_id in self._newest(world, past - known):
+        """Whether the last of those edits leave the VM otherwise than those who removed it knew it."""
+        for commit_id in self._newest(world, changed):
             both = self._newest(world, self._past(world, commit_id) & known)
             # As they had it in common, or as who removed it had made it meanwhile: to the same, by chance.
             seen = both | (known - self._past(world, commit_id))

@@ -13,7 +13,7 @@ import pytest
 from tests.sim.checkers import Checkers
 from tests.sim.host import SimHost
 from tests.sim.network import Network
-from xsm.peer import ballots, claiming, claims, letting_go, machine, register
+from xsm.peer import ballots, claiming, claims, letting_go, machine, membership, register
 from xsm.peer.claims import Attempt
 from xsm.peer.events import Effect, Persist
 from xsm.peer.register import Register, Vote
@@ -83,14 +83,28 @@ def a_vote_for_anyone(patch: Patch) -> None:
 def a_vote_for_a_forgotten_host(patch: Patch) -> None:
     patch.setattr(machine.Peer, "_is_stranger", lambda self, host: False)
     patch.setattr(machine.Peer, "_expulsion", lambda self, head: "")
+    lists_are_mixed(patch)
 
-    def reaches(net: Network, sender: SimHost, to: str) -> SimHost | None:
-        receiver = net.hosts.get(to)
-        if receiver is None or receiver.peer is None or not net.flows(sender.name, to):
-            return None
-        return None if net._lost() else receiver
+    real = Network.request
 
-    patch.setattr(Network, "_reaches", reaches)
+    def request(net: Network, *what: Any, **more: Any) -> None:
+        real(net, *what, **{**more, "stranger": True})
+
+    patch.setattr(Network, "request", request)
+
+
+def lists_are_mixed(patch: Patch) -> None:
+    """A vote counts whatever list of members the voter has."""
+    patch.setattr(ballots.Ballots, "may_vote", lambda self, claimant, its, mine: True)
+
+
+def members_change_without_votes(patch: Patch) -> None:
+    patch.setattr(membership, "enough", lambda change, names: True)
+
+
+def newcomers_know_no_claims(patch: Patch) -> None:
+    """What is known of claims is not brought together before the members change."""
+    patch.setattr(membership, "together", lambda known: {})
 
 
 def votes_not_on_disk(patch: Patch) -> None:

@@ -325,8 +325,3 @@ def drift_is_repaired_always(patch: Patch) -> None:
         yield from real(r, replace(w, vm=replace(w.vm, drift=Drift.REPAIR)), s)
 
     patch.setattr(power, "start", start)
-
-
-def a_forgotten_host_acts(patch: Patch) -> None:
-    """A host that the site forgot goes by the last revision that it knows, or by one that does not name it."""
-    patch.setattr(machine.Peer, "_expulsion", lambda self, head: "")

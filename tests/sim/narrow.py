@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.sim.checkers import Checkers, Violation, at_rest
+from tests.sim.edits_checker import EditsChecker
 from tests.sim.world import World
 from xsm.peer import commands
 from xsm.plan.actions import Step
@@ -26,6 +27,7 @@ def settled_site() -> World:
     }
     world = World([f"dmz0{i}" for i in range(1, 5)], files, live=True)
     Checkers(world)
+    EditsChecker(world)
     assert world.run_until(world.settled)
     world.run(5.0)
     return world
@@ -39,7 +41,6 @@ def edit(world: World, on: str, field: str, value: object) -> None:
 
 def cut(world: World, *pairs: tuple[str, str]) -> None:
     world.cut = {frozenset(pair) for pair in pairs}
-    world.switch.cut = world.cut
 
 
 def peace(world: World) -> None:

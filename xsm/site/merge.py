@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xsm.site import changes, state_file, xml_file
+from xsm.site import changes, state_file, xml_file, yaml_file
+from xsm.site.conflicts import active_conflicts, host_shown, value_shown
 from xsm.site.document import SITE_FILES, Files, load, read_site
 from xsm.site.merge_site import KEPT, REMOVED, Clash, merge_sites, text_of
-from xsm.site.model import VM, Site
+from xsm.site.model import Site
 from xsm.site.problems import Invalid
-from xsm.site.state import Conflict, State
+from xsm.site.state import Conflict
 
 _OR = " or "
 _CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
@@ -92,32 +93,7 @@ def name_revisions(merged: Merged, earlier: Sequence[tuple[str, Files]], second_
 
 def _said(side: _Side, vm: str, what: str) -> str | None:
     found = (side.site or Site()).vm(vm)
-    return REMOVED if found is None else _value(found, what, side.placement)
-
-
-def active_conflicts(site: Site, state: State) -> tuple[Conflict, ...]:
-    """The conflicts that still hold their VM: those whose shown value the document still has."""
-    vms = {vm.name: vm for vm in site.vms()}
-    return tuple(
-        c for c in state.conflicts if _value(vms.get(c.vm), c.what, state.placement) == c.shown
-    )
-
-
-def _value(vm: VM | None, what: str, placement: Mapping[str, Any]) -> str | None:
-    """What the document says there, as text; None: nothing, because the VM is gone."""
-    if vm is None:
-        return None
-    if what == "removal":
-        return KEPT
-    if what == "host":
-        return _host(vm, placement)
-    return text_of(getattr(vm, what, None))
-
-
-def _host(vm: VM | None, placement: Mapping[str, Any]) -> str | None:
-    if vm is None:
-        return None
-    return text_of(vm.host if vm.host is not None else placement.get(vm.name))
+    return REMOVED if found is None else value_shown(found, what, side.placement)
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -137,14 +113,6 @@ def _parsed(path: str, content: bytes) -> Site | None:
         return read_site(path, content)
     except Invalid:
         return None
-
-
-def _format(path: str) -> Any:
-    if path.endswith(".xml"):
-        return xml_file
-    from xsm.site import yaml_file
-
-    return yaml_file
 
 
 def _table(files: Files, path: str) -> dict[str, Any] | None:
@@ -210,7 +178,7 @@ def _unchanged(base: _Side, side: _Side) -> bool:
 
 def _written(path: str, side: _Side, site: Site) -> bytes:
     """`site` as text: the side's own text, edited; a fresh text where editing fails."""
-    form = _format(path)
+    form: Any = xml_file if path.endswith(".xml") else yaml_file
     if side.path == path and side.site is not None:
         try:
             text = form.edit(side.files[path], changes.diff(side.site, site), path, side.site)
@@ -383,7 +351,7 @@ def _host_clashes(
     """
     found = []
     decisions = [
-        {vm.name: (vm.host is None, _host(vm, s.placement)) for vm in (s.site or Site()).vms()}
+        {vm.name: (vm.host is None, host_shown(vm, s.placement)) for vm in (s.site or Site()).vms()}
         for s in (base, first, second)
     ]
     for vm in sorted(site.vms(), key=lambda v: v.name):
@@ -391,7 +359,7 @@ def _host_clashes(
         if vm.name in known or one is None or two is None or was in (one, two):
             continue
         hosts = one[1] or "", two[1] or ""
-        shown = _host(vm, placement) or ""
+        shown = host_shown(vm, placement) or ""
         if hosts[0] != hosts[1]:
             found.append(Clash(vm.name, "host", shown, hosts[0] if shown != hosts[0] else hosts[1]))
     return found
@@ -441,7 +409,7 @@ def _conflicts(
     found: dict[tuple[str, str], Conflict] = {}
     for clash in clashes:
         key = (clash.vm, clash.what)
-        shown = _value(vms.get(clash.vm), clash.what, side.placement)
+        shown = value_shown(vms.get(clash.vm), clash.what, side.placement)
         if shown is not None and key not in found:
             found[key] = Conflict(clash.vm, clash.what, shown, clash.other, revisions)
     return tuple(found[key] for key in sorted(found))
@@ -450,14 +418,14 @@ def _conflicts(
 def _write_conflicts(
     files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]
 ) -> tuple[Conflict, ...]:
-    """conflicts.json: what either side still had and none settled, and the new ones. Gives those, with all that lost."""
+    """conflicts.json: what either side still had and none settled, and the new ones. Gives those with all that lost."""
     was, one, two = (_unsettled(side) for side in sides)
     merged = _side(files)
     vms = {vm.name: vm for vm in (merged.site or Site()).vms()}
     rows = {}
     for key in sorted({*one, *two}):
         vm, _, what = key.partition("/")
-        shown = _value(vms.get(vm), what, merged.placement)
+        shown = value_shown(vms.get(vm), what, merged.placement)
         told = [table[key] for table in (two, one) if key in table]
         fresh = key not in was or _values(told[0]) != _values(was[key])
         if len(told) < 2 and not fresh:
@@ -498,7 +466,7 @@ def _unsettled(side: _Side) -> dict[str, Any]:
         for key, row in table.items()
         if isinstance(row, dict)
         and row.get("shown")
-        == _value(vms.get(key.partition("/")[0]), key.partition("/")[2], side.placement)
+        == value_shown(vms.get(key.partition("/")[0]), key.partition("/")[2], side.placement)
     }
 
 

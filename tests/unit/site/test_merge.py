@@ -299,6 +299,18 @@ def test_a_conflict_that_two_views_show_the_other_way_round_stays() -> None:
         assert set(merged.state.conflicts) == {rows[1]}
 
 
+def test_a_third_value_does_not_put_the_second_out_of_mind() -> None:
+    """64 lost against 128; now 512 comes, made without knowledge of either: both have lost."""
+    base = files(site(vm("vm1")))
+    conflict = Conflict("vm1", "memory_mib", "128", "64", (A, B))
+    first = files(
+        site(vm("vm1", memory_mib=128)), State(ID, members=MEMBERS, conflicts=(conflict,))
+    )
+    second = files(site(vm("vm1", memory_mib=512)))
+    assert both(base, first, second)[2] == [("vm1", "memory_mib", "512", "128 or 64")]
+    assert both(base, second, first)[2] == [("vm1", "memory_mib", "128", "512 or 64")]
+
+
 def test_another_conflict_over_the_same_field_is_not_settled_along() -> None:
     """One side settled 128 against 256 with 512; the other has got a conflict of 512 against 64 meanwhile."""
     old = Conflict("vm1", "memory_mib", "128", "256", (A, B))

@@ -1,0 +1,316 @@
+"""Mutants: the real code with one safety rule switched off. Something here has to notice each of them.
+
+python -m tests.sim.mutants [NAME...] [--lives N] [--processes N] [--write]
+
+Each is let loose on lives by chance (`seeds.life_of`) until a checker sees an accident; on its narrow story if it has
+one. Prints a table, and writes it to docs/safety.md with --write. Only a life that has no accident without the mutant
+counts: that is tried each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.sim import mutants_claims as c
+from tests.sim import mutants_edits as e
+from tests.sim import narrow, narrow_acts
+from tests.sim.exhaustive import search
+from tests.sim.host import Violation
+from tests.sim.seeds import life_of
+from tests.sim.test_exhaustive import MUTANTS, SLOW_MUTANTS
+from tests.sim.world import World
+
+Patch = pytest.MonkeyPatch
+Story = Callable[[], object]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "safety.md"
+MARK = "<!-- mutants: python -m tests.sim.mutants --write -->"
+END = "<!-- end of mutants -->"
+LIVES_LIMIT = 300
+"""Lives by chance that a mutant gets before it counts as too narrow for them."""
+WORDS_LIMIT = 110
+"""Of a violation, in the table."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`seed`: the first life that caught it when it was last hunted; a place to begin, for tests. `narrow`: a story
+    that catches it, for those that chance finds seldom or never. `searched`: what the exhaustive search calls it.
+    `signs`: what has to be seen, one of them; none: anything. A mutant makes another life of a seed, and what goes
+    wrong there may have nothing to do with it."""
+
+    switch: Callable[[Patch], None]
+    seed: int | None = None
+    narrow: Story | None = None
+    searched: str = ""
+    signs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.switch.__name__
+
+    @property
+    def words(self) -> str:
+        return self.name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """How one mutant was caught. `lives`: how many it took, 0: none of them did. `told`: by the narrow story. `steps`:
+    of the accident that the exhaustive search found, for those that nothing else catches."""
+
+    name: str
+    tried: int
+    lives: int
+    seen: str
+    told: str
+    steps: int = 0
+
+    @property
+    def caught(self) -> bool:
+        return bool(self.lives or self.told or self.steps)
+
+
+def at_any_pace(story: Callable[[float], World]) -> Story:
+    """The story at all its paces."""
+
+    def tell() -> None:
+        for pace_s in narrow.PACES_S:
+            story(pace_s)
+
+    tell.__name__ = story.__name__
+    return tell
+
+
+CLAIMS = (" runs on ", "no claim of it", "has on its disk", "went back")
+"""What is seen where a rule of claims is missing."""
+
+ALL: tuple[Mutant, ...] = (
+    Mutant(c.document_only, signs=CLAIMS),
+    Mutant(c.no_quorum, signs=CLAIMS),
+    Mutant(c.nobody_evicted, signs=CLAIMS),
+    Mutant(c.only_the_last_claimant_evicted, signs=CLAIMS),
+    Mutant(
+        c.fenced_before_claimed, signs=CLAIMS, narrow=narrow_acts.the_operators_word_on_both_sides
+    ),
+    Mutant(c.a_vote_for_anyone, signs=CLAIMS, searched="a vote for anyone"),
+    Mutant(
+        c.a_vote_for_a_forgotten_host, signs=CLAIMS, narrow=narrow_acts.a_forgotten_host_is_back
+    ),
+    Mutant(c.lists_are_mixed, signs=CLAIMS),
+    Mutant(c.members_change_without_votes, signs=CLAIMS),
+    Mutant(c.newcomers_know_no_claims, signs=CLAIMS),
+    Mutant(c.votes_not_on_disk, signs=CLAIMS),
+    Mutant(c.answers_before_the_vote_is_on_disk, signs=CLAIMS),
+    Mutant(c.boots_without_claiming_again, signs=CLAIMS, searched="no claim anew after a boot"),
+    Mutant(c.a_win_lasts, signs=CLAIMS),
+    Mutant(
+        c.answers_from_before_a_restart_count,
+        signs=CLAIMS,
+        searched="answers from before a restart count",
+    ),
+    Mutant(c.answers_of_the_first_round_count_for_the_second, signs=CLAIMS),
+    Mutant(c.bars_not_honoured, signs=CLAIMS),
+    Mutant(
+        c.settled_whatever_the_last_vote, signs=CLAIMS, searched="settled whatever the last vote"
+    ),
+    Mutant(c.starts_without_another_look, signs=CLAIMS),
+    Mutant(c.lets_go_of_what_runs, signs=CLAIMS),
+    Mutant(c.lets_go_while_a_start_is_under_way, signs=CLAIMS),
+    Mutant(
+        c.lets_go_of_what_it_is_receiving,
+        signs=CLAIMS,
+        searched="lets go of what it is just receiving",
+    ),
+    Mutant(c.lets_go_by_an_old_look, signs=CLAIMS),
+    Mutant(
+        c.a_new_daemon_lets_go_at_once,
+        signs=CLAIMS,
+        narrow=at_any_pace(narrow.a_start_outlives_its_daemon),
+    ),
+    Mutant(
+        c.a_new_daemon_claims_at_once,
+        signs=CLAIMS,
+        narrow=at_any_pace(narrow.a_move_is_called_back_by_a_new_daemon),
+    ),
+    Mutant(
+        c.a_leaving_vm_is_claimed_back,
+        signs=CLAIMS,
+        narrow=at_any_pace(narrow.a_move_is_called_back),
+    ),
+    Mutant(
+        c.claimants_asked_once, signs=CLAIMS, narrow=at_any_pace(narrow.an_overtaken_move_goes_on)
+    ),
+    Mutant(
+        c.the_source_need_not_be_the_last, signs=CLAIMS, searched="the source need not be the last"
+    ),
+    Mutant(
+        c.hands_over_to_an_old_claim, signs=CLAIMS, searched="hands over to anybody who ever asked"
+    ),
+    Mutant(
+        c.nobody_remembers_newer_claims,
+        signs=CLAIMS,
+        narrow=at_any_pace(narrow.a_newer_claimant_gets_it),
+    ),
+    Mutant(c.a_source_without_a_bar, signs=CLAIMS),
+    Mutant(c.hands_over_without_a_claim, signs=CLAIMS),
+    Mutant(e.merges_are_merged),
+    Mutant(e.delete_beats_modify),
+    Mutant(e.a_kept_vm_is_not_marked),
+    Mutant(e.the_later_edit_wins_in_silence),
+    Mutant(e.the_later_move_wins_in_silence),
+    Mutant(e.entries_are_merged_as_a_whole),
+    Mutant(e.merged_without_the_base),
+    Mutant(e.a_third_edit_settles_unseen),
+    Mutant(e.any_edit_settles_all_conflicts),
+    Mutant(e.conflicts_are_acted_on),
+    Mutant(e.an_old_base_overwrites),
+    Mutant(e.committed_beside_the_head, narrow=narrow_acts.an_edit_beside_the_head),
+    Mutant(e.dates_by_the_clock_alone),
+    Mutant(e.heads_that_others_contain),
+    Mutant(e.merge_version_ignored, narrow=narrow_acts.a_newer_merge_rule),
+    Mutant(e.trusts_its_last_answer),
+    Mutant(e.two_actions_at_once),
+    Mutant(e.acts_unchecked, narrow=narrow_acts.another_domain_in_its_place),
+    Mutant(e.unmarked_domains_are_taken, narrow=narrow_acts.a_foreign_domain_has_the_vms_name),
+    Mutant(
+        e.another_sites_domains_are_taken, narrow=narrow_acts.another_sites_domain_has_the_vms_name
+    ),
+    Mutant(e.copies_are_taken, narrow=narrow_acts.a_copy_outlives_the_vm),
+    Mutant(e.memory_not_looked_at),
+    Mutant(e.restarts_unasked),
+    Mutant(e.elsewhere_means_removed),
+    Mutant(e.live_only_is_stopped, narrow=narrow_acts.a_move_that_can_only_be_cold),
+    Mutant(e.never_means_live),
+    Mutant(e.drained_hosts_take_vms),
+    Mutant(e.stale_shutdown_clocks, narrow=narrow_acts.a_stop_that_was_taken_back),
+    Mutant(e.drift_is_repaired_always, narrow=narrow_acts.drift_is_left_to_people),
+)
+
+
+def accident(live: Story) -> str:
+    """What a checker says of it; "" when nothing is wrong, or when the mutant merely broke down."""
+    try:
+        live()
+    except Violation as violation:
+        return str(violation)
+    except Exception:  # noqa: BLE001 - a mutant may do anything; only what a checker says counts
+        return ""
+    return ""
+
+
+def with_mutant(mutant: Mutant, live: Story) -> str:
+    """The accident that a mutant has in a life or story that is free of any without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.switch(patch)
+        seen = accident(live)
+    fits = not mutant.signs or any(sign in seen for sign in mutant.signs)
+    return seen if seen and fits and not accident(live) else ""
+
+
+def first_accident(mutant: Mutant, seeds: Iterable[int]) -> tuple[int, str]:
+    """How many lives it took, and what was seen; 0 when none had an accident."""
+    for tries, seed in enumerate(seeds, 1):
+        seen = with_mutant(mutant, lambda: life_of(seed).run())  # noqa: B023 - called at once
+        if seen:
+            return tries, seen
+    return 0, ""
+
+
+def hunt(name: str, lives: int) -> Hunt:
+    """Let one mutant loose."""
+    mutant = next(m for m in ALL if m.name == name)
+    told = with_mutant(mutant, mutant.narrow) if mutant.narrow else ""
+    tries, seen = first_accident(mutant, range(lives))
+    steps = steps_by_search(mutant.searched) if mutant.searched and not (told or tries) else 0
+    return Hunt(name, lives, tries, seen, told, steps)
+
+
+def steps_by_search(name: str) -> int:
+    """How long the shortest accident is that the exhaustive search finds. Without mutants it finds none: that is
+    `test_exhaustive`'s, and its sites are searched there."""
+    site, change = {**MUTANTS, **SLOW_MUTANTS}[name]
+    return len(search(replace(site, **change)).trace)
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def row(found: Hunt) -> str:
+    mutant = next(m for m in ALL if m.name == found.name)
+    lives = str(found.lives) if found.lives else f"> {found.tried}"
+    story = mutant.narrow.__name__.replace("_", " ") if mutant.narrow and found.told else ""
+    if found.steps:
+        story = f"exhaustive search: {found.steps} steps"
+    seen = " ".join((found.seen or found.told or "").replace("|", "/").split())
+    if not found.caught:
+        seen = "NOT CAUGHT"
+    short = seen if len(seen) <= WORDS_LIMIT else f"{seen[:WORDS_LIMIT]}..."
+    return f"| {mutant.words} | {lives} | {story} | {short} |"
+
+
+def table(hunts: Sequence[Hunt]) -> str:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=DOCUMENT.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    caught = sum(h.caught for h in hunts)
+    day = datetime.now(UTC).date()
+    lines = [
+        f"{caught} of {len(hunts)} caught ({day}, commit {commit}, {platform.machine()}, "
+        f"{os.cpu_count()} cores).",
+        "",
+        "| without this rule | lives until caught | narrow story | what was seen first |",
+        "| --- | ---: | --- | --- |",
+        *map(row, hunts),
+    ]
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Put the table between its marks."""
+    document = DOCUMENT.read_text()
+    before, _, rest = document.partition(MARK)
+    _, _, after = rest.partition(END)
+    DOCUMENT.write_text(f"{before}{MARK}\n{text}\n{END}{after}")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.mutants")
+    parser.add_argument("names", nargs="*", help="only these")
+    parser.add_argument("--lives", type=int, default=LIVES_LIMIT)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="into docs/safety.md")
+    given = parser.parse_args(argv)
+    names = given.names or [m.name for m in ALL]
+    unknown = sorted(set(names) - {m.name for m in ALL})
+    if unknown:
+        parser.error(f"no mutant {unknown[0]}; there are {', '.join(m.name for m in ALL)}")
+    os.nice(10)
+    hunts = []
+    with ProcessPoolExecutor(given.processes) as pool:
+        for found in pool.map(hunt, names, [given.lives] * len(names)):
+            print(row(found), flush=True)
+            hunts.append(found)
+    text = table(hunts)
+    print(f"\n{text}")
+    if given.write:
+        write(text)
+    return 0 if all(h.caught for h in hunts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
