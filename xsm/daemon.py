@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -471,6 +472,8 @@ def main(argv: list[str] | None = None) -> int:
         print(invalid, file=sys.stderr)
         return 2
     log.set_up(settings.log_format, settings.log_level, os.environ)
+    # New objects between two collections. With Python's 700 reading a large site takes a quarter longer.
+    gc.set_threshold(10_000)
     code = 0
     try:
         asyncio.run(_serve(settings))
