@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import libvirt
+
 from tests.attack.tracing import Traced, Victims
 from tests.site.running_site import Site, site_text, vm_entry
 from xsm.api.types import Applied, Proposal, Status
@@ -238,7 +240,7 @@ class CrashSite:
         active: dict[str, str] = {}
         for host in HOSTS:
             for name, domain in self.site.stage.domains(host).items():
-                if domain.isActive():
+                if is_active(domain):
                     active[name] = f"{active[name]} and {host}" if name in active else host
         return active
 
@@ -297,6 +299,16 @@ class CrashSite:
                 f"{vm} on {where}" for vm, where in self._running().items() if " and " in where
             ]
             self._twice += twice
+
+
+def is_active(domain: libvirt.virDomain) -> bool:
+    """A domain that was undefined since it was listed is not."""
+    try:
+        return bool(domain.isActive())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return False
+        raise
 
 
 def git(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:

@@ -193,6 +193,7 @@ class Attack:
         acknowledged = act(crash, crash.number)
         result.acknowledged += acknowledged
         crash.wait_done(traced, acknowledged)
+        traced.disarm()
         if traced.killed.is_set() and victims is not Victims.CHILD:
             traced.wait()
             crash.start_victim()

@@ -85,6 +85,10 @@ class Traced:
         """From now on calls count."""
         self._armed = True
 
+    def disarm(self) -> None:
+        """Nothing counts any more, and nothing is killed."""
+        self._armed = False
+
     @property
     def count(self) -> int:
         return self.calls.total()
