@@ -49,6 +49,9 @@ FROM_THERE: Mapping[str, Changes] = {
 LARGE = {
     **QUICK,
     **FROM_THERE,
+    "1 host runs it, 2 join and are told nothing": Changes(
+        3, 1, join="BC", running=1, newcomer_knows=False
+    ),
     "1 host, 2 join": Changes(3, 1, join="BC"),
     "2 hosts, A runs it, C joins, changes up to 2": Changes(3, 2, join="C", running=2),
     "3 hosts, 2 know that A runs it, C is forgotten": Changes(
@@ -90,6 +93,12 @@ def first_claimant_stays(mine: Register, other: Register) -> Register:
     return replace(learnt, claimant=mine.claimant) if mine.voted == other.voted else learnt
 
 
+def a_forget_may_overtake(
+    mine: Register, ask: MemberAsk, sender: str, number: int
+) -> tuple[Register, str]:
+    return membership.vote(mine, replace(ask, off=False), sender, number)
+
+
 def half_is_enough(change: Change, names: frozenset[str]) -> bool:
     return 2 * len(names & change.now) >= len(change.now)
 
@@ -110,9 +119,9 @@ MUTANTS: Mapping[str, tuple[Changes, Mapping[str, Any]]] = {
     ),
 }
 SLOW_MUTANTS: Mapping[str, tuple[Changes, Mapping[str, Any]]] = {
-    "the newcomer knows nothing": (
-        QUICK["1 host runs it, 2 join"],
-        {"newcomer_knows": False},
+    "a forget overtakes a join": (
+        replace(LARGE["2 hosts, 1 epoch, B is forgotten, C joins"], crashes=False),
+        {"vote": a_forget_may_overtake},
     ),
     "two changes at once": (
         Changes(4, 2, join="CD", numbers=1, epochs=1),

@@ -5,7 +5,8 @@ has a number, which is part of the document. Must not know how hosts are asked, 
 
 This host's vote for a change is kept with its other votes, as the register of a VM that can't be:
 `voted` the number of the change that it voted for, `claimant` who makes it, `bar` the list that it was made from,
-`claimants` the hosts that leave by it while they are alive.
+`claimants` the hosts that leave by it while they are alive; `held` is above `bar` when it voted for several makers'
+changes of that list.
 """
 
 from __future__ import annotations
@@ -48,7 +49,19 @@ def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Regi
     if not (above or again):
         return mine, f"it voted for a change that {mine.claimant} makes"
     leaving = frozenset(ask.leaving)
-    return replace(mine, voted=ask.number, claimant=sender, claimants=leaving, bar=number), ""
+    # A host that is off may have helped another change of this list to win something; none of the others need know.
+    voted_here = mine.bar == number < mine.voted
+    others = voted_here and (mine.claimant != sender or mine.held > number)
+    if ask.off and others:
+        return mine, "it voted for another change of these members, which has to be heard of first"
+    return replace(
+        mine,
+        voted=ask.number,
+        claimant=sender,
+        claimants=leaving,
+        bar=number,
+        held=number + 1 if others else mine.held,
+    ), ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,7 @@ class Change:
 
     @property
     def ask(self) -> MemberAsk:
-        return MemberAsk(self.number, self.base, tuple(sorted(self.leaving)))
+        return MemberAsk(self.number, self.base, tuple(sorted(self.leaving)), bool(self.off))
 
     @property
     def agreed(self) -> bool:

@@ -108,6 +108,7 @@ class MemberAsk:
     number: int
     base: int
     leaving: tuple[str, ...] = ()
+    off: bool = False  # others leave by the operator's word
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,15 @@ def test_a_number_is_above_the_list_s_and_not_absurd():
     assert voted(("a", MemberAsk(2**50, 4)))[1][0]
 
 
+def test_a_forget_by_the_operator_s_word_overtakes_nobody_s_change():
+    """b voted for its own join of c and is off now. c may have won a claim by b's vote."""
+    join, forget = MemberAsk(5, 4), MemberAsk(6, 4, off=True)
+    assert "has to be heard of first" in voted(("b", join), ("a", forget))[1][1]
+    assert voted(("a", join), ("a", forget))[1] == ["", ""], "one's own that broke off is none"
+    several = voted(("b", join), ("a", MemberAsk(6, 4)), ("a", MemberAsk(7, 4, off=True)))[1]
+    assert "has to be heard of first" in several[2]
+
+
 def test_a_list_that_was_overtaken_decides_nothing():
     """It voted for change 7 of list 4. Then list 5 came, which somebody else made of list 4."""
     vote, _ = voted(("a", MemberAsk(7, 4)))
