@@ -18,7 +18,6 @@ from xsm.peer.claims import Attempt
 from xsm.peer.events import Effect, Persist
 from xsm.peer.register import Register, Vote
 from xsm.peer.work import Work
-from xsm.plan.actions import Action, Step
 from xsm.plan.observed import Domain
 
 Patch = pytest.MonkeyPatch
@@ -169,15 +168,6 @@ def answers_from_before_a_restart_count(patch: Patch) -> None:
     patch.setattr(claims, "hear_eviction", hear_eviction)
 
 
-def answers_of_the_first_round_count_for_the_second(patch: Patch) -> None:
-    real = claims.hear_eviction
-
-    def hear_eviction(attempt: Attempt, sender: str, answer: Any, *more: Any) -> Attempt:
-        return real(attempt, sender, replace(answer, round=attempt.round), *more)
-
-    patch.setattr(claims, "hear_eviction", hear_eviction)
-
-
 def bars_not_honoured(patch: Patch) -> None:
     """Letting go changes nothing: not on disk, and not for the attempt under way."""
     patch.setattr(register, "bar", lambda reg, epoch: reg)
@@ -191,11 +181,6 @@ def settled_whatever_the_last_vote(patch: Patch) -> None:
         "settle",
         lambda reg, epoch, host: replace(reg, claimants=frozenset({host})),
     )
-
-
-def starts_without_another_look(patch: Patch) -> None:
-    """A claim is won, and the VM may have come by migration since the last look."""
-    patch.setattr(claiming.Claiming, "may_start", lambda self, vm, at: vm in self._won_at)
 
 
 def lets_go_of_what_runs(patch: Patch) -> None:
@@ -278,22 +263,6 @@ def nobody_remembers_newer_claims(patch: Patch) -> None:
     """A source that gave the VM to a newer claimant too early tells an older one that it is off."""
     the_source_need_not_be_the_last(patch)
     patch.setattr(ballots.Ballots, "newest", lambda self, vm: 0)
-
-
-def a_source_without_a_bar(patch: Patch) -> None:
-    """Who begins to migrate a VM does not bar itself first."""
-    real = machine.Peer._go
-
-    def go(self: machine.Peer, action: Action, now: float) -> tuple[str, bool]:
-        if action.step is not Step.MIGRATE:
-            return real(self, action, now)
-        self.ballots.let_go = lambda vm, epoch: None  # type: ignore[method-assign]
-        try:
-            return real(self, action, now)
-        finally:
-            del self.ballots.let_go  # type: ignore[method-assign]
-
-    patch.setattr(machine.Peer, "_go", go)
 
 
 def hands_over_without_a_claim(patch: Patch) -> None:

@@ -103,7 +103,7 @@ def merged_without_the_base(patch: Patch) -> None:
 def a_third_edit_settles_unseen(patch: Patch) -> None:
     """A conflict ends as soon as anybody gives the field another value, who may know nothing of it."""
 
-    def write_conflicts(files: dict[str, bytes], sides: Any, new: Iterable[Any]) -> None:
+    def write_conflicts(files: dict[str, bytes], sides: Any, new: Iterable[Any]) -> Any:
         was, one, two = (merge._table(side.files, merge._CONFLICTS) or {} for side in sides)
         rows = {
             key: row
@@ -118,6 +118,7 @@ def a_third_edit_settles_unseen(patch: Patch) -> None:
             files.pop(merge._CONFLICTS)
             if left:
                 files[merge._CONFLICTS] = state_file.canonical(left)
+        return tuple(new)
 
     patch.setattr(merge, "_write_conflicts", write_conflicts)
 
@@ -176,13 +177,14 @@ def merge_version_ignored(patch: Patch) -> None:
 
 
 def trusts_its_last_answer(patch: Patch) -> None:
-    """The next action goes by an observation from before the last one's end."""
-    real = Work.hindrance
+    """An observation from before the end of a host's own last action is as good as one from after it."""
+    real = Work.end
 
-    def hindrance(self: Work, action: Action, observed_at: float, now: float) -> str:
-        return real(self, action, float("inf"), now)
+    def end(self: Work, action: Action, error: str, now: float) -> None:
+        real(self, action, error, now)
+        self.ended_at.pop(action.vm)
 
-    patch.setattr(Work, "hindrance", hindrance)
+    patch.setattr(Work, "end", end)
 
 
 def acts_unchecked(patch: Patch) -> None:

@@ -14,6 +14,7 @@ from tests.sim.world import World
 from xsm.edge.repository import Repository
 from xsm.edge.revisions import Moved, Revisions
 from xsm.peer import commands
+from xsm.plan.actions import Step
 from xsm.site import state_file, tag_xml
 from xsm.site.changes import AddVM, RemoveVM
 from xsm.site.model import VM, Migration, Power
@@ -204,6 +205,77 @@ def a_move_that_can_only_be_cold() -> World:
     return world
 
 
+def alone(world: World) -> None:
+    """No host reaches another."""
+    world.cut_off(*({name} for name in world.hosts))
+
+
+def one_field_on_two_sides() -> World:
+    """vm1's memory is edited on both sides of a cut."""
+    world = settled_site()
+    alone(world)
+    edit(world, "dmz02", "memory_mib", 80)
+    edit(world, "dmz03", "memory_mib", 64)
+    world.run(5.0)
+    world.heal()
+    world.run(20.0)
+    return world
+
+
+def a_third_edit_of_one_field() -> World:
+    """vm1's memory is edited on two sides; somebody who has heard of one of them only gives it a third value."""
+    world = settled_site()
+    cut(world, ("dmz02", "dmz03"), ("dmz03", "dmz01"), ("dmz03", "dmz04"))
+    edit(world, "dmz02", "memory_mib", 80)
+    edit(world, "dmz03", "memory_mib", 64)
+    world.run(5.0)
+    cut(world, *((a, "dmz04") for a in ("dmz01", "dmz02", "dmz03")))
+    edit(world, "dmz04", "memory_mib", 72)
+    world.run(5.0)
+    edit(world, "dmz03", "power", Power.STOPPED)  # on top of the conflict
+    world.run(5.0)
+    world.heal()
+    world.run(20.0)
+    return world
+
+
+def a_host_runs_short() -> World:
+    """vm1 is to grow, and a foreign domain has the room."""
+    world = settled_site()
+    hypervisor = world.hosts["dmz01"].hypervisor
+    edit(world, "dmz01", "power", Power.STOPPED)
+    edit(world, "dmz01", "max_memory_mib", 250)
+    assert world.run_until(world.settled)
+    edit(world, "dmz01", "power", Power.RUNNING)
+    assert world.run_until(world.settled)
+    by_hand(world, "dmz01", "scratch")
+    hypervisor.memory_mib = 300
+    edit(world, "dmz01", "memory_mib", 250)
+    world.run(10.0)
+    return world
+
+
+def a_look_that_hangs() -> World:
+    """dmz01 starts vm1, which takes long; meanwhile vm1 is given to dmz02. A look at the hypervisor of dmz01 begins
+    before the start has ended, and ends after it."""
+    world = settled_site()
+    hypervisor = world.hosts["dmz01"].hypervisor
+    edit(world, "dmz01", "power", Power.STOPPED)
+    assert world.run_until(world.settled)
+    hypervisor.slow_s = {"start": 4.0}
+    edit(world, "dmz01", "power", Power.RUNNING)
+    assert world.run_until(lambda: any(a.step is Step.START for _, _, a in world.performed))
+    edit(world, "dmz02", "host", "dmz02")
+    world.run(3.0)
+    hypervisor.hang("domains")
+    world.run(2.5)
+    hypervisor.release()
+    hypervisor.slow_s = {}
+    world.run(5.0)
+    peace(world)
+    return world
+
+
 def an_edit_beside_the_head() -> None:
     """Two people commit to one repository, both on top of the same revision: the second is told that it moved on."""
 
@@ -237,5 +309,9 @@ ACTS = (
     a_forgotten_host_is_back,
     drift_is_left_to_people,
     a_move_that_can_only_be_cold,
+    a_host_runs_short,
+    a_look_that_hangs,
+    one_field_on_two_sides,
+    a_third_edit_of_one_field,
     an_edit_beside_the_head,
 )
