@@ -43,6 +43,7 @@ class CrashSite:
         self.site = site
         self.traced: Traced | None = None
         self.number = 0  # of the times that the victim was started under the eyes of strace
+        self.said = ""  # by a command that failed
         self.memory_mib = 64  # of s1; edits change it
         self.vms: dict[str, str] = {}  # further VMs, and where they belong
         self._votes: dict[str, tuple[int, int]] = {}
@@ -155,7 +156,8 @@ class CrashSite:
         content = base64.b64encode(self.text().encode()).decode()
         try:
             answer = self.client(host).apply(Proposal({"site.xml": content}, message="An edit"))
-        except Failure:
+        except Failure as failure:
+            self.said = str(failure)
             return False
         return isinstance(answer, Applied)
 

@@ -21,7 +21,8 @@ import libvirt
 from tests.attack.crash_site import OTHER, VICTIM, Broken, CrashSite
 from tests.attack.tracing import Traced, Victims, usable
 from tests.site.running_site import running_site
-from xsm.demo.stage import BIN, DemoFailed
+from xsm.cli.client import Failure
+from xsm.demo.stage import BIN, DemoFailed, free_ports
 
 HOSTS = ("dmz01", "dmz02", "dmz03")
 BEYOND = 8
@@ -103,6 +104,9 @@ def join_and_forget(crash: CrashSite, number: int) -> bool:
     options[1], options[3] = name, f"192.168.6.{number % 200 + 1}"
     for at, option in enumerate(options):
         options[at] = option.replace(f"/{OTHER}/", f"/{name}/")
+    ip = crash.site.stage.hosts[OTHER].place.ip
+    listen, url = free_ports(ip, 2)
+    options[5], options[7] = f"{ip}:{listen}", f"https://{ip}:{url}"
     folder.mkdir()
     environ = {**os.environ, "XSM_CONFIG": str(folder / "xsmd.toml")}
     try:
@@ -111,7 +115,10 @@ def join_and_forget(crash: CrashSite, number: int) -> bool:
         subprocess.run(
             command, env=environ, capture_output=True, timeout=COMMAND_LIMIT_S, check=True
         )
-    except Exception:  # noqa: BLE001 - whatever xsmd's death looks like to a client
+    except Failure:
+        return False
+    except subprocess.CalledProcessError as failed:
+        crash.said = failed.stderr.decode(errors="replace")
         return False
     finally:
         shutil.rmtree(folder)
@@ -126,7 +133,14 @@ def forget_strangers(crash: CrashSite, host: str) -> bool:
     for member in found.members:
         if member.name not in HOSTS:
             done = crash.site.stage.run(
-                host, "host", "forget", member.name, "--it-is-off", "--yes", check=False
+                host,
+                "host",
+                "forget",
+                member.name,
+                "--it-is-off",
+                "--yes",
+                "--no-wait",
+                check=False,
             )
             if done.returncode != 0:
                 return False
@@ -192,6 +206,8 @@ class Attack:
             traced.arm()
         acknowledged = act(crash, crash.number)
         result.acknowledged += acknowledged
+        if not (acknowledged or traced.killed.is_set()):
+            raise Broken(f"refused, though nothing was killed yet: {crash.said or 'no answer'}")
         crash.wait_done(traced, acknowledged)
         traced.disarm()
         if traced.killed.is_set() and victims is not Victims.CHILD:
