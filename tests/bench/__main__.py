@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from tests.bench import report
 FOLDER = Path(__file__).parent
 LIMIT_S = 300.0
 """Of one bench: all together are to take about ten minutes."""
+END_LIMIT_S = 60.0
+"""32 daemons that are told to stop."""
 RUN = re.compile(r"^def run\(", re.MULTILINE)
 
 
@@ -27,6 +30,7 @@ def names() -> list[str]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, _end)
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names()))
     parser.add_argument("--docs", action="store_true", help="write the tables to docs/measured.md")
@@ -49,28 +53,37 @@ def run_all(wanted: list[str], docs: bool) -> int:
     for name in wanted:
         started = time.monotonic()
         command = [sys.executable, "-m", "tests.bench", name, "--alone"]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=report.TOP,
-                stdout=subprocess.PIPE,
-                text=True,
-                timeout=LIMIT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            failed.append(f"{name}: took more than {LIMIT_S:.0f} s")
+        code, out = _run(command)
+        if code != 0:
+            failed.append(f"{name}: ended with {code}")
             continue
-        if done.returncode != 0:
-            failed.append(f"{name}: ended with {done.returncode}")
-            continue
-        tables[name] = f"{done.stdout}\n`make bench BENCH={name}`: {machine}"
-        print(f"{done.stdout}\n({name}: {time.monotonic() - started:.0f} s)\n", flush=True)
+        tables[name] = f"{out}\n`make bench BENCH={name}`: {machine}"
+        print(f"{out}\n({name}: {time.monotonic() - started:.0f} s)\n", flush=True)
     if docs:
         report.write_docs(tables, names())
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """A bench's exit code and output. However it ends, it is asked to end what it started."""
+    process = subprocess.Popen(command, cwd=report.TOP, stdout=subprocess.PIPE, text=True)
+    try:
+        out, _ = process.communicate(timeout=LIMIT_S)
+    except BaseException as error:
+        process.terminate()
+        process.communicate(timeout=END_LIMIT_S)
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        print(f"it took more than {LIMIT_S:.0f} s", file=sys.stderr)
+        return 1, ""
+    return process.returncode, out
+
+
+def _end(number: int, _frame: object) -> None:
+    """SIGTERM ends us as an error would: what was started is ended."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
