@@ -49,9 +49,9 @@ def merges_are_merged(patch: Patch) -> None:
 def delete_beats_modify(patch: Patch) -> None:
     real = merge_site._merge_vm
 
-    def merge_vm(base: VM | None, first: VM | None, second: VM | None, clashes: Any) -> VM | None:
+    def merge_vm(base: VM | None, first: VM | None, second: VM | None, *more: Any) -> VM | None:
         gone = base is not None and (first is None or second is None)
-        return None if gone else real(base, first, second, clashes)
+        return None if gone else real(base, first, second, *more)
 
     patch.setattr(merge_site, "_merge_vm", merge_vm)
 
@@ -83,8 +83,8 @@ def entries_are_merged_as_a_whole(patch: Patch) -> None:
     """Of a VM that both sides changed the later side's entry is taken, whatever the other changed in it."""
     real = merge_site._merge_vm
 
-    def merge_vm(base: VM | None, first: VM | None, second: VM | None, clashes: Any) -> VM | None:
-        merged = real(base, first, second, clashes)
+    def merge_vm(base: VM | None, first: VM | None, second: VM | None, *more: Any) -> VM | None:
+        merged = real(base, first, second, *more)
         return second if first is not None and second not in (None, base) else merged
 
     patch.setattr(merge_site, "_merge_vm", merge_vm)
@@ -94,8 +94,8 @@ def merged_without_the_base(patch: Patch) -> None:
     """A VM that only one side has is taken, whether the other removed it or never had it."""
     real = merge_site._merge_vm
 
-    def merge_vm(base: VM | None, first: VM | None, second: VM | None, clashes: Any) -> VM | None:
-        return first or second if not (first and second) else real(base, first, second, clashes)
+    def merge_vm(base: VM | None, first: VM | None, second: VM | None, *more: Any) -> VM | None:
+        return first or second if not (first and second) else real(base, first, second, *more)
 
     patch.setattr(merge_site, "_merge_vm", merge_vm)
 

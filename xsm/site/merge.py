@@ -159,12 +159,13 @@ def _merge_site_file(
     path = _three(base.path, first.path, second.path) or second.path or first.path
     if path is None:
         return {}, []
-    if _unchanged(base, first) and path == second.path:
+    disputed = _fresh_disputes(base, first) | _fresh_disputes(base, second)
+    if _unchanged(base, first) and path == second.path and not disputed:
         return {path: second.files[path]}, []
-    if _unchanged(base, second) and path == first.path:
+    if _unchanged(base, second) and path == first.path and not disputed:
         return {path: first.files[path]}, []
     members = [text for side in (first, second) for text in _member_words(side.files)]
-    site, clashes = merge_sites(base.site, first.site, second.site, members)
+    site, clashes = merge_sites(base.site, first.site, second.site, members, disputed)
     # The later author's layout and comments stay, unless the earlier one changed the format.
     written = second if path == second.path else first
     return {path: _written(path, written, site)}, list(clashes)
@@ -222,8 +223,8 @@ def _merge_tables(base: _Side, first: _Side, second: _Side, site: Site) -> dict[
         }
         rows = {key: value for key, value in rows.items() if value is not None}
         if path == _PLACEMENT:
-            known = [{vm.name for vm in (s.site or Site()).vms()} for s in (first, second)]
-            _keep_placed(rows, site, known[0] & known[1], (two, one, was))
+            lost = _without_place(first) | _without_place(second)
+            _keep_placed(rows, site, lost, (two, one, was))
         if path == _MEMBERS:
             rows = _newest_members(first, second) or rows
         if path == _SITE_STATE:
@@ -246,13 +247,19 @@ def _newest_members(first: _Side, second: _Side) -> dict[str, Any] | None:
     return _table((first if one > two else second).files, _MEMBERS)
 
 
+def _without_place(side: _Side) -> set[str]:
+    """Floating VMs that no host was found for: their host was drained or forgotten, say, and no other can have them."""
+    vms = (side.site or Site()).vms()
+    return {vm.name for vm in vms if vm.host is None and vm.name not in side.placement}
+
+
 def _keep_placed(
-    rows: dict[str, Any], site: Site, of_both: set[str], tables: Iterable[Mapping[str, Any]]
+    rows: dict[str, Any], site: Site, lost: set[str], tables: Iterable[Mapping[str, Any]]
 ) -> None:
-    """A floating VM that one side removed and the other kept stays where it was. One that both have and that has no
-    place here lost it on one side: its host was drained or forgotten, and no other can have it."""
+    """A floating VM that one side removed or pinned, and the other kept as it was, stays where it was; not one that
+    has lost its place on a side."""
     for vm in site.vms():
-        if vm.host is None and vm.name not in rows and vm.name not in of_both:
+        if vm.host is None and vm.name not in rows and vm.name not in lost:
             places = [table[vm.name] for table in tables if vm.name in table]
             if places:
                 rows[vm.name] = places[0]
@@ -448,6 +455,13 @@ def _with_others(new: Conflict, row: Mapping[str, Any]) -> Conflict:
     """A conflict over a field that was in conflict already: what lost then has lost still."""
     others = {*new.other.split(_OR), *row.get("other", new.other).split(_OR)} - {new.shown}
     return replace(new, other=text_of(_OR.join(sorted(others))) or new.other)
+
+
+def _fresh_disputes(base: _Side, side: _Side) -> set[str]:
+    """VMs over which a side came to a conflict that the base does not have."""
+    was, now = _unsettled(base), _unsettled(side)
+    fresh = (k for k, row in now.items() if k not in was or _values(row) != _values(was[k]))
+    return {key.partition("/")[0] for key in fresh}
 
 
 def _values(row: Mapping[str, Any]) -> set[Any]:

@@ -69,18 +69,24 @@ class Sides:
 
 
 def merge_sites(
-    base: Site, first: Site, second: Site, members: Collection[str] = ()
+    base: Site,
+    first: Site,
+    second: Site,
+    members: Collection[str] = (),
+    disputed: Collection[str] = (),
 ) -> tuple[Site, tuple[Clash, ...]]:
     """The merged site and what the two sides disagree about.
 
-    `members`: names and addresses of members, which a DOM0 may name without a Host entry. The host of a VM is
-    merged here but compared in `merge.py`, because a floating VM's host is in a state table.
+    `members`: names and addresses of members, which a DOM0 may name without a Host entry. `disputed`: VMs over which
+    one side came to a conflict that the base does not have: somebody changed those, whatever is shown. The host of a
+    VM is merged here but compared in `merge.py`, because a floating VM's host is in a state table.
     """
     sides = Sides(_vms(base), _vms(first), _vms(second))
     clashes: list[Clash] = []
     vms: dict[str, VM] = {}
     for name in sorted({*sides.base, *sides.first, *sides.second}):
-        vm = _merge_vm(sides.base.get(name), sides.first.get(name), sides.second.get(name), clashes)
+        one, two = sides.first.get(name), sides.second.get(name)
+        vm = _merge_vm(sides.base.get(name), one, two, clashes, name in disputed)
         if vm is not None:
             vms[name] = vm
     for attribute in _UNIQUE:
@@ -102,11 +108,11 @@ def _three(base: Any, first: Any, second: Any) -> Any:
 
 
 def _merge_vm(
-    base: VM | None, first: VM | None, second: VM | None, clashes: list[Clash]
+    base: VM | None, first: VM | None, second: VM | None, clashes: list[Clash], disputed: bool
 ) -> VM | None:
     if first is None or second is None:
         left = first or second
-        if left is None or left == base:
+        if left is None or (left == base and not disputed):
             return None  # removed by one side or both, untouched by the other
         if base is not None:
             clashes.append(Clash(left.name, "removal", KEPT, REMOVED))

@@ -311,6 +311,28 @@ def test_a_third_value_does_not_put_the_second_out_of_mind() -> None:
     assert both(base, second, first)[2] == [("vm1", "memory_mib", "128", "512 or 64")]
 
 
+def test_a_vm_in_a_new_conflict_is_not_removed_in_silence() -> None:
+    """Two disagree over its memory and what is shown is what the base had; a third, who knew of that, removed it."""
+    conflict = Conflict("vm1", "memory_mib", "96", "512", (A, B))
+    base = files(site(vm("vm1"), vm("vm2")))
+    state = State(ID, members=MEMBERS, conflicts=(conflict,))
+    disputed, gone = files(site(vm("vm1"), vm("vm2")), state), files(site(vm("vm2")))
+    for first, second in ((disputed, gone), (gone, disputed)):
+        merged = load(merge(base, first, second, A, B).files)
+        assert merged.vms["vm1"] == vm("vm1")
+        assert {c.what for c in merged.state.conflicts} == {"memory_mib", "removal"}
+
+
+def test_a_place_below_a_pin_is_not_lost() -> None:
+    """One side pinned the VM where it was shown, the other lets it float: it keeps the place that it has there."""
+    placed = State(ID, members=MEMBERS, placement={"vm1": "h1"})
+    base = files(site(vm("vm1", host="h2")), placed)
+    pinned = files(site(vm("vm1", host="h2", vcpus=2)))
+    floats = files(site(vm("vm1")), placed)
+    for first, second in ((pinned, floats), (floats, pinned)):
+        assert both(base, first, second)[1].placement == {"vm1": "h1"}
+
+
 def test_another_conflict_over_the_same_field_is_not_settled_along() -> None:
     """One side settled 128 against 256 with 512; the other has got a conflict of 512 against 64 meanwhile."""
     old = Conflict("vm1", "memory_mib", "128", "256", (A, B))
