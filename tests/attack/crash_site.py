@@ -116,16 +116,17 @@ class CrashSite:
             status = self.status()
             return status is not None and status.checkout_revision == status.revision
 
-        self._wait("the victim is up", up)
+        self.wait("the victim is up", up)
 
     def log(self) -> str:
         return (self.folder / "xsmd.log").read_text(errors="replace")[-LOG_CHARS:]
 
-    def _wait(self, what: str, condition: object, limit_s: float = RECOVERY_LIMIT_S) -> None:
+    def wait(self, what: str, condition: object, limit_s: float = RECOVERY_LIMIT_S) -> None:
+        """Raises `Broken` with what all hosts say when it isn't so within the limit."""
         try:
             wait_for(what, condition, limit_s)  # type: ignore[arg-type]
         except DemoFailed as failed:
-            raise Broken(f"{failed}; {self._say()}\n{self.log()}") from failed
+            raise Broken(f"{failed}; {self.said}; {self._say()}\n{self.log()}") from failed
 
     def _say(self) -> str:
         said = []
@@ -174,7 +175,7 @@ class CrashSite:
                 return False
             return self.agreed()
 
-        self._wait("all hosts see each other", whole)
+        self.wait("all hosts see each other", whole)
 
     def wait_done(self, traced: Traced, acknowledged: bool) -> None:
         """Until the victim is killed, or has nothing left to do."""
@@ -188,7 +189,7 @@ class CrashSite:
             shown = status is not None and status.checkout_revision == status.revision
             return shown and self.converged() and (not acknowledged or self.has_text())
 
-        self._wait("the edit is carried out", done)
+        self.wait("the edit is carried out", done)
 
     def has_text(self) -> bool:
         """Whether the victim shows the site file as it should be."""
@@ -199,13 +200,11 @@ class CrashSite:
 
     def check_kept(self) -> None:
         """An acknowledged edit is there after the crash. Raises `Broken`."""
-        self._wait("what was acknowledged is there", self.has_text)
+        self.wait("what was acknowledged is there", self.has_text)
 
     def ask_again(self) -> None:
         """Make the site file what it should be, if it isn't."""
-        self._wait(
-            "an edit is taken", lambda: self.shown(OTHER) == self.text() or self.apply(OTHER)
-        )
+        self.wait("an edit is taken", lambda: self.shown(OTHER) == self.text() or self.apply(OTHER))
 
     # -- what has to be so -----------------------------------------------------
 
@@ -229,9 +228,9 @@ class CrashSite:
 
     def settle(self) -> None:
         """Everything is as the site file says; what was so stays so. Raises `Broken`."""
-        self._wait("the site is converged", self.converged)
+        self.wait("the site is converged", self.converged)
         where = {**STILL, **self.vms}
-        self._wait("all VMs run where they belong", lambda: self._running() == where)
+        self.wait("all VMs run where they belong", lambda: self._running() == where)
         self._check_runs()
         self._check_votes()
         if twice := self._twice:
@@ -266,7 +265,7 @@ class CrashSite:
 
     def check_files(self) -> None:
         """The victim's repository and checkout are whole, and nothing is left in them. Raises `Broken`."""
-        self._wait("the checkout is clean and on the head", self._checkout_follows)
+        self.wait("the checkout is clean and on the head", self._checkout_follows)
         for folder in (self.folder / "data" / "site.git", self.checkout):
             done = git(folder, "fsck", "--full", "--no-dangling", "--no-progress")
             if done.returncode != 0:
