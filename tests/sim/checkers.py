@@ -128,7 +128,9 @@ def _unclaimed(host: SimHost, action: Action) -> str:
 
 
 def _went_on(host: str, vm: str, before: Register, now: Register) -> None:
-    changed_mind = before.voted == now.voted and before.claimant not in ("", now.claimant)
+    # "": it has heard that another host voted otherwise, and counts for nobody in that epoch.
+    mind_kept = "" in (before.claimant, now.claimant) or before.claimant == now.claimant
+    changed_mind = before.voted == now.voted and not mind_kept
     pairs = zip(_numbers(before), _numbers(now), strict=True)
     if changed_mind or any(later < earlier for earlier, later in pairs):
         raise Violation(f"the votes of {host} for {vm} went back: {before} => {now}")

@@ -103,7 +103,7 @@ ALL: tuple[Mutant, ...] = (
     Mutant(
         c.fenced_before_claimed, signs=CLAIMS, narrow=narrow_acts.the_operators_word_on_both_sides
     ),
-    Mutant(c.a_vote_for_anyone, signs=CLAIMS, searched="a vote for anyone"),
+    Mutant(c.a_vote_for_anyone, signs=CLAIMS, narrow=narrow_acts.two_claims_of_one_epoch),
     Mutant(
         c.a_vote_for_a_forgotten_host, signs=CLAIMS, narrow=narrow_acts.a_forgotten_host_is_back
     ),

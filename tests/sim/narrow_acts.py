@@ -45,10 +45,10 @@ def by_hand(
     return world.hosts[on].hypervisor.by_hand_define(text, start=start)
 
 
-def add(world: World, vm: str, host: str) -> None:
-    on = world.hosts["dmz01"]
+def add(world: World, vm: str, host: str, via: str = "dmz01") -> None:
+    on = world.hosts[via]
     new = VM(vm, "apache_svr", on.document.site.sets[0].name, 1, 64, host=host)
-    world.propose("dmz01", commands.edit_site(on.head_files, on.document, [AddVM(new)]), "An edit")
+    world.propose(via, commands.edit_site(on.head_files, on.document, [AddVM(new)]), "An edit")
 
 
 def remove(world: World, vm: str) -> None:
@@ -226,8 +226,9 @@ def a_third_edit_of_one_field() -> World:
     """vm1's memory is edited on two sides; somebody who has heard of one of them only gives it a third value."""
     world = settled_site()
     cut(world, ("dmz02", "dmz03"), ("dmz03", "dmz01"), ("dmz03", "dmz04"))
-    edit(world, "dmz02", "memory_mib", 80)
     edit(world, "dmz03", "memory_mib", 64)
+    world.run(2.0)
+    edit(world, "dmz02", "memory_mib", 80)  # the later one: it is shown
     world.run(5.0)
     cut(world, *((a, "dmz04") for a in ("dmz01", "dmz02", "dmz03")))
     edit(world, "dmz04", "memory_mib", 72)
@@ -276,6 +277,18 @@ def a_look_that_hangs() -> World:
     return world
 
 
+def two_claims_of_one_epoch() -> None:
+    """Two hosts are given one new VM at the same instant, and no host hears of the other's edit for a while."""
+    for latency_s in (0.002, 0.005, 0.02, 0.1):
+        world = settled_site()
+        world.latency_s = latency_s
+        for name in ("dmz02", "dmz03"):
+            add(world, "vm9", name, via=name)
+        for host in world.hosts.values():
+            host.disk.commit_s = 30.0
+        world.run(20.0)
+
+
 def an_edit_beside_the_head() -> None:
     """Two people commit to one repository, both on top of the same revision: the second is told that it moved on."""
 
@@ -310,6 +323,7 @@ ACTS = (
     drift_is_left_to_people,
     a_move_that_can_only_be_cold,
     a_host_runs_short,
+    two_claims_of_one_epoch,
     a_look_that_hangs,
     one_field_on_two_sides,
     a_third_edit_of_one_field,
