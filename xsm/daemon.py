@@ -61,7 +61,7 @@ from xsm.site.state import Member
 
 COLLECT_EVERY_S = 3600.0
 """How often the repository is tidied (git gc, which does nothing while there is little to do)."""
-FOLLOW_AFTER_S = 1.0
+FOLLOW_AFTER_S = 0.6
 """From a new head until the checkout follows: git takes its time for that, in which the head reaches the others."""
 CHECKOUT_RETRY_S = 1.0
 """How often a checkout that stayed behind is tried again; saves and new heads bring it along at once."""

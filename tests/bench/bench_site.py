@@ -253,6 +253,11 @@ class BenchSite:
                 return event.at
         return None
 
+    def followed(self, revision: str) -> bool:
+        """Whether all checkouts are on a revision, by their files."""
+        heads = (h.settings.checkout_dir / ".git/refs/heads/main" for h in self.hosts.values())
+        return all(head.exists() and head.read_text().strip() == revision for head in heads)
+
     def cpu_s(self) -> dict[str, float]:
         """CPU time that each daemon has used so far, its ended children's included."""
         return {name: cpu_s(host.pid) for name, host in self.hosts.items() if host.xsmd}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from functools import partial
 
 from tests.bench import floor
 from tests.bench.bench_site import BenchSite, host_names, pause, running, site_files, wait_for
@@ -19,8 +20,8 @@ SIZES = (4, 16, 32)
 SIZES_NAME = "XSM_BENCH_PEERS"
 """Environment: other sizes, as "4,16"."""
 EDITS = 50
-QUIET_S = 0.9
-"""After an edit is everywhere: hosts act on it and their checkouts follow, which is not part of the next one."""
+QUIET_S = 0.3
+"""After an edit is done everywhere, the checkouts' following included, which is not part of the next one."""
 GOALS = {16: 0.120, 32: 0.240}
 
 
@@ -89,5 +90,6 @@ def _edits(
         used += sum(site.cpu_s().values()) - before
         times = [site.taken_at(n, revision) for n in site.names]
         took.append(max(at for at in times if at is not None) - began_at)
+        wait_for("all checkouts followed", partial(site.followed, revision))
         pause(QUIET_S)
     return took, answered, used / EDITS
