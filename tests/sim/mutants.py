@@ -110,27 +110,29 @@ ALL: tuple[Mutant, ...] = (
     Mutant(c.lists_are_mixed, signs=CLAIMS, searched="a vote by another list"),
     Mutant(c.members_change_without_votes, signs=CLAIMS, searched="half of the hosts agree"),
     Mutant(c.newcomers_know_no_claims, signs=CLAIMS, searched="nothing is shared"),
-    Mutant(c.votes_not_on_disk, signs=CLAIMS),
-    Mutant(c.answers_before_the_vote_is_on_disk, signs=CLAIMS),
-    Mutant(c.boots_without_claiming_again, signs=CLAIMS, searched="no claim anew after a boot"),
-    Mutant(c.a_win_lasts, signs=CLAIMS),
+    Mutant(c.votes_not_on_disk, seed=0, signs=CLAIMS),
+    Mutant(c.answers_before_the_vote_is_on_disk, seed=0, signs=CLAIMS),
+    Mutant(
+        c.boots_without_claiming_again, seed=23, signs=CLAIMS, searched="no claim anew after a boot"
+    ),
+    Mutant(c.a_win_lasts, seed=11, signs=CLAIMS),
     Mutant(
         c.answers_from_before_a_restart_count,
         signs=CLAIMS,
         searched="answers from before a restart count",
     ),
-    Mutant(c.bars_not_honoured, signs=CLAIMS),
+    Mutant(c.bars_not_honoured, seed=0, signs=CLAIMS),
     Mutant(
         c.settled_whatever_the_last_vote, signs=CLAIMS, searched="settled whatever the last vote"
     ),
-    Mutant(c.lets_go_of_what_runs, signs=CLAIMS),
-    Mutant(c.lets_go_while_a_start_is_under_way, signs=CLAIMS),
+    Mutant(c.lets_go_of_what_runs, seed=0, signs=CLAIMS),
+    Mutant(c.lets_go_while_a_start_is_under_way, seed=6, signs=CLAIMS),
     Mutant(
         c.lets_go_of_what_it_is_receiving,
         signs=CLAIMS,
         searched="lets go of what it is just receiving",
     ),
-    Mutant(c.lets_go_by_an_old_look, signs=CLAIMS),
+    Mutant(c.lets_go_by_an_old_look, signs=CLAIMS, narrow=narrow_acts.a_look_from_before_it_came),
     Mutant(
         c.a_new_daemon_lets_go_at_once,
         signs=CLAIMS,
@@ -160,7 +162,7 @@ ALL: tuple[Mutant, ...] = (
         signs=CLAIMS,
         narrow=at_any_pace(narrow.a_newer_claimant_gets_it),
     ),
-    Mutant(c.hands_over_without_a_claim, signs=CLAIMS),
+    Mutant(c.hands_over_without_a_claim, narrow=narrow_acts.a_move_to_a_dead_host),
     Mutant(e.merges_are_merged, seed=1),
     Mutant(e.delete_beats_modify, seed=1),
     Mutant(e.a_kept_vm_is_not_marked, seed=1),

@@ -289,6 +289,39 @@ def two_claims_of_one_epoch() -> None:
         world.run(20.0)
 
 
+def a_look_from_before_it_came() -> World:
+    """dmz02 looks at its hypervisor, which takes long, and gets vm1 by a live migration meanwhile. Then vm1 is given to
+    dmz03, which asks dmz02 to let go of it."""
+    world = settled_site()
+    world.announce_s = 2.0
+    for host in world.hosts.values():
+        host.hypervisor.slow_s = {"migrate": 4.0}
+    edit(world, "dmz02", "host", "dmz02")
+    assert world.run_until(lambda: any(a.step is Step.MIGRATE for _, _, a in world.performed))
+    world.run(0.5)
+    world.hosts["dmz02"].hypervisor.hang("domains")
+    world.run(6.0)
+    edit(world, "dmz03", "host", "dmz03")
+    world.run(3.0)
+    world.hosts["dmz02"].hypervisor.release()
+    world.run(5.0)
+    peace(world)
+    return world
+
+
+def a_move_to_a_dead_host() -> World:
+    """vm1 is to move cold to dmz02, which is off: it is not stopped before dmz02 has claimed it."""
+    world = settled_site()
+    world.switch.live = False
+    world.hosts["dmz02"].crash()
+    edit(world, "dmz01", "migration", Migration.COLD)
+    edit(world, "dmz01", "host", "dmz02")
+    world.run(20.0)
+    if world.running("vm1") != ["dmz01"]:
+        raise Violation("vm1 was stopped for a host that is off")
+    return world
+
+
 def an_edit_beside_the_head() -> None:
     """Two people commit to one repository, both on top of the same revision: the second is told that it moved on."""
 
@@ -324,7 +357,9 @@ ACTS = (
     a_move_that_can_only_be_cold,
     a_host_runs_short,
     two_claims_of_one_epoch,
+    a_move_to_a_dead_host,
     a_look_that_hangs,
+    a_look_from_before_it_came,
     one_field_on_two_sides,
     a_third_edit_of_one_field,
     an_edit_beside_the_head,
