@@ -17,7 +17,7 @@ from xsm.edge import ca
 from xsm.edge.checkout import Checkout
 from xsm.edge.invitations import Token, TokenRefused, parse_token
 from xsm.edge.joining import join
-from xsm.edge.register_file import RegisterFile
+from xsm.edge.register_file import RegisterFile, mark_path
 from xsm.edge.repository import Repository
 from xsm.edge.revisions import Revisions
 from xsm.edge.settings import Settings, write_settings
@@ -146,7 +146,8 @@ def _make_certificates(settings: Settings, site_id: str, now: float, undo: ExitS
 
 
 def _make_votes(settings: Settings, undo: ExitStack) -> None:
-    undo.callback(settings.votes_path.unlink, missing_ok=True)
+    for path in (mark_path(settings.votes_path), settings.votes_path):
+        undo.callback(path.unlink, missing_ok=True)
     RegisterFile.create(settings.votes_path).close()
 
 

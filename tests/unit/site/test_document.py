@@ -137,7 +137,9 @@ def test_a_host_that_the_site_does_not_have_is_warned_about():
         ({**files(vm("a")), ".git/config": b""}, "leaves"),
         ({**files(vm("a")), "a\\x": b""}, "backslash"),
         ({**files(vm("a")), "a\nb": b""}, "a\\nb: error: the path has a backslash or a control character"),
-        ({**files(vm("a")), "x" * 401: b""}, "401 characters"),
+        ({**files(vm("a")), "x" * 256: b""}, "a name in the path is too long (at most 255 bytes)"),
+        ({**files(vm("a")), "a/" + "ä" * 128: b""}, "a name in the path is too long"),
+        ({**files(vm("a")), f"{'x' * 200}/{'x' * 200}": b""}, "401 characters"),
     ],
 )  # fmt: skip
 def test_refused(tree, expected):
