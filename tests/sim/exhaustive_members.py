@@ -82,6 +82,7 @@ class Changes:
     join: str = ""  # who may join
     forget: str = ""  # who may be powered off, and forgotten by the operator's word
     leave: str = ""  # who may be forgotten alive
+    renew: bool = False  # hosts number the members anew, too
     together: bool = False  # all of `forget` at once, instead of one by one
     running: int = (
         0  # begin where A runs the VM under epoch 1, by the votes of so many; else it runs nowhere
@@ -323,7 +324,8 @@ class Search:
 
     def begins(self, s: State, i: int, host: Host) -> Steps:
         now, base = host.list.members, host.list.number
-        wants: list[tuple[int, int]] = []  # the members afterwards, and who of the others is off
+        # The members afterwards, and who of the others is off.
+        wants: list[tuple[int, int]] = [(now, 0)] if self.site.renew else []
         for x, name in enumerate(NAMES[: self.n]):
             if name in self.site.join and s.hosts[x].list.number < 0:
                 wants.append((now | 1 << x, 0))

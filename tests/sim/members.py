@@ -18,6 +18,7 @@ from xsm.peer.contacts import Reach
 from xsm.peer.events import ChangeAsked, Learned
 from xsm.peer.membership import Change
 from xsm.peer.register import Register, learn
+from xsm.site import state_file
 from xsm.site.problems import Invalid
 from xsm.site.state import State
 
@@ -55,11 +56,14 @@ class Agreement:
         off: Collection[str],
         commit: Callable[[int, Callable[[str], None]], None],
         end: Callable[[str], None],
+        when_stuck: Callable[[str], None] | None = None,
     ) -> None:
+        """`when_stuck`: called instead of `end` when another host's change has no end."""
         self._host = host
         self._world = host.world
         self._commit = commit
         self._tell_end = end
+        self._when_stuck = when_stuck or end
         self._life = host.life
         self._until = 0.0
         self._began = False
@@ -96,6 +100,8 @@ class Agreement:
             self._ask()
         elif change is None or self._world.now > self._until:
             why = membership.waiting_for(change) if change else "another change came between"
+            if change is not None and change.stuck:
+                self._tell_end = self._when_stuck
             self._finish(f"the members can't be changed now: {why}")
         else:
             self._world.after(POLL_S, self._wait_for_votes)
@@ -189,12 +195,44 @@ def forget(world: World, on: str, name: str, sure: bool) -> Errand:
     def commit(number: int, end: Callable[[str], None]) -> None:
         _commit(host, ready(number), f"Forget host {name}", revision, end)
 
-    assert host.head is not None
-    revision, present = host.head.revision, host.document.state
-    after = ready(present.members_number).document.state.members.keys()
-    off = present.members.keys() - after - host.surroundings().reports.keys()
-    Agreement(host, after, off, commit, errand.end)
+    revision = ""
+
+    def agree(when_stuck: Callable[[str], None]) -> None:
+        nonlocal revision
+        assert host.head is not None
+        revision, present = host.head.revision, host.document.state
+        after = ready(present.members_number).document.state.members.keys()
+        off = present.members.keys() - after - host.surroundings().reports.keys()
+        Agreement(host, after, off, commit, errand.end, when_stuck)
+
+    def once_more(refusal: str) -> None:
+        if refusal:
+            errand.end(refusal)
+            return
+        try:
+            agree(errand.end)
+        except (CommandRefused, Invalid, edits.PlaceRefused) as error:
+            errand.end(str(error))
+
+    agree(lambda _: _number_anew(host, once_more))
     return errand
+
+
+def _number_anew(host: SimHost, end: Callable[[str], None]) -> None:
+    """`api.membership.number_anew`."""
+    head = host.head
+    if head is None or head.document is None:
+        end("the site's present state can't be read")
+        return
+    state = head.document.state
+
+    def commit(number: int, end: Callable[[str], None]) -> None:
+        numbered = state_file.write(replace(state, members_number=number))
+        files = {**host.history.files(head.revision), **numbered}
+        committed = host.new_commit(files, "Number the members anew", head.revision)
+        host.take_edit(committed, head.revision, lambda: end(_lost(host, committed)))
+
+    Agreement(host, state.members.keys(), (), commit, end)
 
 
 def join(world: World, on: str, name: str) -> Errand:
@@ -296,11 +334,9 @@ def _edited(
 def _commit(
     host: SimHost, edited: edits.Edited, message: str, parent: str, end: Callable[[str], None]
 ) -> None:
-    committed: list[str] = []
+    committed = host.new_commit(edited.files, message, parent)
+    host.take_edit(committed, parent, lambda: end(_lost(host, committed)))
 
-    def done() -> None:
-        there = committed[0] in host.world.committed
-        end("" if there else "the site has moved on meanwhile")
 
-    committed.append(host.new_commit(edited.files, message, parent))
-    host.take_edit(committed[0], parent, done)
+def _lost(host: SimHost, commit_id: str) -> str:
+    return "" if commit_id in host.world.committed else "the site has moved on meanwhile"

@@ -58,6 +58,12 @@ LARGE = {
         3, 3, forget="C", running=2, numbers=1
     ),
     "2 hosts, 1 epoch, B is forgotten, C joins": Changes(3, 2, "C", "B", epochs=1),
+    "2 hosts, 1 epoch, B is forgotten, C joins, all are numbered anew": Changes(
+        3, 2, "C", "B", renew=True, epochs=1
+    ),
+    "3 hosts, 1 epoch, B is forgotten, all are numbered anew": Changes(
+        3, 3, forget="B", renew=True, epochs=1
+    ),
     "3 hosts, 1 epoch, B and C forgotten at once": Changes(
         3, 3, forget="BC", together=True, epochs=1, numbers=1
     ),

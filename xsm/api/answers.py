@@ -19,6 +19,7 @@ from xsm.api.control import Caller, Refused
 from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
 from xsm.api.pushing import Pushing
+from xsm.api.reports import REPORT_AGE_S, Reports
 from xsm.api.types import (
     Applied,
     Command,
@@ -39,7 +40,7 @@ from xsm.edge import story
 from xsm.edge.checkout import Edited
 from xsm.edge.repository import PackRefused
 from xsm.edge.revisions import Moved
-from xsm.edge.transport import PeerRefused, PeerUnreachable, Registers
+from xsm.edge.transport import Registers
 from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Surroundings
@@ -56,10 +57,6 @@ from xsm.site.problems import Invalid, Problem
 if TYPE_CHECKING:
     from xsm.daemon import Daemon
 
-REPORT_LIMIT_S = 2.0
-"""How long a question waits for another host's report; it goes on without."""
-REPORT_AGE_S = 1.0
-"""A report that is no older is used again, so that many questions at once ask each host only once."""
 PREVIEWED_AGE_S = 10.0
 """An edit that is applied goes by the reports that its preview went by, and asks nobody again."""
 
@@ -74,7 +71,7 @@ class Answers:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._reports: dict[str, tuple[float, HostReport]] = {}
+        self._reports = Reports(daemon)
         self._editing = asyncio.Lock()
         self._enrolling = Enrolling(daemon)
         self._pushing = Pushing(daemon, self._editing)
@@ -87,44 +84,8 @@ class Answers:
         assert head is not None
         return head, document
 
-    async def _gather(
-        self, age_s: float = REPORT_AGE_S
-    ) -> tuple[dict[str, HostReport], dict[str, str]]:
-        """All members' reports, asked for at once where they are older; and why some are missing."""
-        own = self._daemon.peer.own_report()
-        reports = {self._daemon.peer.name: own} if own else {}
-        unreachable: dict[str, str] = (
-            {} if own else {self._daemon.peer.name: "has not looked at its hypervisor yet"}
-        )
-        others = sorted(m for m in self._daemon.members() if m != self._daemon.peer.name)
-        results = await asyncio.gather(
-            *(self._report(m, age_s) for m in others), return_exceptions=True
-        )
-        for member, result in zip(others, results, strict=True):
-            if isinstance(result, HostReport):
-                reports[member] = result
-            elif isinstance(result, PeerUnreachable | PeerRefused | TimeoutError):
-                unreachable[member] = _why_silent(result)
-                last = self._reports.get(member)
-                if last is not None:
-                    reports[member] = last[1]
-                    self._reports[member] = float("-inf"), last[1]
-            elif isinstance(result, BaseException):
-                raise result
-        return reports, unreachable
-
-    async def _report(self, member: str, age_s: float) -> HostReport:
-        """Raises `PeerUnreachable`, `PeerRefused`, `TimeoutError`."""
-        last = self._reports.get(member)
-        if last is not None and self._daemon.clock() - last[0] < age_s:
-            return last[1]
-        async with asyncio.timeout(REPORT_LIMIT_S):
-            report = await self._daemon.client.get_report(self._daemon.members()[member])
-        self._reports[member] = (self._daemon.clock(), report)
-        return report
-
     async def _around(self, age_s: float = REPORT_AGE_S) -> Surroundings:
-        reports, unreachable = await self._gather(age_s)
+        reports, unreachable = await self._reports.gather(age_s)
         return Surroundings(reports, unreachable, time.time())
 
     async def report(self) -> HostReport:
@@ -138,15 +99,15 @@ class Answers:
 
     async def reports(self, fresh: bool) -> Mapping[str, HostReport]:
         if fresh:
-            self._reports.clear()
-        reports, _ = await self._gather()
+            self._reports.forget()
+        reports, _ = await self._reports.gather()
         return reports
 
     async def status(self) -> Status:
         daemon, peer = self._daemon, self._daemon.peer
         head = daemon.revisions.head
         document = head.document if head else None
-        reports, unreachable = await self._gather()
+        reports, unreachable = await self._reports.gather()
         now = daemon.clock()
         members = views.members(peer, document, now, reports, unreachable) if document else ()
         alive = [reports[m.name] for m in members if m.reach is Reach.ALIVE and m.name in reports]
@@ -189,7 +150,7 @@ class Answers:
 
     async def plan(self) -> PlanAnswer:
         head, document = self._head()
-        reports, unreachable = await self._gather()
+        reports, unreachable = await self._reports.gather()
         view = View(reports, unreachable, time.time(), shutdowns={}, handovers=None)
         return PlanAnswer(
             head.revision, plan(wanted(document), document, view), reports, unreachable
@@ -363,7 +324,7 @@ class Answers:
         if command.verb is Verb.ROLLBACK:
             old = await daemon.revisions.files(await self._resolve(command.to))
         if command.verb is Verb.FORGET:
-            self._reports.clear()  # who may be running something is asked anew
+            self._reports.forget()  # who may be running something is asked anew
         around = await self._around()
         now = daemon.clock()
         reaches = {
@@ -397,20 +358,31 @@ class Answers:
                 return await self._enrolling.adopt(command, caller)
             author = command.author or editing.author_of(caller)
             try:
-                ready, around = await self._ready_command(command)
-                if command.verb is not Verb.FORGET:
-                    return await self._commit(ready, command.expect, author)
-                present = self._head()[1].state.members
-                after = ready.edited.document.state.members
-                off = present.keys() - after.keys() - around.reports.keys()
-                async with membership.agreed(self._daemon, present, after, off) as number:
-                    again, _ = await self._ready_command(command, number)
-                    expect = command.expect or ready.head.revision
-                    return await self._commit(again, expect, author)
+                if command.verb is Verb.FORGET:
+                    return await self._forget(command, author)
+                ready, _ = await self._ready_command(command)
+                return await self._commit(ready, command.expect, author)
             except Invalid as error:
                 raise refused(
                     422, "invalid", "the site can't be like that", problems=error.problems
                 ) from error
+
+    async def _forget(self, command: Command, author: str, again: bool = False) -> Applied:
+        """Raises `Invalid`, `Refused`."""
+        ready, around = await self._ready_command(command)
+        revision = ready.head.revision
+        present, after = self._head()[1].state.members, ready.edited.document.state.members
+        off = present.keys() - after.keys() - around.reports.keys()
+        try:
+            async with membership.agreed(self._daemon, present, after, off) as number:
+                numbered, _ = await self._ready_command(command, number)
+                return await self._commit(numbered, command.expect or revision, author)
+        except membership.Stuck:
+            if again or command.expect not in ("", revision):
+                raise
+        numbered_anew = await membership.number_anew(self._daemon, ready.head)
+        command = replace(command, expect=numbered_anew if command.expect else "")
+        return await self._forget(command, author, again=True)
 
     # -- git push -----------------------------------------------------
 
@@ -485,12 +457,3 @@ class Answers:
         async with self._editing:
             self._as_member()
             return await self._enrolling.join(request)
-
-
-def _why_silent(error: BaseException) -> str:
-    """Why a member's report is missing; who it is stands beside it already."""
-    if isinstance(error, PeerUnreachable):
-        return error.reason
-    if isinstance(error, PeerRefused):
-        return f"it refuses to say: {error.refusal.message}"
-    return f"it did not answer within {REPORT_LIMIT_S:.0f} s"

@@ -7,23 +7,33 @@ Decides nothing: which hosts are enough is `peer/membership.py`'s. The caller co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from xsm.api.control import Refused
 from xsm.api.editing import refused
+from xsm.edge.revisions import Moved
 from xsm.edge.transport import PeerRefused, PeerUnreachable, Registers
 from xsm.peer import membership
 from xsm.peer import register as rules
-from xsm.peer.events import ChangeAsked, Learned
+from xsm.peer.events import ChangeAsked, Head, Learned
 from xsm.peer.membership import Change
 from xsm.peer.register import Register
+from xsm.site import state_file
 from xsm.site.state import Member
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from xsm.daemon import Daemon
+
+
+class Stuck(Refused):
+    """Another host's change of members has no end yet: that host may have died over it. `number_anew` overtakes it."""
+
 
 AGREE_LIMIT_S = 10.0
 """How long a change waits for the votes of those who stay: a host that has just missed a revision has it by then."""
@@ -70,6 +80,29 @@ async def agreed(
         await daemon.take(ChangeAsked(None))
 
 
+async def number_anew(daemon: Daemon, head: Head) -> str:
+    """Commit the present list of members under a new number: so a change that somebody began and never ended is
+    overtaken. Gives the new revision. Raises `Refused`."""
+    assert head.document is not None
+    state, name = head.document.state, daemon.peer.name
+    async with agreed(daemon, state.members, state.members) as number:
+        files = await daemon.revisions.files(head.revision)
+        numbered = state_file.write(replace(state, members_number=number))
+        message = "Number the members anew: a change of them had no end"
+        try:
+            new = await daemon.revisions.commit(
+                {**files, **numbered},
+                head.revision,
+                f"{name} <xsmd@{name}>",
+                message,
+                int(time.time()),
+            )
+        except Moved as error:
+            raise refused(409, "moved", str(error)) from error
+    daemon.took_head(new, local=True)
+    return new.revision
+
+
 async def _votes(daemon: Daemon) -> Change:
     end = daemon.clock() + AGREE_LIMIT_S
     while True:
@@ -78,9 +111,10 @@ async def _votes(daemon: Daemon) -> Change:
             return change
         if change is None or daemon.clock() > end:
             why = membership.waiting_for(change) if change else "another change came between"
-            raise refused(
+            said = refused(
                 503, "busy", f"the members can't be changed now: {why}", "bring them back first"
             )
+            raise Stuck(said.status, said.refusal) if change and change.stuck else said
         await daemon.stepped()
 
 

@@ -83,9 +83,11 @@ class Ballots:
 
     def vote_for_change(self, sender: str, ask: MemberAsk, number: int) -> MemberAnswer:
         """This host's answer to a change of members; `number`: of its own list."""
-        changed, why_not = membership.vote(self.of(MEMBERS), ask, sender, number)
+        mine = self.of(MEMBERS)
+        changed, why_not = membership.vote(mine, ask, sender, number)
         self._put(MEMBERS, changed)
-        return MemberAnswer(ask.number, not why_not, why_not, changed.voted)
+        stuck = ask.off and membership.voted_for_others(mine, sender, number)
+        return MemberAnswer(ask.number, not why_not, why_not, changed.voted, stuck)
 
     def may_vote(self, claimant: str, its: int, mine: int) -> bool:
         """Whether a claim may be voted for at all: see `membership.may_vote`."""

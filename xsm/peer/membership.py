@@ -35,6 +35,13 @@ def may_vote(vote: Register, claimant: str, its: int, mine: int) -> bool:
     return its == mine and counts(vote, mine) and not leaves
 
 
+def voted_for_others(mine: Register, sender: str, number: int) -> bool:
+    """Whether this host voted for a change of the list `number` that another host than `sender` makes. A host that is
+    off may have helped that one to win something, of which none of the others need know. So a forget by the operator's
+    word doesn't overtake it; any other change does, an empty one too."""
+    return mine.bar == number < mine.voted and (mine.claimant != sender or mine.held > number)
+
+
 def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Register, str]:
     """Answer a change. `number`: of this host's own list. Gives why not, "" when this host votes for it."""
     if ask.base != number:
@@ -48,12 +55,13 @@ def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Regi
     above = max(mine.voted, number) < ask.number <= max(mine.voted, number) + JUMP_LIMIT
     if not (above or again):
         return mine, f"it voted for a change that {mine.claimant} makes"
-    leaving = frozenset(ask.leaving)
-    # A host that is off may have helped another change of this list to win something; none of the others need know.
-    voted_here = mine.bar == number < mine.voted
-    others = voted_here and (mine.claimant != sender or mine.held > number)
+    others = voted_for_others(mine, sender, number)
     if ask.off and others:
-        return mine, "it voted for another change of these members, which has to be heard of first"
+        return (
+            mine,
+            f"it voted for {mine.claimant}'s change of these members, of which it has heard no end",
+        )
+    leaving = frozenset(ask.leaving)
     return replace(
         mine,
         voted=ask.number,
@@ -75,6 +83,9 @@ class Change:
     off: frozenset[str] = frozenset()
     voters: frozenset[str] = frozenset()
     reasons: Mapping[str, str] = field(default_factory=dict)  # who didn't vote for it -> why
+    stuck: bool = (
+        False  # somebody voted for another host's change, and this one can't overtake that
+    )
     asked_at: float = float("-inf")
 
     @property
@@ -125,9 +136,11 @@ def hear(change: Change, sender: str, answer: MemberAnswer) -> Change:
     if answer.granted:
         return replace(change, voters=change.voters | {sender})
     reasons = {**change.reasons, sender: answer.reason}
+    stuck = change.stuck or answer.stuck
     if change.number <= answer.highest <= change.number + JUMP_LIMIT:
-        return replace(change, number=answer.highest + 1, voters=frozenset(), reasons=reasons)
-    return replace(change, reasons=reasons)
+        above = answer.highest + 1
+        return replace(change, number=above, voters=frozenset(), reasons=reasons, stuck=stuck)
+    return replace(change, reasons=reasons, stuck=stuck)
 
 
 def waiting_for(change: Change) -> str:

@@ -113,12 +113,14 @@ class MemberAsk:
 
 @dataclass(frozen=True)
 class MemberAnswer:
-    """My vote, on my disk by now, or the `reason` why not. `highest`: the highest change that I voted for."""
+    """My vote, on my disk by now, or the `reason` why not. `highest`: the highest change that I voted for.
+    `stuck`: I voted for another host's change, which a forget by the operator's word can't overtake."""
 
     number: int
     granted: bool
     reason: str = ""
     highest: int = 0
+    stuck: bool = False
 
 
 Message = (

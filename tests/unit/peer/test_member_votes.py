@@ -45,10 +45,26 @@ def test_a_number_is_above_the_list_s_and_not_absurd():
 def test_a_forget_by_the_operator_s_word_overtakes_nobody_s_change():
     """b voted for its own join of c and is off now. c may have won a claim by b's vote."""
     join, forget = MemberAsk(5, 4), MemberAsk(6, 4, off=True)
-    assert "has to be heard of first" in voted(("b", join), ("a", forget))[1][1]
+    assert "heard no end" in voted(("b", join), ("a", forget))[1][1]
     assert voted(("a", join), ("a", forget))[1] == ["", ""], "one's own that broke off is none"
     several = voted(("b", join), ("a", MemberAsk(6, 4)), ("a", MemberAsk(7, 4, off=True)))[1]
-    assert "has to be heard of first" in several[2]
+    assert "heard no end" in several[2]
+
+
+def test_an_empty_change_overtakes_one_without_an_end_and_then_a_forget_goes():
+    """b's xsmd was killed over its change. a is told that this stands in the way, numbers the members anew, and
+    forgets c by the operator's word."""
+    host = Ballots("v", {})
+    assert host.vote_for_change("b", MemberAsk(5, 4), 4).granted
+    change = membership.open_change(Register(), 4, ABC, ABC - {"c"}, {"c"})
+    refused = host.vote_for_change("a", change.ask, 4)
+    assert not refused.granted
+    stuck = membership.hear(change, "v", refused)
+    assert stuck.stuck
+    assert not membership.hear(change, "v", MemberAnswer(5, False, "its list is number 3")).stuck
+    assert host.vote_for_change("a", MemberAsk(stuck.number, 4), 4).granted
+    again = MemberAsk(stuck.number + 1, stuck.number, off=True)
+    assert host.vote_for_change("a", again, stuck.number).granted
 
 
 def test_a_list_that_was_overtaken_decides_nothing():
