@@ -14,6 +14,8 @@ from xsm.plan.observed import Domain, DomainState, HostReport
 DOMAIN = """<domain type="test"><name>vm1</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
 LIMIT_S = 0.05
+LONG_S = 60.0
+"""No wait of the test is longer, however busy the machine."""
 
 
 class Hanging(SimHypervisor):
@@ -21,11 +23,13 @@ class Hanging(SimHypervisor):
 
     def __init__(self) -> None:
         super().__init__()
+        self.has_seen = threading.Event()
         self.go_on = threading.Event()
 
     def domains(self) -> tuple[Domain, ...]:
         seen = super().domains()
-        self.go_on.wait()
+        self.has_seen.set()
+        self.go_on.wait(LONG_S)
         return seen
 
 
@@ -39,6 +43,8 @@ def test_what_a_hanging_look_saw_is_as_old_as_its_beginning() -> None:
         task = asyncio.create_task(observer.run(lambda *seen: looks.put_nowait(seen)))
         observer.request()
         silent, _ = await looks.get()
+        # On a busy machine the thread may not even have begun within the limit.
+        assert await asyncio.to_thread(hypervisor.has_seen.wait, LONG_S)
         hypervisor.by_hand_start("vm1")
         started_at = time.monotonic()
         observer.request()
@@ -53,7 +59,7 @@ def test_what_a_hanging_look_saw_is_as_old_as_its_beginning() -> None:
         observer.close()
         return silent, seen[0], seen[1], started_at
 
-    silent, late, began_at, started_at = asyncio.run(look())
+    silent, late, began_at, started_at = asyncio.run(asyncio.wait_for(look(), LONG_S))
     assert silent.error
     assert [d.state for d in late.domains] == [DomainState.SHUTOFF]
     assert began_at < started_at
