@@ -1,6 +1,7 @@
 """Settings of all tests; no fixtures, so that each test shows what it stands on."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -9,3 +10,7 @@ from hypothesis import settings
 settings.register_profile("xsm", deadline=None, print_blob=True)
 settings.register_profile("xsm-ci", settings.get_profile("xsm"), derandomize=True)
 settings.load_profile("xsm-ci" if os.environ.get("CI") else "xsm")
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and programs under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
