@@ -230,7 +230,9 @@ class EditsChecker:
                 ever.setdefault(key, []).append(value)
         for vm in sorted({vm for vm, _ in writers}):
             there = vm in view.document.vms
-            disputed = self._disputes_removal(world, past, writers, vm, there)
+            disputed = self._disputes_removal(
+                world, past, writers, vm, there, (vm, "removal") in marked
+            )
             if disputed and (not there or (vm, "removal") not in marked):
                 raise Violation(
                     f"{vm} was removed and changed at once: in {revision[:10]} it is "
@@ -306,6 +308,7 @@ class EditsChecker:
         writers: Mapping[Key, list[tuple[str, object]]],
         vm: str,
         there: bool,
+        marked: bool,
     ) -> bool:
         """Whether the VM was removed by an edit that did not know of another one's change to it."""
         last = writers[vm, THERE]
@@ -317,15 +320,26 @@ class EditsChecker:
         known = frozenset().union(*(self._past(world, c) for c in removers))
         changed = [c for c in sorted(past - known) if vm in self._edit(world, c).touched]
         if not changed:
-            if there:
+            if there and not (marked and self._disputed_before(world, past, removers, vm)):
                 raise Violation(f"{vm} was removed, and is there all the same")
             return False
         return self._still_changed(world, changed, known, vm)
 
+    def _disputed_before(
+        self, world: World, past: frozenset[str], removers: list[str], vm: str
+    ) -> bool:
+        """Whether people had come to disagree about the VM, so that to keep it, marked, is right as well: one of those
+        who removed it did not know of a change, though another did; or it got two places at once."""
+        edits = {c: self._edit(world, c) for c in past}
+        touched = {c for c, e in edits.items() if vm in e.touched}
+        known = frozenset().union(*(self._past(world, c) for c in removers))
+        placed = [c for c in past - known if (vm, "host") in edits[c].wrote]
+        return len(placed) > 1 or any(touched - self._past(world, c) for c in removers)
+
     def _still_changed(
         self, world: World, changed: Iterable[str], known: frozenset[str], vm: str
     ) -> bool:
-        """Whether the last of those edits leave the VM otherwise than those who removed it knew it."""
+        """Whether the last of those edits leave a field of the VM otherwise than those who removed it knew it."""
         for commit_id in self._newest(world, changed):
             both = self._newest(world, self._past(world, commit_id) & known)
             # As they had it in common, or as who removed it had made it meanwhile: to the same, by chance.
@@ -335,7 +349,11 @@ class EditsChecker:
             ]
             said = self._says(world, commit_id)
             now = said.document.vms.get(vm) if said else None
-            if now is not None and now not in was:
+            knew = [each for each in was if each is not None]
+            if now is not None and any(
+                all(getattr(now, field) != getattr(each, field) for each in knew)
+                for field in FIELDS
+            ):
                 return True
         return False
 

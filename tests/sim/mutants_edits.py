@@ -23,7 +23,7 @@ from xsm.plan.observed import Domain
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site import merge, merge_site, state_file
 from xsm.site.document import Document, Files
-from xsm.site.model import VM, Drift, Migration, Site
+from xsm.site.model import Drift, Migration
 
 Patch = pytest.MonkeyPatch
 
@@ -49,7 +49,7 @@ def merges_are_merged(patch: Patch) -> None:
 def delete_beats_modify(patch: Patch) -> None:
     real = merge_site._merge_vm
 
-    def merge_vm(base: VM | None, first: VM | None, second: VM | None, *more: Any) -> VM | None:
+    def merge_vm(base: Any, first: Any, second: Any, *more: Any) -> Any:
         gone = base is not None and (first is None or second is None)
         return None if gone else real(base, first, second, *more)
 
@@ -66,15 +66,15 @@ def the_later_edit_wins_in_silence(patch: Patch) -> None:
 
 
 def the_later_move_wins_in_silence(patch: Patch) -> None:
-    patch.setattr(merge, "_host_clashes", lambda *sides: [])
+    _unmarked(patch, lambda what: what == "host")
 
 
 def _unmarked(patch: Patch, which: Any) -> None:
     real = merge.merge_sites
 
-    def merge_sites(*sides: Any) -> tuple[Site, tuple[merge.Clash, ...]]:
-        site, clashes = real(*sides)
-        return site, tuple(c for c in clashes if not which(c.what))
+    def merge_sites(*sides: Any) -> merge_site.MergedSite:
+        found = real(*sides)
+        return replace(found, clashes=tuple(c for c in found.clashes if not which(c.what)))
 
     patch.setattr(merge, "merge_sites", merge_sites)
 
@@ -83,7 +83,7 @@ def entries_are_merged_as_a_whole(patch: Patch) -> None:
     """Of a VM that both sides changed the later side's entry is taken, whatever the other changed in it."""
     real = merge_site._merge_vm
 
-    def merge_vm(base: VM | None, first: VM | None, second: VM | None, *more: Any) -> VM | None:
+    def merge_vm(base: Any, first: Any, second: Any, *more: Any) -> Any:
         merged = real(base, first, second, *more)
         return second if first is not None and second not in (None, base) else merged
 
@@ -94,7 +94,7 @@ def merged_without_the_base(patch: Patch) -> None:
     """A VM that only one side has is taken, whether the other removed it or never had it."""
     real = merge_site._merge_vm
 
-    def merge_vm(base: VM | None, first: VM | None, second: VM | None, *more: Any) -> VM | None:
+    def merge_vm(base: Any, first: Any, second: Any, *more: Any) -> Any:
         return first or second if not (first and second) else real(base, first, second, *more)
 
     patch.setattr(merge_site, "_merge_vm", merge_vm)

@@ -4,8 +4,8 @@ Decides what a revision made from two concurrent edits holds (notes on convergen
 know commits, dates or peers: the caller says which side is the later one. Deterministic and total: any two
 revisions give exactly one result, and where both sides are valid documents, the result is one, too.
 
-The site file is merged per (VM, field) and edited into the later author's text, so that layout and comments stay;
-state tables are merged per key; every other file as a whole.
+The site file is merged per (VM, field), together with the placements of floating VMs, and edited into the later
+author's text, so that layout and comments stay; other state tables are merged per key; every other file as a whole.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xsm.site import changes, state_file, xml_file, yaml_file
-from xsm.site.conflicts import active_conflicts, host_shown, value_shown
+from xsm.site.conflicts import active_conflicts, value_shown
 from xsm.site.document import SITE_FILES, Files, load, read_site
-from xsm.site.merge_site import KEPT, REMOVED, Clash, merge_sites, text_of
+from xsm.site.merge_site import KEPT, REMOVED, Beside, Clash, merge_sites, placed, text_of
 from xsm.site.model import Site
 from xsm.site.problems import Invalid
 from xsm.site.state import Conflict
 
 _OR = " or "
+_FILE_OF_OTHER = " of the other edit"
 _CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
 _CONFLICTS = state_file.path_of("conflicts")
 _PLACEMENT = state_file.path_of("placement")
@@ -139,36 +140,31 @@ def _three(base: Any, first: Any, second: Any) -> Any:
 
 
 def _merge_files(base: _Side, first: _Side, second: _Side) -> tuple[dict[str, bytes], list[Clash]]:
-    files, clashes = _merge_site_file(base, first, second)
+    files, placement, clashes = _merge_site_file(base, first, second)
     site = _read(files, next(iter(files), None)) or Site()
-    files.update(_merge_tables(base, first, second, site))
+    files.update(_merge_tables(base, first, second, placement))
     _merge_others(base, first, second, site, files, clashes)
-    placement = _table(files, _PLACEMENT) or {}
-    clashes += _host_clashes(
-        base, first, second, site, placement, {c.vm for c in clashes if c.what == "host"}
-    )
     return files, clashes
 
 
 def _merge_site_file(
     base: _Side, first: _Side, second: _Side
-) -> tuple[dict[str, bytes], list[Clash]]:
-    """The one site file of the result, and the clashes in it."""
+) -> tuple[dict[str, bytes], Mapping[str, Any], list[Clash]]:
+    """The one site file of the result, the placements of its floating VMs, and the clashes over its VMs."""
     if base.site is None or first.site is None or second.site is None:
-        return _whole_site_file(base, first, second), []
+        return (*_whole_site_file(base, first, second), [])
     path = _three(base.path, first.path, second.path) or second.path or first.path
     if path is None:
-        return {}, []
-    disputed = _fresh_disputes(base, first) | _fresh_disputes(base, second)
-    if _unchanged(base, first) and path == second.path and not disputed:
-        return {path: second.files[path]}, []
-    if _unchanged(base, second) and path == first.path and not disputed:
-        return {path: first.files[path]}, []
+        return {}, {}, []
+    for side, other in ((first, second), (second, first)):
+        if _unchanged(base, side) and _same_state(base, side) and path == other.path:
+            return {path: other.files[path]}, placed(other.site or Site(), other.placement), []
     members = [text for side in (first, second) for text in _member_words(side.files)]
-    site, clashes = merge_sites(base.site, first.site, second.site, members, disputed)
+    beside = _beside(base), _beside(first), _beside(second)
+    found = merge_sites(base.site, first.site, second.site, members, beside)
     # The later author's layout and comments stay, unless the earlier one changed the format.
     written = second if path == second.path else first
-    return {path: _written(path, written, site)}, list(clashes)
+    return {path: _written(path, written, found.site)}, found.placement, list(found.clashes)
 
 
 def _unchanged(base: _Side, side: _Side) -> bool:
@@ -177,10 +173,26 @@ def _unchanged(base: _Side, side: _Side) -> bool:
     )
 
 
+def _same_state(base: _Side, side: _Side) -> bool:
+    return all(base.files.get(path) == side.files.get(path) for path in (_PLACEMENT, _CONFLICTS))
+
+
+def _beside(side: _Side) -> Beside:
+    disputes: dict[str, dict[str, frozenset[str]]] = {}
+    for key, row in _unsettled(side).items():
+        vm, _, what = key.partition("/")
+        between = frozenset(v for v in _values(row) if not v.endswith(_FILE_OF_OTHER))
+        if len(between) > 1:  # else it is about a file that the VM uses, not about the VM
+            disputes.setdefault(vm, {})[what] = between
+    return Beside(side.placement, disputes)
+
+
 def _written(path: str, side: _Side, site: Site) -> bytes:
     """`site` as text: the side's own text, edited; a fresh text where editing fails."""
     form: Any = xml_file if path.endswith(".xml") else yaml_file
     if side.path == path and side.site is not None:
+        if changes.in_order(side.site) == changes.in_order(site):
+            return side.files[path]
         try:
             text = form.edit(side.files[path], changes.diff(side.site, site), path, side.site)
             again = _parsed(path, text)
@@ -191,12 +203,16 @@ def _written(path: str, side: _Side, site: Site) -> bytes:
     return form.write(site)
 
 
-def _whole_site_file(base: _Side, first: _Side, second: _Side) -> dict[str, bytes]:
-    """A side can't be read: the one that changed it is taken, of two that did the readable one, else the later."""
+def _whole_site_file(
+    base: _Side, first: _Side, second: _Side
+) -> tuple[dict[str, bytes], Mapping[str, Any]]:
+    """A side can't be read: the one that changed it is taken, of two that did the readable one, else the later; and
+    the placements with it."""
     chosen = first if _unchanged(base, second) else second
     if chosen.site is None and not _unchanged(base, first) and first.site is not None:
         chosen = first
-    return {} if chosen.path is None else {chosen.path: chosen.files[chosen.path]}
+    files = {} if chosen.path is None else {chosen.path: chosen.files[chosen.path]}
+    return files, chosen.placement
 
 
 def _member_words(files: Files) -> Iterable[str]:
@@ -206,8 +222,11 @@ def _member_words(files: Files) -> Iterable[str]:
             yield row["address"]
 
 
-def _merge_tables(base: _Side, first: _Side, second: _Side, site: Site) -> dict[str, bytes]:
-    """All state tables but the conflicts, per key; the later side wins. A table that can't be read goes as a whole."""
+def _merge_tables(
+    base: _Side, first: _Side, second: _Side, placement: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """All state tables but the conflicts, per key; the later side wins. A table that can't be read goes as a whole.
+    `placement` was merged with the site file."""
     files: dict[str, bytes] = {}
     for path in sorted({*first.files, *second.files}):
         if not path.startswith(state_file.FOLDER) or path == _CONFLICTS:
@@ -223,8 +242,7 @@ def _merge_tables(base: _Side, first: _Side, second: _Side, site: Site) -> dict[
         }
         rows = {key: value for key, value in rows.items() if value is not None}
         if path == _PLACEMENT:
-            lost = _without_place(first) | _without_place(second)
-            _keep_placed(rows, site, lost, (two, one, was))
+            rows = dict(placement)
         if path == _MEMBERS:
             rows = _newest_members(first, second) or rows
         if path == _SITE_STATE:
@@ -245,24 +263,6 @@ def _newest_members(first: _Side, second: _Side) -> dict[str, Any] | None:
     if one == two or not (isinstance(one, int) and isinstance(two, int)):
         return None
     return _table((first if one > two else second).files, _MEMBERS)
-
-
-def _without_place(side: _Side) -> set[str]:
-    """Floating VMs that no host was found for: their host was drained or forgotten, say, and no other can have them."""
-    vms = (side.site or Site()).vms()
-    return {vm.name for vm in vms if vm.host is None and vm.name not in side.placement}
-
-
-def _keep_placed(
-    rows: dict[str, Any], site: Site, lost: set[str], tables: Iterable[Mapping[str, Any]]
-) -> None:
-    """A floating VM that one side removed or pinned, and the other kept as it was, stays where it was; not one that
-    has lost its place on a side."""
-    for vm in site.vms():
-        if vm.host is None and vm.name not in rows and vm.name not in lost:
-            places = [table[vm.name] for table in tables if vm.name in table]
-            if places:
-                rows[vm.name] = places[0]
 
 
 def _merge_others(
@@ -296,7 +296,7 @@ def _merge_others(
     _no_file_in_a_file(second, files)
     for name, path in sorted(disputed.items()):
         clashes += [
-            Clash(vm, "config", name, f"{path} of the other edit") for vm in users.get(name, ())
+            Clash(vm, "config", name, f"{path}{_FILE_OF_OTHER}") for vm in users.get(name, ())
         ]
 
 
@@ -344,42 +344,18 @@ def _no_file_in_a_file(second: _Side, files: dict[str, bytes]) -> None:
                 del files[path if folder in second.files else folder]
 
 
-def _host_clashes(
-    base: _Side,
-    first: _Side,
-    second: _Side,
-    site: Site,
-    placement: Mapping[str, Any],
-    known: set[str],
-) -> list[Clash]:
-    """VMs that both sides gave a host, by DOM0 or by placement, and not the same one.
-
-    Pinning a VM to the host where it floats is a decision, too, though its host stays the same.
-    """
-    found = []
-    decisions = [
-        {vm.name: (vm.host is None, host_shown(vm, s.placement)) for vm in (s.site or Site()).vms()}
-        for s in (base, first, second)
-    ]
-    for vm in sorted(site.vms(), key=lambda v: v.name):
-        was, one, two = (by_name.get(vm.name) for by_name in decisions)
-        if vm.name in known or one is None or two is None or was in (one, two):
-            continue
-        hosts = one[1] or "", two[1] or ""
-        shown = host_shown(vm, placement) or ""
-        if hosts[0] != hosts[1]:
-            found.append(Clash(vm.name, "host", shown, hosts[0] if shown != hosts[0] else hosts[1]))
-    return found
-
-
 def _second_shown(
     files: dict[str, bytes], clashes: list[Clash], base: _Side, first: _Side, second: _Side
 ) -> tuple[dict[str, bytes], list[Clash]]:
     """The later side's site file, with what it needs; what the earlier side changed is told as conflicts."""
-    rest = {path: content for path, content in files.items() if path not in SITE_FILES}
+    rest = {p: c for p, c in files.items() if p not in SITE_FILES and p != _PLACEMENT}
     shown = {
         **rest,
-        **{p: c for p, c in second.files.items() if p in SITE_FILES or _CONFIG.fullmatch(p)},
+        **{
+            p: c
+            for p, c in second.files.items()
+            if p in (*SITE_FILES, _PLACEMENT) or _CONFIG.fullmatch(p)
+        },
     }
     for path in list(rest):
         config = _CONFIG.fullmatch(path)
@@ -401,6 +377,9 @@ def _second_shown(
                 told.setdefault((name, what), Clash(name, what, "", text_of(new)))
             case changes.RemoveVM(vm):
                 told.setdefault((vm.name, "removal"), Clash(vm.name, "removal", KEPT, REMOVED))
+    was, now = (placed(s.site or Site(), s.placement) for s in (base, first))
+    for name in (n for n in now if now[n] != was.get(n)):
+        told.setdefault((name, "host"), Clash(name, "host", "", text_of(now[name])))
     return shown, [told[key] for key in sorted(told)]
 
 
@@ -457,16 +436,9 @@ def _with_others(new: Conflict, row: Mapping[str, Any]) -> Conflict:
     return replace(new, other=text_of(_OR.join(sorted(others))) or new.other)
 
 
-def _fresh_disputes(base: _Side, side: _Side) -> set[str]:
-    """VMs over which a side came to a conflict that the base does not have."""
-    was, now = _unsettled(base), _unsettled(side)
-    fresh = (k for k, row in now.items() if k not in was or _values(row) != _values(was[k]))
-    return {key.partition("/")[0] for key in fresh}
-
-
-def _values(row: Mapping[str, Any]) -> set[Any]:
-    """What a conflict is between."""
-    return {row.get("shown"), row.get("other")}
+def _values(row: Mapping[str, Any]) -> frozenset[str]:
+    """What a conflict is between, whichever of them is shown."""
+    return frozenset([str(row.get("shown")), *str(row.get("other")).split(_OR)])
 
 
 def _unsettled(side: _Side) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """3-way merge of two sites as values: per (VM, field), per (host, field), per set.
 
-Decides what the merged site says and which VMs two people disagree about. Must not know files, formats,
-revisions or state tables. `second` is the later edit and wins where both changed one thing; modify beats delete.
+Decides what the merged site says and which VMs two people disagree about. Must not know files, formats or
+revisions. `second` is the later edit and wins where both changed one thing; modify beats delete. Where a VM belongs
+is one thing, though it is told in two places: DOM0 in the file, and for a floating VM the table of placements. And
+whether a value is disputed belongs to it: who settles a conflict decides, also for what is shown already.
 Total: the result never breaks a rule of the site file that both sides keep (one MAC each, hosts listed, ...).
 """
 
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -60,12 +62,47 @@ def text_of(value: Any) -> str:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What the state tables of one side say about its VMs."""
+
+    placement: Mapping[str, Any] = field(default_factory=dict)  # floating VM -> member
+    disputes: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    """VM -> what is in conflict -> the values that it is between."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where one side stands on a VM: its entry in the file, and what the state tables add."""
+
+    vm: VM
+    place: Any = None  # member, of a floating VM that has one
+    disputes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def value(self, what: str) -> Any:
+        """Of a field. That of the host is a pair: pinned to, placed on."""
+        return (self.vm.host, self.place) if what == "host" else getattr(self.vm, what)
+
+    @property
+    def host(self) -> str:
+        return text_of(self.place if self.vm.host is None else self.vm.host)
+
+
+@dataclass(frozen=True)
 class Sides:
     """The three sites, by name."""
 
-    base: Mapping[str, VM]
-    first: Mapping[str, VM]
-    second: Mapping[str, VM]
+    base: Mapping[str, Stand]
+    first: Mapping[str, Stand]
+    second: Mapping[str, Stand]
+
+
+@dataclass(frozen=True)
+class MergedSite:
+    """`placement`: floating VM -> member. `clashes`: what the two sides disagree about."""
+
+    site: Site
+    placement: Mapping[str, Any]
+    clashes: tuple[Clash, ...]
 
 
 def merge_sites(
@@ -73,33 +110,43 @@ def merge_sites(
     first: Site,
     second: Site,
     members: Collection[str] = (),
-    disputed: Collection[str] = (),
-) -> tuple[Site, tuple[Clash, ...]]:
-    """The merged site and what the two sides disagree about.
+    beside: tuple[Beside, Beside, Beside] = (Beside(), Beside(), Beside()),
+) -> MergedSite:
+    """Merge the VMs, hosts and sets of two sites whose common past is `base`.
 
-    `members`: names and addresses of members, which a DOM0 may name without a Host entry. `disputed`: VMs over which
-    one side came to a conflict that the base does not have: somebody changed those, whatever is shown. The host of a
-    VM is merged here but compared in `merge.py`, because a floating VM's host is in a state table.
+    `members`: names and addresses of members, which a DOM0 may name without a Host entry. `beside`: the state tables
+    of base, first and second.
     """
-    sides = Sides(_vms(base), _vms(first), _vms(second))
+    sides = Sides(*map(_stands, (base, first, second), beside))
     clashes: list[Clash] = []
-    vms: dict[str, VM] = {}
+    merged: dict[str, Stand] = {}
     for name in sorted({*sides.base, *sides.first, *sides.second}):
-        one, two = sides.first.get(name), sides.second.get(name)
-        vm = _merge_vm(sides.base.get(name), one, two, clashes, name in disputed)
-        if vm is not None:
-            vms[name] = vm
+        stand = _merge_vm(
+            sides.base.get(name), sides.first.get(name), sides.second.get(name), clashes
+        )
+        if stand is not None:
+            merged[name] = stand
     for attribute in _UNIQUE:
-        _make_unique(attribute, vms, sides, clashes)
+        _make_unique(attribute, merged, sides, clashes)
     hosts = _merge_hosts(base, first, second)
-    _list_hosts(hosts, vms, (first, second), members, clashes)
-    _make_room(hosts, vms, first, second, sides, clashes)
+    _list_hosts(hosts, merged, (first, second), members, clashes)
+    _make_room(hosts, merged, first, second, sides, clashes)
     owners, stay = _owners(base, first, second)
-    return _assemble(owners, stay, vms, hosts), tuple(clashes)
+    vms = {name: stand.vm for name, stand in merged.items()}
+    placement = {name: s.place for name, s in merged.items() if s.place is not None}
+    return MergedSite(_assemble(owners, stay, vms, hosts), placement, tuple(clashes))
 
 
-def _vms(site: Site) -> dict[str, VM]:
-    return {vm.name: vm for vm in site.vms()}
+def placed(site: Site, placement: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a table of placements that counts: of VMs that float."""
+    return {
+        vm.name: placement[vm.name] for vm in site.vms() if vm.host is None and vm.name in placement
+    }
+
+
+def _stands(site: Site, beside: Beside) -> dict[str, Stand]:
+    places, disputes = placed(site, beside.placement), beside.disputes
+    return {vm.name: Stand(vm, places.get(vm.name), disputes.get(vm.name, {})) for vm in site.vms()}
 
 
 def _three(base: Any, first: Any, second: Any) -> Any:
@@ -108,28 +155,96 @@ def _three(base: Any, first: Any, second: Any) -> Any:
 
 
 def _merge_vm(
-    base: VM | None, first: VM | None, second: VM | None, clashes: list[Clash], disputed: bool
-) -> VM | None:
+    base: Stand | None, first: Stand | None, second: Stand | None, clashes: list[Clash]
+) -> Stand | None:
     if first is None or second is None:
         left = first or second
-        if left is None or (left == base and not disputed):
+        if left is None or not _changed(base, left):
             return None  # removed by one side or both, untouched by the other
         if base is not None:
-            clashes.append(Clash(left.name, "removal", KEPT, REMOVED))
+            clashes.append(Clash(left.vm.name, "removal", KEPT, REMOVED))
         return left
     if second in (first, base):  # nearly every VM: nothing to weigh
-        return second if second == first else replace(first, line=second.line)
+        line = second.vm.line
+        return second if second == first else replace(first, vm=replace(first.vm, line=line))
     if first == base:
         return second
     values = {}
-    for attribute in VM_FIELDS:
-        was, one, two = (getattr(v, attribute, None) for v in (base, first, second))
-        if base is None:
-            was = two if one == two else object()  # both added the VM: nothing was there before
-        values[attribute] = _three(was, one, two)
-        if attribute != "host" and one not in (two, was) and two != was:
-            clashes.append(Clash(second.name, attribute, text_of(two), text_of(one)))
-    return _without_contradiction(replace(second, **values), first, second, clashes)
+    for what in VM_FIELDS:
+        if what == "host":
+            continue
+        values[what], clash = _weigh(base, first, second, what)
+        if clash:
+            one, two = first.value(what), second.value(what)
+            clashes.append(Clash(second.vm.name, what, text_of(two), text_of(one)))
+    (values["host"], place), told = _weigh_host(base, first, second)
+    clashes += told
+    vm = _without_contradiction(replace(second.vm, **values), first.vm, second.vm, clashes)
+    return Stand(vm, place)
+
+
+def _changed(base: Stand | None, left: Stand) -> bool:
+    """Whether a side that has the VM did something to its entry that the other one, who removed it, can't know.
+
+    Of a floating VM it doesn't count where it was placed. A conflict that the base does not have does: somebody gave
+    the VM another value, or kept it against a removal, though what is shown is the base's. So does a removal that was
+    decided against.
+    """
+    if base is None or left.vm != base.vm:
+        return True
+    fresh = any(base.disputes.get(what) != between for what, between in left.disputes.items())
+    return fresh or ("removal" in base.disputes and "removal" not in left.disputes)
+
+
+def _decided(base: Stand, side: Stand, what: str) -> bool:
+    """Whether a side said something about a field since the base. Of two values in conflict, to choose the one that
+    is shown is a decision, too; to show the other one of them, in conflict still, is none."""
+    disputed = base.disputes.get(what)
+    if disputed is not None:
+        return side.disputes.get(what) != disputed
+    return bool(side.value(what) != base.value(what))
+
+
+def _weigh(base: Stand | None, first: Stand, second: Stand, what: str) -> tuple[Any, bool]:
+    """What a field becomes, and whether both sides decided it, differently."""
+    one, two = first.value(what), second.value(what)
+    if one == two:
+        return two, False
+    decided = [base is None or _decided(base, side, what) for side in (first, second)]
+    if all(decided):
+        return two, True
+    if base is None or any(decided):
+        return one if decided[0] else two, False
+    return _three(base.value(what), one, two), False
+
+
+def _weigh_host(
+    base: Stand | None, first: Stand, second: Stand
+) -> tuple[tuple[str | None, Any], list[Clash]]:
+    """Where the VM belongs: what one of the sides says, whole, never the one's DOM0 with the other's placement.
+
+    A side that only placed the floating VM elsewhere gives way to one that pinned it: that is shown, whoever is
+    later. It is a conflict all the same, unless it is the same host, for a person may have asked for that place.
+    """
+    value, clash = _weigh(base, first, second, "host")
+    if not clash:
+        return value, []
+    shown, other = second, first
+    if _only_placed(base, second) and not _only_placed(base, first):
+        shown, other = first, second
+    text = other.host
+    if text == shown.host:
+        if _only_placed(base, other):
+            return shown.value("host"), []
+        text = f"{text} ({'floating' if other.vm.host is None else 'pinned'})"
+    return shown.value("host"), [Clash(shown.vm.name, "host", shown.host, text)]
+
+
+def _only_placed(base: Stand | None, side: Stand) -> bool:
+    """Whether the VM floats as it did, and all that the side did was to place it elsewhere."""
+    if base is None or "host" in base.disputes:
+        return False
+    return base.vm.host is None and side.vm.host is None
 
 
 def _without_contradiction(vm: VM, first: VM, second: VM, clashes: list[Clash]) -> VM:
@@ -147,12 +262,12 @@ def _without_contradiction(vm: VM, first: VM, second: VM, clashes: list[Clash]) 
     return vm
 
 
-def _make_unique(attribute: str, vms: dict[str, VM], sides: Sides, clashes: list[Clash]) -> None:
+def _make_unique(attribute: str, vms: dict[str, Stand], sides: Sides, clashes: list[Clash]) -> None:
     """Two VMs got one MAC address (or UUID, or IP): the one that second gave it to keeps it; both are in conflict."""
     key = _UNIQUE[attribute]
     holders: dict[str, list[str]] = {}
     for name in sorted(vms):
-        value = key(vms[name])
+        value = key(vms[name].vm)
         if value is not None:
             holders.setdefault(value, []).append(name)
     taken = set(holders)
@@ -160,7 +275,7 @@ def _make_unique(attribute: str, vms: dict[str, VM], sides: Sides, clashes: list
         names = holders[value]
         if len(names) < 2:
             continue
-        second = {n: sides.second[n] for n in names if n in sides.second}
+        second = {n: sides.second[n].vm for n in names if n in sides.second}
         keeper = min(names, key=lambda n: (n not in second or key(second[n]) != value, n))
         others = [n for n in names if n != keeper]
         clashes.append(Clash(keeper, attribute, value, f"{value} of {', '.join(others)}"))
@@ -173,11 +288,15 @@ def _make_unique(attribute: str, vms: dict[str, VM], sides: Sides, clashes: list
                     name,
                     attribute,
                     text_of(instead[attribute]),
-                    text_of(getattr(vms[name], attribute)),
+                    text_of(getattr(vms[name].vm, attribute)),
                 )
             )
-            vms[name] = replace(vms[name], **instead)
-            taken |= {own for own in [key(vms[name])] if own is not None}
+            vms[name] = _with(vms[name], **instead)
+            taken |= {own for own in [key(vms[name].vm)] if own is not None}
+
+
+def _with(stand: Stand, **values: Any) -> Stand:
+    return replace(stand, vm=replace(stand.vm, **values))
 
 
 def _merge_hosts(base: Site, first: Site, second: Site) -> dict[str, Host]:
@@ -221,7 +340,7 @@ def _distinct_hosts(hosts: dict[str, Host], second: Mapping[str, Host]) -> None:
 
 def _list_hosts(
     hosts: dict[str, Host],
-    vms: Mapping[str, VM],
+    vms: Mapping[str, Stand],
     sites: Iterable[Site],
     members: Collection[str],
     clashes: list[Clash],
@@ -236,7 +355,7 @@ def _list_hosts(
         for host in site.hosts:
             entries.update({address_key(word): host for word in (host.address, host.name) if word})
     for name in sorted(vms):
-        written = vms[name].host
+        written = vms[name].vm.host
         if written is None or address_key(written) in known:
             continue
         entry = entries.get(address_key(written)) or _entry_for(written)
@@ -253,7 +372,7 @@ def _list_hosts(
 
 def _make_room(
     hosts: dict[str, Host],
-    vms: dict[str, VM],
+    vms: dict[str, Stand],
     first: Site,
     second: Site,
     sides: Sides,
@@ -266,7 +385,7 @@ def _make_room(
         address_key(word): h.name for h in hosts.values() for word in (h.address, h.name) if word
     }
     for name in sorted(vms):
-        vm = vms[name]
+        vm = vms[name].vm
         entry = hosts.get(by_word.get(address_key(vm.host), "")) if vm.host is not None else None
         if entry is None or entry.memory_mib is None or vm.memory_mib <= entry.memory_mib:
             continue
@@ -282,11 +401,11 @@ def _make_room(
         mine = sides.second.get(name)
         other = text_of(vm.memory_mib)
         if most is not None and vm.memory_mib > most and mine is not None:
-            same = {f: getattr(mine, f) for f in ("host", "memory_mib", "max_memory_mib")}
-            vms[name] = replace(vm, **same)
+            same = {f: getattr(mine.vm, f) for f in ("host", "memory_mib", "max_memory_mib")}
+            vms[name] = replace(_with(vms[name], **same), place=mine.place)
         else:
             other = f"{entry.memory_mib} MiB of host {entry.name}"
-        clashes.append(Clash(name, "memory_mib", text_of(vms[name].memory_mib), other))
+        clashes.append(Clash(name, "memory_mib", text_of(vms[name].vm.memory_mib), other))
 
 
 def _entry_for(written: str) -> Host:
