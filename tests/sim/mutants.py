@@ -275,7 +275,7 @@ def table(hunts: Sequence[Hunt]) -> str:
         f"{caught} of {len(hunts)} caught ({day}, commit {commit}, {platform.machine()}, "
         f"{os.cpu_count()} cores).",
         "",
-        "| without this rule | lives until caught | narrow story | what was seen first |",
+        "| without this rule | lives until caught | also, or else, by | what was seen first |",
         "| --- | ---: | --- | --- |",
         *map(row, hunts),
     ]
