@@ -213,9 +213,7 @@ REFUSED: list[tuple[str, Callable[[Clone], None], tuple[str, ...], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("what", "make", "push", "words"), REFUSED, ids=[case[0] for case in REFUSED]
-)
+@pytest.mark.parametrize(("what", "make", "push", "words"), chosen(REFUSED))
 def test_refused(
     target: Target,
     clone: Clone,

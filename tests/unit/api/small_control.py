@@ -151,6 +151,7 @@ class SmallControl:
 
     async def receive_messages(self, sender: str, body: bytes) -> int:
         self._note("messages", sender, body)
+        await self.go_on.wait()
         return 7
 
     async def receive_pack(

