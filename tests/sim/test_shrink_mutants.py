@@ -17,7 +17,8 @@ from tests.sim.seeds import life_of
 from tests.sim.shrink import Shrinking, failure, kind_of
 
 Patch = pytest.MonkeyPatch
-SEEDS = range(20)
+SEEDS = (17, *range(17))
+"""The first one is shortened quickest; the others are tried when lives mean something else by then."""
 LONG = 75
 """Lines of which a life of sixty events has a hundred and more."""
 SHORT = 12
