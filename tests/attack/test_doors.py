@@ -174,6 +174,7 @@ def test_a_hook_called_by_hand(target: Target) -> None:
             capture_output=True,
             text=True,
             env={**os.environ, "GIT_OBJECT_DIRECTORY": "/etc"},
+            timeout=60,
             check=False,
         )
         assert done.returncode == 1 and "xsm: " in done.stderr and "Traceback" not in done.stderr
