@@ -216,6 +216,7 @@ def test_a_checkout_that_was_cut_short_goes_on_and_a_persons_lock_is_kept(two: S
     assert not lock.exists()
 
 
+@LONG
 def test_a_checkout_that_is_moved_away_is_made_again_and_watched(two: Site) -> None:
     checkout = two.stage.hosts["dmz02"].checkout
     for round_ in ("one", "two"):
@@ -261,6 +262,7 @@ def test_a_second_daemon_with_other_data_but_the_same_port_or_socket(two: Site) 
     assert two.status("dmz02")["converged"]
 
 
+@LONG
 def test_settings_keys_and_votes_that_are_no_good(two: Site) -> None:
     folder = two.stage.folder / "bad"
     folder.mkdir()

@@ -64,7 +64,8 @@ def test_no_room_in_the_repository(two: Site) -> None:
     assert two.ids() == before
 
 
-@pytest.mark.parametrize("how", ["full", pytest.param("ro", marks=LONG)])
+@LONG
+@pytest.mark.parametrize("how", ["full", "ro"])
 def test_no_room_in_the_checkout(two: Site, how: str) -> None:
     before = two.ids()
     with namespace.small_disk(two, "dmz02", two.stage.hosts["dmz02"].checkout) as disk:
