@@ -155,9 +155,28 @@ def _settle(document: Document, around: Surroundings) -> tuple[State, list[Probl
         document.state,
         placement=dict(placed.placements),
         restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
-        conflicts=active_conflicts(document.site, document.state),
+        conflicts=_unsettled(document, placed.placements, around.moving),
     )
     return state, unplaced
+
+
+def _unsettled(
+    document: Document, placements: Mapping[str, str], moving: Mapping[str, str]
+) -> tuple[Conflict, ...]:
+    """The conflicts that this edit leaves as they are. That the site finds a floating VM another place settles none
+    over its host: nobody chose that."""
+    vms = {vm.name: vm for vm in document.site.vms()}
+    left = []
+    for conflict in active_conflicts(document.site, document.state):
+        kept = conflict
+        if conflict.what == "host" and vms[conflict.vm].host is None:
+            if conflict.vm in moving:
+                continue
+            place = placements.get(conflict.vm, "")
+            lost = conflict.shown if conflict.other == place else conflict.other
+            kept = replace(conflict, shown=place, other=lost)
+        left.append(kept)
+    return tuple(left)
 
 
 def describe_changes(old: Files, new: Files) -> tuple[str, ...]:
