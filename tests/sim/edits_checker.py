@@ -333,8 +333,9 @@ class EditsChecker:
         edits = {c: self._edit(world, c) for c in past}
         touched = {c for c, e in edits.items() if vm in e.touched}
         known = frozenset().union(*(self._past(world, c) for c in removers))
-        placed = [c for c in past - known if (vm, "host") in edits[c].wrote]
-        return len(placed) > 1 or any(touched - self._past(world, c) for c in removers)
+        placed = {c for c in past if (vm, "host") in edits[c].wrote}
+        two_places = len(placed) > 1 and not placed <= known
+        return two_places or any(touched - self._past(world, c) for c in removers)
 
     def _still_changed(
         self, world: World, changed: Iterable[str], known: frozenset[str], vm: str
