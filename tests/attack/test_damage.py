@@ -127,6 +127,7 @@ def changed(site: Site) -> Path:
     return work
 
 
+@LONG
 def test_an_edit_that_only_the_damaged_repository_has_is_kept(two: Site) -> None:
     """It was acknowledged there, and nobody else has heard of it yet."""
     work = changed(two)
@@ -180,6 +181,7 @@ LOCKS = (
 )  # fmt: skip
 
 
+@LONG
 def test_stale_locks_are_in_nobodys_way(two: Site) -> None:
     """Of a git that was killed with xsmd, and of one that was killed alone."""
     repository = data(two) / "site.git"

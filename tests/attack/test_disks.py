@@ -42,6 +42,7 @@ def mend(disk: namespace.SmallDisk, how: str) -> None:
     disk.empty() if how == "full" else disk.remount("rw")
 
 
+@LONG
 def test_no_room_in_the_repository(two: Site) -> None:
     before, revision = two.ids(), two.status("dmz02")["revision"]
     work = edited(two, 32)

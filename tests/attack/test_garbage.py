@@ -20,7 +20,7 @@ from tests.site.running_site import Site
 from xsm.api.access import MAY, RULES, Least, Role, Rule
 
 HOSTS = ("dmz01", "dmz02")
-EACH = int(os.environ.get("XSM_ATTACK", "12"))
+EACH = int(os.environ.get("XSM_ATTACK", "8"))
 """Requests to each route."""
 GROWTH_LIMIT_KIB = 100 * 1024
 """What the daemon may grow by: caches fill, nothing piles up."""

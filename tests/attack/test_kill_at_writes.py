@@ -13,8 +13,8 @@ pytestmark = [
     pytest.mark.libvirt,
     pytest.mark.skipif(bool(usable()), reason=usable() or "-"),
 ]
-FEW = 90
-"""In `make test` every 90th call, in `make attack` each one; where a part is killed, every fourth."""
+FEW = 200
+"""In `make test` every 200th call, in `make attack` each one; where a part is killed, every fourth."""
 LONG = "XSM_ATTACK" in os.environ
 
 
