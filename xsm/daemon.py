@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from xsm.api import membership
 from xsm.api.access import Caller, Role
 from xsm.api.answers import Answers
 from xsm.api.control import Refused
@@ -219,6 +220,7 @@ class Daemon:
             self._start(self._tick(notifier))
             self._start(self._keep_checkout())
             self._start(self._collect())
+            self._start(membership.end_changes(self, self._answers.end_change))
             notifier.ready(f"revision {head.revision[:10]}")
             self._tell("daemon", "", f"started on revision {head.revision[:10]}")
             stopping = self._start(self._wait_for_stop())

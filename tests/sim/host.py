@@ -142,6 +142,8 @@ class SimHost:
     def _tick(self, life: int) -> None:
         if life == self.life and self.peer is not None:
             self.feed(Tick())
+            if self.peer.has_unended_change and not self.is_changing_members:
+                self.world.end_change(self)
             self.world.after(TICK_S, lambda: self._tick(life))
 
     def _changed(self, uuid: str) -> None:

@@ -218,6 +218,11 @@ def forget(world: World, on: str, name: str, sure: bool) -> Errand:
     return errand
 
 
+def end_change(host: SimHost) -> None:
+    """`api.membership.end_changes`, for one change."""
+    _number_anew(host, lambda _: None)
+
+
 def _number_anew(host: SimHost, end: Callable[[str], None]) -> None:
     """`api.membership.number_anew`."""
     head = host.head

@@ -98,6 +98,10 @@ class World(Network):
         """A host is no member any more. `sure`: by somebody's word that it is off. Raises `CommandRefused`."""
         return members.forget(self, on, name, sure)
 
+    def end_change(self, host: SimHost) -> None:
+        """A change of members that the host made and that came to nothing is overtaken."""
+        members.end_change(host)
+
     def member(self, host: SimHost) -> Member:
         return Member(host.name, host.address, f"https://{host.address}:8701")
 

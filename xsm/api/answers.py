@@ -384,6 +384,13 @@ class Answers:
         command = replace(command, expect=numbered_anew if command.expect else "")
         return await self._forget(command, author, again=True)
 
+    async def end_change(self) -> None:
+        """End a change of members that this host made and that came to nothing. Raises `Refused`."""
+        async with self._editing:
+            head, _ = self._head()
+            if self._daemon.peer.has_unended_change:
+                await membership.number_anew(self._daemon, head)
+
     # -- git push -----------------------------------------------------
 
     async def hook_pre_receive(

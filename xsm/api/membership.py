@@ -7,8 +7,9 @@ Decides nothing: which hosts are enough is `peer/membership.py`'s. The caller co
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from xsm.daemon import Daemon
+
+
+END_CHANGES_EVERY_S = 5.0
+"""How often it is looked whether a change of members broke off."""
 
 
 class Stuck(Refused):
@@ -101,6 +106,18 @@ async def number_anew(daemon: Daemon, head: Head) -> str:
             raise refused(409, "moved", str(error)) from error
     daemon.took_head(new, local=True)
     return new.revision
+
+
+async def end_changes(daemon: Daemon, end_change: Callable[[], Awaitable[None]]) -> None:
+    """For ever: end the changes of members that this host made and that came to nothing, for the sake of those who
+    voted for them."""
+    while True:
+        await asyncio.sleep(END_CHANGES_EVERY_S)
+        if daemon.peer.has_unended_change:
+            try:
+                await end_change()
+            except Refused as refusal:
+                logging.getLogger("xsmd").info("a change of members has no end yet: %s", refusal)
 
 
 async def _votes(daemon: Daemon) -> Change:

@@ -33,15 +33,24 @@ class Changing:
         vote = self._ballots.of(membership.MEMBERS)
         self.change = membership.open_change(vote, number, members, event.after, event.off)
 
+    def is_unended(self, number: int) -> bool:
+        """Whether a change that this host made broke off: the members have to be numbered anew."""
+        vote = self._ballots.of(membership.MEMBERS)
+        return self.change is None and membership.is_unended(vote, self.me, number)
+
     def carry_on(self, number: int, sight: Sight, now: float) -> list[Effect]:
         """Vote for the change oneself, then ask those who haven't."""
         if self.change is None or now < self.change.asked_at + membership.ASK_AGAIN_S:
             return []
+        if number != self.change.base:
+            self.change = None  # it was overtaken
+            return []
         change = replace(self.change, asked_at=now)
         mine = self.vote(self.me, change.ask, number, sight, now)
         self.change = change = membership.hear(change, self.me, mine)
-        others = membership.silent(change, change.voters | {self.me})
-        return [Send(m, change.ask) for m in others]
+        if self.me not in change.voters:
+            return []  # nobody may vote for what its maker has not on its own disk
+        return [Send(m, change.ask) for m in membership.silent(change, change.voters)]
 
     def hear(self, sender: str, answer: MemberAnswer) -> None:
         if self.change is not None:

@@ -122,6 +122,8 @@ class Claiming:
     def waiting_for(self, vm: str, who: Electorate) -> tuple[str, bool]:
         """What a claim still waits for, and whether that is somebody who does not answer."""
         attempt, register = self.attempts.get(vm), self._ballots.of(vm)
+        if not who.may_claim:
+            return "a change of the members that it voted for has to end first", False
         if attempt is None or vm in self._won_at:
             return "looking again before the start", False
         about = (attempt, register, self.me, who.members, who.silent)

@@ -158,6 +158,11 @@ class Peer:
         document = self.head.document if self.head else None
         return document.state.members_number if document else 0
 
+    @property
+    def has_unended_change(self) -> bool:
+        """Whether the members have to be numbered anew: `membership.is_unended`."""
+        return not self.expelled and self.changing.is_unended(self.members_number)
+
     def _is_stranger(self, host: str) -> bool:
         """Whether the site has forgotten this host, or doesn't know it yet. It gets no vote and no VM: others count it
         as gone. (While the site file can't be read nobody is a stranger.)"""

@@ -42,6 +42,12 @@ def voted_for_others(mine: Register, sender: str, number: int) -> bool:
     return mine.bar == number < mine.voted and (mine.claimant != sender or mine.held > number)
 
 
+def is_unended(vote: Register, me: str, number: int) -> bool:
+    """Whether this host made a change that others may have voted for, and that came to nothing. Until it is overtaken
+    a host that was to leave by it wins no claim, and a list that came between decides nothing."""
+    return vote.claimant == me and vote.bar <= number < vote.voted
+
+
 def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Register, str]:
     """Answer a change. `number`: of this host's own list. Gives why not, "" when this host votes for it."""
     if ask.base != number:
@@ -49,7 +55,8 @@ def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Regi
             mine,
             f"its member list is number {number}, not {ask.base}: it has to hear of all revisions first",
         )
-    if not counts(mine, number):
+    # Who made the change that overtook this list, and has the list all the same, has given that change up.
+    if not counts(mine, number) and mine.claimant != sender:
         return mine, f"{mine.claimant} is about to change the members"
     again = (ask.number, sender) == (mine.voted, mine.claimant)
     above = max(mine.voted, number) < ask.number <= max(mine.voted, number) + JUMP_LIMIT

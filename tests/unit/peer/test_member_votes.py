@@ -51,6 +51,18 @@ def test_a_forget_by_the_operator_s_word_overtakes_nobody_s_change():
     assert "heard no end" in several[2]
 
 
+def test_who_began_a_change_that_came_to_nothing_has_to_end_it():
+    mine, _ = voted(("a", MemberAsk(5, 4)))
+    assert membership.is_unended(mine, "a", 4)
+    assert not membership.is_unended(mine, "b", 4), "that is a's"
+    assert not membership.is_unended(mine, "a", 5), "it was committed"
+    overtaken, _ = voted(("a", MemberAsk(7, 4)))
+    assert membership.is_unended(overtaken, "a", 5), (
+        "another list came between, which decides nothing"
+    )
+    assert not membership.is_unended(Register(), "", 0), "nobody made any"
+
+
 def test_an_empty_change_overtakes_one_without_an_end_and_then_a_forget_goes():
     """b's xsmd was killed over its change. a is told that this stands in the way, numbers the members anew, and
     forgets c by the operator's word."""
@@ -73,6 +85,9 @@ def test_a_list_that_was_overtaken_decides_nothing():
     assert [membership.counts(vote, n) for n in (4, 5, 6, 7, 8)] == [True, False, False, True, True]
     assert not membership.may_vote(vote, "b", 5, 5)
     assert membership.vote(vote, MemberAsk(8, 5), "b", 5)[1] == "a is about to change the members"
+    after, why_not = membership.vote(vote, MemberAsk(8, 5), "a", 5)
+    assert not why_not, "a has list 5, so it gave up the change that it made of list 4"
+    assert membership.counts(after, 5)
 
 
 def test_a_claim_counts_only_among_hosts_with_one_list():
