@@ -245,13 +245,24 @@ class EditsChecker:
             removed = all(value is False for _, value in writers[vm, THERE])
             for field in FIELDS:
                 if self._disputes(world, writers.get((vm, field), []), (vm, field)):
-                    if (vm, field) not in marked:
+                    # A place that nobody pinned goes with a removal: then that is marked.
+                    gone = (
+                        disputed
+                        and field == "host"
+                        and self._pins(world, vm, writers[vm, field]) < 2
+                    )
+                    if (vm, field) not in marked and not gone:
                         raise Violation(
                             f"two edits at once of {vm}'s {field}: {revision[:10]} shows one of "
                             f"them and marks nothing"
                         )
                     yield vm, field
                 self._nobody_made_it_up(view, revision, (vm, field), writers, marked, removed, ever)
+
+    def _pins(self, world: World, vm: str, last: list[tuple[str, object]]) -> int:
+        """How many of those edits of a VM's host are pins."""
+        says = [self._says(world, commit) for commit, _ in last]
+        return sum(said is not None and said.document.vms[vm].host is not None for said in says)
 
     def _nobody_made_it_up(
         self,

@@ -188,9 +188,14 @@ def _changed(base: Stand | None, left: Stand) -> bool:
 
     Of a floating VM it doesn't count where it was placed. A conflict that the base does not have does: somebody gave
     the VM another value, or kept it against a removal, though what is shown is the base's. So does a removal that was
-    decided against.
+    decided against. An old conflict that is shown the other way round is no change.
     """
-    if base is None or left.vm != base.vm:
+    if base is None:
+        return True
+    if left.vm != base.vm and any(
+        getattr(left.vm, what) != getattr(base.vm, what) and _decided(base, left, what)
+        for what in VM_FIELDS
+    ):
         return True
     fresh = any(base.disputes.get(what) != between for what, between in left.disputes.items())
     return fresh or ("removal" in base.disputes and "removal" not in left.disputes)

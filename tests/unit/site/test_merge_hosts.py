@@ -232,3 +232,19 @@ def test_a_dispute_about_a_config_keeps_no_vm() -> None:
     gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
     for first, second in ((disputed, gone), (gone, disputed)):
         assert load(merge(base, first, second, A, B).files).site.vm("vm1") is None
+
+
+def test_a_conflict_that_is_shown_the_other_way_round_keeps_no_vm() -> None:
+    """Who removed the VM knew of both values (seed 2001697)."""
+    base, left = (
+        files(
+            site(vm("vm1", memory_mib=int(here)), vm("vm2")),
+            State(
+                ID, members=MEMBERS, conflicts=(Conflict("vm1", "memory_mib", here, other, (A, B)),)
+            ),
+        )
+        for here, other in (("96", "128"), ("128", "96"))
+    )
+    gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
+    for first, second in ((left, gone), (gone, left)):
+        assert load(merge(base, first, second, A, B).files).site.vm("vm1") is None
