@@ -3,7 +3,7 @@
 python -m tests.sim.mutants [NAME...] [--lives N] [--processes N] [--write]
 
 Each is let loose on lives by chance (`seeds.life_of`) until a checker sees an accident; on its narrow story if it has
-one. Prints a table, and writes it to docs/safety.md with --write. Only a life that has no accident without the mutant
+one. Prints a table, and writes it to docs/safety-tables.md with --write. Only a life that has no accident without the mutant
 counts: that is tried each time.
 """
 
@@ -33,7 +33,7 @@ from tests.sim.world import World
 
 Patch = pytest.MonkeyPatch
 Story = Callable[[], object]
-DOCUMENT = Path(__file__).parents[2] / "docs" / "safety.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "safety-tables.md"
 MARK = "<!-- mutants: python -m tests.sim.mutants --write -->"
 END = "<!-- end of mutants -->"
 LIVES_LIMIT = 300
@@ -295,7 +295,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="*", help="only these")
     parser.add_argument("--lives", type=int, default=LIVES_LIMIT)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="into docs/safety.md")
+    parser.add_argument("--write", action="store_true", help="into docs/safety-tables.md")
     given = parser.parse_args(argv)
     names = given.names or [m.name for m in ALL]
     unknown = sorted(set(names) - {m.name for m in ALL})

@@ -1,6 +1,6 @@
 """The claim rule never runs a VM twice, in any state that a small site can reach; and no part of it can be left out.
 
-`make exhaustive` searches larger sites and prints the tables of docs/safety.md.
+`make exhaustive` searches larger sites and prints the tables of docs/safety-tables.md.
 """
 
 from __future__ import annotations

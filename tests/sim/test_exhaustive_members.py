@@ -1,6 +1,6 @@
 """While its members change, the site never runs a VM twice either; and no part of that rule can be left out.
 
-`make exhaustive` searches larger sites and prints the tables of docs/safety.md.
+`make exhaustive` searches larger sites and prints the tables of docs/safety-tables.md.
 """
 
 from __future__ import annotations
