@@ -204,10 +204,14 @@ def _changed(base: Stand | None, left: Stand) -> bool:
 def _decided(base: Stand, side: Stand, what: str) -> bool:
     """Whether a side said something about a field since the base. Of two values in conflict, to choose the one that
     is shown is a decision, too; to show the other one of them, in conflict still, is none."""
+    changed = bool(side.value(what) != base.value(what))
     disputed = base.disputes.get(what)
-    if disputed is not None:
-        return side.disputes.get(what) != disputed
-    return bool(side.value(what) != base.value(what))
+    if disputed is None:
+        return changed
+    if side.disputes.get(what) != disputed:
+        return True
+    # The host that is shown stays, and somebody pinned the VM there, or let it float.
+    return changed and what == "host" and side.host == base.host
 
 
 def _weigh(base: Stand | None, first: Stand, second: Stand, what: str) -> tuple[Any, bool]:

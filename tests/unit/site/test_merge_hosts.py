@@ -248,3 +248,16 @@ def test_a_conflict_that_is_shown_the_other_way_round_keeps_no_vm() -> None:
     gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
     for first, second in ((left, gone), (gone, left)):
         assert load(merge(base, first, second, A, B).files).site.vm("vm1") is None
+
+
+def test_pinning_a_vm_where_it_is_shown_in_a_conflict_is_a_decision() -> None:
+    """The pin is not lost against a removal, nor against the conflict shown the other way round (seed 2001360)."""
+    old = dispute("h1", "h2")
+    base, pinned = says((None, "h1"), old), says(("h1", None), old)
+    gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
+    for first, second in ((pinned, gone), (gone, pinned)):
+        state = load(merge(base, first, second, A, B).files).state
+        assert [c.what for c in state.conflicts] == ["removal"]
+    flipped = says((None, "h2"), dispute("h2", "h1"))
+    for first, second in ((pinned, flipped), (flipped, pinned)):
+        assert shown(merge(base, first, second, A, B).files) == ("h1", None)
