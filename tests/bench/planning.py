@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from tests.bench import paper
 from tests.bench.report import Row, Table, ms
+from xsm.daemon import COLLECT_GARBAGE_AFTER
 from xsm.plan.place import place
 from xsm.plan.planner import plan, plan_host
 from xsm.plan.view import View
@@ -100,6 +101,7 @@ def one_host_only(document: Document, host: str) -> tuple[Document, Wanted]:
 def run() -> Table:
     rows: list[Row] = []
     per_vm: dict[str, float] = {}
+    gc.set_threshold(COLLECT_GARBAGE_AFTER)  # as xsmd does
     for size in SIZES:
         gc.collect()
         for case in cases(size):

@@ -6,6 +6,7 @@ CPU time of one core. `cold`: nothing of these files was read before by this pro
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 
 from tests.bench import paper
 from tests.bench.report import Row, Table, ms
+from xsm.daemon import COLLECT_GARBAGE_AFTER
 from xsm.peer.derive import derive
 from xsm.peer.edit import Surroundings, edit
 from xsm.peer.history import Commit
@@ -126,6 +128,7 @@ def cases(size: int) -> Iterator[Case]:
 def run() -> Table:
     rows: list[Row] = []
     per_vm: dict[str, float] = {}
+    gc.set_threshold(COLLECT_GARBAGE_AFTER)  # as xsmd does
     for size in SIZES:
         for case in cases(size):
             seconds, _ = paper.cpu_s(case.work, 2)
