@@ -35,7 +35,7 @@ exhaustive: setup ## every state that small sites' claims can reach, and what ea
 bench: setup ## figures: speed, memory, idle CPU (~10 min; a quiet machine); BENCH=NAME runs one, DOCS=1 keeps them in docs/
 	@$(BIN)/python -m tests.bench $(BENCH) $(if $(DOCS),--docs)
 
-attack: setup ## tests/attack in their long form: 10,000 garbage requests to every route, every crash (~30 min)
+attack: setup ## tests/attack in their long form: 10,000 garbage requests to every route, every crash (hours)
 	@XSM_ATTACK=10000 nice $(BIN)/pytest -s -o faulthandler_timeout=7200 tests/attack tests/unit/edge/test_journal_mark.py $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host named

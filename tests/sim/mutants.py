@@ -3,8 +3,8 @@
 python -m tests.sim.mutants [NAME...] [--lives N] [--processes N] [--write]
 
 Each is let loose on lives by chance (`seeds.life_of`) until a checker sees an accident; on its narrow story if it has
-one. Prints a table, and writes it to docs/safety-tables.md with --write. Only a life that has no accident without the mutant
-counts: that is tried each time.
+one. Prints a table, and writes it to docs/safety-tables.md with --write. Only a life that has no accident without the
+mutant counts: that is tried each time.
 """
 
 from __future__ import annotations
