@@ -19,6 +19,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from tests.sim.breadth_first import BreadthFirst
 from tests.sim.packed import (
     NAMES,
     Host,
@@ -36,9 +37,9 @@ from tests.sim.packed import (
 )
 
 
-class Search:
+class Search(BreadthFirst[State]):
     def __init__(self, site: Site) -> None:
-        self.site = site
+        self.site, self.limit = site, site.limit
         self.rule = Rule(site)
         self.n, self.k = site.hosts, site.epochs
         self.all = (1 << self.n) - 1
@@ -378,42 +379,8 @@ class Search:
             )
             yield f"it has moved to {NAMES[move.target]}", self.tidy(new, None, net)
 
-    # -- the search -----------------------------------------------------
-
-    def run(self) -> Result:
-        first = self.first()
-        parents: dict[State, State | None] = {first: None}
-        layer, running = [first], 0
-        while layer and len(parents) <= self.site.limit:
-            following: list[State] = []
-            for state in layer:
-                for then in (self.canonical(s) for _, s in self.successors(state)):
-                    if then in parents:
-                        continue
-                    parents[then] = state
-                    copies = sum(self.table[number].runs for number in then[0])
-                    running += copies
-                    if copies > 1:
-                        return Result(len(parents), running, True, self.trace(parents, then))
-                    following.append(then)
-            layer = following
-        return Result(len(parents), running, not layer)
-
-    def trace(self, parents: dict[State, State | None], state: State) -> tuple[str, ...]:
-        """The steps that led there, with the names that the hosts had at first."""
-        path = [state]
-        while (before := parents[path[-1]]) is not None:
-            path.append(before)
-        called, steps = list(NAMES[: self.n]), []
-        for before, after in zip(path[::-1], path[-2::-1], strict=False):
-            text, order = next(
-                (text, self.order(then))
-                for text, then in self.successors(before)
-                if self.canonical(then) == after
-            )
-            steps.append(text.translate({ord(n): c for n, c in zip(NAMES, called, strict=False)}))
-            called = [called[i] for i in order]
-        return tuple(steps)
+    def copies(self, state: State) -> int:
+        return sum(self.table[number].runs for number in state[0])
 
 
 def put(hosts: list[Host], i: int, host: Host, *more: tuple[int, Host]) -> list[Host]:

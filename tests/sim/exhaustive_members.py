@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from tests.sim.breadth_first import BreadthFirst
 from tests.sim.packed import NAMES, VM, Reg, Result, bits, forward, names, pack, spread, unpack
 from xsm.peer import claims, membership, register
 from xsm.peer.ballots import Ballots
@@ -104,9 +105,9 @@ class Changes:
     stays_off: bool = True  # a forgotten host comes back only when all others know
 
 
-class Search:
+class Search(BreadthFirst[State]):
     def __init__(self, site: Changes) -> None:
-        self.site, self.n = site, site.hosts
+        self.site, self.n, self.limit = site, site.hosts, site.limit
         self.voted = lru_cache(None)(self._voted)
         self.change_voted = lru_cache(None)(self._change_voted)
         self.may_vote = lru_cache(None)(self._may_vote)
@@ -407,43 +408,12 @@ class Search:
             making=making and making._replace(known=reg(making.known)),
         )
 
-    # -- the search -----------------------------------------------------
+    def order(self, s: State) -> list[int]:
+        to = self.places(tidy(s))
+        return [to.index(place) for place in range(self.n)]
 
-    def run(self) -> Result:
-        first = self.first()
-        parents: dict[State, State | None] = {first: None}
-        layer, running = [first], 0
-        while layer and len(parents) <= self.site.limit:
-            following: list[State] = []
-            for state in layer:
-                for then in (self.canonical(s) for _, s in self.successors(state)):
-                    if then in parents:
-                        continue
-                    parents[then] = state
-                    copies = sum(h.runs for h in then.hosts)
-                    running += copies
-                    if copies > 1:
-                        return Result(len(parents), running, True, self.trace(parents, then))
-                    following.append(then)
-            layer = following
-        return Result(len(parents), running, not layer)
-
-    def trace(self, parents: dict[State, State | None], state: State) -> tuple[str, ...]:
-        """The steps that led there, with the names that the hosts had at first."""
-        path = [state]
-        while (before := parents[path[-1]]) is not None:
-            path.append(before)
-        called, steps = list(NAMES[: self.n]), []
-        for before, after in zip(path[::-1], path[-2::-1], strict=False):
-            text, to = next(
-                (text, self.places(tidy(then)))
-                for text, then in self.successors(before)
-                if self.canonical(then) == after
-            )
-            names = {ord(n): c for n, c in zip(NAMES, called, strict=False)}
-            steps.append(text.translate(names))
-            called = [called[to.index(place)] for place in range(self.n)]
-        return tuple(steps)
+    def copies(self, s: State) -> int:
+        return sum(h.runs for h in s.hosts)
 
 
 def put(s: State, i: int, host: Host, *more: tuple[int, Host]) -> State:

@@ -287,26 +287,25 @@ def elsewhere_means_removed(patch: Patch) -> None:
     patch.setattr(machine, "plan_host", plan_host)
 
 
-def live_only_is_stopped(patch: Patch) -> None:
-    """A VM that may only move live is stopped where it can't."""
+def _moves_as_if(patch: Patch, allowed: Migration, instead: Migration) -> None:
+    """VMs whose file says `allowed` are moved as if it said `instead`."""
     real = moves._move
 
     def move(r, w, s, home):  # type: ignore[no-untyped-def]
-        policy = Migration.COLD if w.vm.migration is Migration.LIVE else w.vm.migration
+        policy = instead if w.vm.migration is allowed else w.vm.migration
         return real(r, replace(w, vm=replace(w.vm, migration=policy)), s, home)
 
     patch.setattr(moves, "_move", move)
+
+
+def live_only_is_stopped(patch: Patch) -> None:
+    """A VM that may only move live is stopped where it can't."""
+    _moves_as_if(patch, Migration.LIVE, Migration.COLD)
 
 
 def never_means_live(patch: Patch) -> None:
     """A VM that may not move while it runs does."""
-    real = moves._move
-
-    def move(r, w, s, home):  # type: ignore[no-untyped-def]
-        policy = Migration.LIVE if w.vm.migration is Migration.NEVER else w.vm.migration
-        return real(r, replace(w, vm=replace(w.vm, migration=policy)), s, home)
-
-    patch.setattr(moves, "_move", move)
+    _moves_as_if(patch, Migration.NEVER, Migration.LIVE)
 
 
 def drained_hosts_take_vms(patch: Patch) -> None:
