@@ -7,80 +7,15 @@ looks only when a host shows another revision, does something, or has asked its 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum
 
+from tests.sim.said import FIELDS, THERE, Edit, Key, Said, edit_between, readable
 from tests.sim.world import SimHost, Violation, World
-from xsm.site.document import Document, Files, load
-from xsm.site.model import VM
+from xsm.site.document import load
 from xsm.site.problems import Invalid
-from xsm.site.state import MERGE_VERSION, Conflict
-
-FIELDS = tuple(f.name for f in dataclasses.fields(VM) if f.name not in ("name", "line"))
-THERE = ""
-"""Stands for a field: whether the VM is in the file at all."""
+from xsm.site.state import MERGE_VERSION
 
 NOTHING = object()
-
-Key = tuple[str, str]
-"""(VM, field)."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one commit's files say."""
-
-    document: Document
-
-    def value(self, vm_name: str, what: str) -> object:
-        vm = self.document.vms.get(vm_name)
-        if what == THERE or vm is None:
-            return vm is not None
-        if what == "host":
-            return self.host(vm)
-        return getattr(vm, what)
-
-    def host(self, vm: VM) -> str:
-        """The member that is to run it, however the file calls that one."""
-        written = vm.host if vm.host is not None else self.document.state.placement.get(vm.name, "")
-        members = self.document.state.members.values()
-        return next((m.name for m in members if written in (m.name, m.address)), written)
-
-    def conflicts(self) -> set[Key]:
-        """Those that still count."""
-        return {(c.vm, c.what) for c in self.document.state.conflicts if self._counts(c)}
-
-    def _counts(self, conflict: Conflict) -> bool:
-        vm = self.document.vms.get(conflict.vm)
-        if vm is None or conflict.what == "removal":
-            return vm is not None
-        if conflict.what == "host":
-            placed = self.document.state.placement.get(vm.name)
-            return conflict.shown == _text(vm.host if vm.host is not None else placed)
-        return conflict.shown == _text(getattr(vm, conflict.what))
-
-
-def _text(value: object) -> str:
-    """As the table of conflicts writes a value."""
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return "" if value is None else str(value)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What one user commit decided, against the view that it was made from: (VM, field) -> value.
-
-    `touched`: VMs whose entry in the file it changed. (Where a floating VM goes is beside the file: a VM that is moved
-    on one side and removed on the other is removed.)
-    """
-
-    wrote: Mapping[Key, object]
-    touched: frozenset[str]
 
 
 class EditsChecker:
@@ -180,7 +115,7 @@ class EditsChecker:
         """What somebody saved is what he changed in what he had opened, on top of what came since."""
         if commit_id not in world.asked:
             return
-        opened, saved = (_readable(files) for files in world.asked[commit_id])
+        opened, saved = (readable(files) for files in world.asked[commit_id])
         after = self._says(world, commit_id)
         before = self._says(world, world.archive.commits[commit_id][0].parents[0])
         if not (opened and saved and after and before):
@@ -244,7 +179,7 @@ class EditsChecker:
                 continue
             removed = all(value is False for _, value in writers[vm, THERE])
             for field in FIELDS:
-                if self._disputes(world, writers.get((vm, field), []), (vm, field)):
+                if self._disputes(world, past, writers.get((vm, field), []), (vm, field)):
                     # A place that nobody pinned goes with a removal: then that is marked.
                     gone = (
                         disputed
@@ -287,8 +222,14 @@ class EditsChecker:
             f"the edits said {values!r}"
         )
 
-    def _disputes(self, world: World, last: list[tuple[str, object]], key: Key) -> bool:
-        """Whether two of the last edits of a field, made without knowledge of each other, disagree."""
+    def _disputes(
+        self, world: World, past: frozenset[str], last: list[tuple[str, object]], key: Key
+    ) -> bool:
+        """Whether two of the last edits of a field, made without knowledge of each other, disagree.
+
+        One that was overruled in a view on which somebody made an edit counts no more: that view was judged.
+        """
+        last = [(c, value) for c, value in last if not self._overruled(world, past, c, value, key)]
         clashes: list[tuple[str, str]] = []
         gave_way: set[str] = set()
         for number, one in enumerate(last):
@@ -298,6 +239,13 @@ class EditsChecker:
                     ways = ((one, other), (other, one))
                     gave_way |= {a[0] for a, b in ways if self._gives_way(world, a, b, key)}
         return any(gave_way.isdisjoint(pair) for pair in clashes)
+
+    def _overruled(
+        self, world: World, past: frozenset[str], commit_id: str, value: object, key: Key
+    ) -> bool:
+        later = (c for c in past if c != commit_id and commit_id in self._past(world, c))
+        says = (said for c in later if (said := self._says(world, c)) is not None)
+        return any(s.value(*key) != value and key not in s.conflicts() for s in says)
 
     def _gives_way(
         self, world: World, one: tuple[str, object], other: tuple[str, object], key: Key
@@ -372,16 +320,21 @@ class EditsChecker:
     # -- reading commits -----------------------------------------------------------------------------------------------
 
     def _writers(self, world: World, past: frozenset[str]) -> dict[Key, list[tuple[str, object]]]:
-        """For each field the last edits of it: those that no other edit of it knew of, nor a removal of the VM."""
+        """For each field the last edits of it: those that no other edit of it knew of, nor a removal of the VM. Nor
+        anybody who edited the site when the VM was gone from it: that it was gone had been judged when it was shown."""
         found: dict[Key, list[tuple[str, object]]] = {}
         for commit_id in sorted(past):
             for key, value in self._edit(world, commit_id).wrote.items():
                 found.setdefault(key, []).append((commit_id, value))
-        gone: dict[str, frozenset[str]] = {}  # VM -> all edits that somebody knew of who removed it
+        gone: dict[
+            str, frozenset[str]
+        ] = {}  # VM -> all edits that somebody knew of who saw it gone
         for (vm, what), wrote in found.items():
-            if what == THERE:
-                removed = [self._past(world, c) for c, value in wrote if value is False]
-                gone[vm] = frozenset().union(*removed)
+            if what == THERE and any(value is False for _, value in wrote):
+                without = (
+                    c for c in past if (said := self._says(world, c)) and not said.value(vm, THERE)
+                )
+                gone[vm] = frozenset().union(*(self._past(world, c) for c in without))
         last: dict[Key, list[tuple[str, object]]] = {}
         for (vm, what), wrote in found.items():
             known = frozenset() if what == THERE else gone.get(vm, frozenset())
@@ -402,7 +355,7 @@ class EditsChecker:
             after = self._says(world, commit_id)
             before = self._says(world, parents[0]) if parents else None
             self._edits[commit_id] = (
-                Edit({}, frozenset()) if after is None else _edit(before, after)
+                Edit({}, frozenset()) if after is None else edit_between(before, after)
             )
         return self._edits[commit_id]
 
@@ -477,32 +430,3 @@ class EditsChecker:
             if said is not None:
                 return said.document.state.site_id
         return ""
-
-
-def _readable(files: Files) -> Said | None:
-    try:
-        return Said(load(files)) if files else None
-    except Invalid:
-        return None
-
-
-def _edit(before: Said | None, after: Said) -> Edit:
-    wrote: dict[Key, object] = {}
-    touched = set()
-    old = before.document.vms if before else {}
-    settled = before.conflicts() - after.conflicts() if before else set()
-    for name in sorted({*old, *after.document.vms}):
-        was, vm = old.get(name), after.document.vms.get(name)
-        if vm is None:
-            wrote[name, THERE] = False
-            continue
-        if was is None or (name, "removal") in settled:
-            wrote[name, THERE] = True
-        if was != vm or (name, "removal") in settled:
-            touched.add(name)
-        for field in FIELDS:
-            value = after.value(name, field)
-            same = was is not None and before is not None and before.value(name, field) == value
-            if not same or {(name, field), (name, "removal")} & settled:
-                wrote[name, field] = value
-    return Edit(wrote, frozenset(touched))

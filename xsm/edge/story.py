@@ -118,7 +118,7 @@ def _before(repository: Repository, commit: Commit) -> str | None:
     if not commit.parents:
         return None
     if commit.merge and len(commit.parents) > 1:
-        common = repository.ancestry.common(commit.parents[:1], commit.parents[1])
+        common = repository.ancestry.common(commit.parents[:1], commit.parents[1:2])
         if len(common) == 1:
             return common[0]
     return commit.parents[0]

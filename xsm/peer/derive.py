@@ -8,7 +8,7 @@ how they travel, and not the time: the date of a merge is its newest parent's.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from xsm.peer.history import MERGE_AUTHOR, Ancestry, Commit, History, ancestry
@@ -40,81 +40,124 @@ class Derived:
     conflicts: tuple[Conflict, ...] = ()  # found by this merge
 
 
+Step = tuple[tuple[str, ...], tuple[str, ...]]
+"""The heads of a part to merge, and the heads of what it has in common with the parts before it."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """What some heads come to. `conflicts`: those between them, by (VM, what)."""
+
+    files: Files
+    conflicts: Mapping[tuple[str, str], Conflict]
+
+
 class Views:
     """Views of downward closed sets of user commits, each named by its heads; memoised, bounded."""
 
     def __init__(self, history: History) -> None:
         self.history = history
         self.ancestry: Ancestry = ancestry(history)
-        self._known: OrderedDict[tuple[str, ...], Files] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], _View] = OrderedDict()
+        self._chain: list[tuple[Step, _View]] = []  # how the last fold went, step by step
 
     def ordered(self, heads: Iterable[str]) -> list[Commit]:
-        """Heads in the order in which they are folded: the later wins."""
+        """Commits by (date, id): of two that disagree the later wins."""
         return sorted((self.history.commit(h) for h in heads), key=lambda c: (c.date, c.id))
 
     def fold(self, heads: tuple[str, ...]) -> tuple[Files, tuple[Conflict, ...]]:
         """The files that several heads come to, and the conflicts between them.
 
-        Each head is merged against the view of what it has in common with those before it. Those views are computed
-        first, deepest first, with a list instead of recursion.
+        Views that a view is made of are computed before it, with a list instead of recursion.
         """
-        known: dict[tuple[str, ...], Files] = {}
-        todo = [heads]
+        known: dict[tuple[str, ...], _View] = {}
+        todo = [(heads, self._steps(heads))]
         while True:
-            top = todo[-1]
-            bases = self._bases(top)
+            top, steps = todo[-1]
             missing = [
-                b for b in bases if len(b) > 1 and b not in known and not self._recall(b, known)
+                part
+                for part in dict.fromkeys(part for step in steps for part in step)
+                if part not in known and not self._recall(part, known)
             ]
             if missing:
-                todo.extend(missing)
+                todo.extend((part, self._steps(part)) for part in missing)
                 continue
-            files, conflicts = self._fold_once(top, bases, known)
             todo.pop()
             if not todo:
-                return files, conflicts
-            known[top] = files
-            self._keep(top, files)
+                view = self._fold_again(steps, known)
+                return view.files, tuple(view.conflicts[key] for key in sorted(view.conflicts))
+            known[top] = self._known[top] = self._fold(steps, known)[-1][1]
+            if len(self._known) > MAX_VIEWS:
+                self._known.popitem(last=False)
 
-    def _bases(self, heads: tuple[str, ...]) -> list[tuple[str, ...]]:
-        commits = self.ordered(heads)
-        ids = [c.id for c in commits]
-        return [self.ancestry.common(tuple(sorted(ids[:i])), ids[i]) for i in range(1, len(ids))]
+    def _steps(self, heads: tuple[str, ...]) -> list[Step]:
+        """The parts to merge, the earliest first.
 
-    def _recall(self, heads: tuple[str, ...], known: dict[tuple[str, ...], Files]) -> bool:
-        files = self._known.get(heads)
-        if files is None:
+        Lines with a nearer past in common are one part, merged by themselves first. Between two places that people
+        gave a VM at once, a third line that removed it, and knew of neither, would hide their conflict.
+        """
+        parts = self.ancestry.parts(heads)
+        newest = {part: self.ordered(part)[-1] for part in parts}
+        parts.sort(key=lambda part: (newest[part].date, newest[part].id))
+        steps: list[Step] = [(parts[0], ())]
+        before = parts[0]
+        for part in parts[1:]:
+            steps.append((part, self.ancestry.common(before, part)))
+            before = tuple(sorted((*before, *part)))
+        return steps
+
+    def _recall(self, heads: tuple[str, ...], known: dict[tuple[str, ...], _View]) -> bool:
+        if len(heads) < 2:
+            known[heads] = _View(self.history.files(heads[0]) if heads else {}, {})
+            return True
+        view = self._known.get(heads)
+        if view is None:
             return False
         self._known.move_to_end(heads)
-        known[heads] = files
+        known[heads] = view
         return True
 
-    def _keep(self, heads: tuple[str, ...], files: Files) -> None:
-        self._known[heads] = files
-        if len(self._known) > MAX_VIEWS:
-            self._known.popitem(last=False)
+    def _fold_again(self, steps: list[Step], known: Mapping[tuple[str, ...], _View]) -> _View:
+        """Fold from where the last fold went another way: with many edits at once, each head changes little."""
+        same = 0
+        while same < min(len(steps), len(self._chain)) and self._chain[same][0] == steps[same]:
+            same += 1
+        self._chain = self._fold(steps, known, self._chain[:same])
+        return self._chain[-1][1]
 
-    def _fold_once(
+    def _fold(
         self,
-        heads: tuple[str, ...],
-        bases: list[tuple[str, ...]],
-        known: dict[tuple[str, ...], Files],
-    ) -> tuple[Files, tuple[Conflict, ...]]:
-        commits = self.ordered(heads)
-        files: Files = self.history.files(commits[0].id)
-        conflicts: dict[tuple[str, str], Conflict] = {}
-        earlier: list[tuple[str, Files]] = [(commits[0].id, files)]
-        for commit, base in zip(commits[1:], bases, strict=True):
-            past: Files = {}
-            if base:
-                past = known[base] if len(base) > 1 else self.history.files(base[0])
-            own = self.history.files(commit.id)
-            merged = merge(past, files, own, earlier[-1][0], commit.id)
-            merged = name_revisions(merged, earlier, commit.id)
-            earlier.append((commit.id, own))
-            files = merged.files
-            conflicts.update({(c.vm, c.what): c for c in merged.conflicts})
-        return files, tuple(conflicts[key] for key in sorted(conflicts))
+        steps: list[Step],
+        known: Mapping[tuple[str, ...], _View],
+        chain: Iterable[tuple[Step, _View]] = (),
+    ) -> list[tuple[Step, _View]]:
+        """Merge part after part, going on after `chain`. The view after each step."""
+        done = list(chain)
+        for step in steps[len(done) :]:
+            part, past = step
+            own = known[part]
+            if not done:
+                done.append((step, own))
+                continue
+            (last, _), before = done[-1]
+            merged = merge(
+                known[past].files, before.files, own.files, self._newest(last), self._newest(part)
+            )
+            if merged.conflicts:
+                earlier = [self._said(head) for (heads, _), _ in done for head in self._ids(heads)]
+                merged = name_revisions(merged, earlier, [self._said(h) for h in self._ids(part)])
+            found = {(c.vm, c.what): c for c in merged.conflicts}
+            done.append((step, _View(merged.files, {**before.conflicts, **own.conflicts, **found})))
+        return done
+
+    def _ids(self, heads: Iterable[str]) -> list[str]:
+        return [c.id for c in self.ordered(heads)]
+
+    def _newest(self, heads: Iterable[str]) -> str:
+        return self._ids(heads)[-1]
+
+    def _said(self, commit_id: str) -> tuple[str, Files]:
+        return commit_id, self.history.files(commit_id)
 
 
 def derive(heads: Iterable[str], history: History, views: Views | None = None) -> Derived:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Protocol
 
 from xsm.site.document import Files
@@ -58,7 +60,7 @@ class Ancestry:
         self.history = history
         self._parents: dict[str, tuple[str, ...]] = {}
         self._generation: dict[str, int] = {}
-        self._common: OrderedDict[tuple[tuple[str, ...], str], tuple[str, ...]] = OrderedDict()
+        self._common: OrderedDict[tuple[tuple[str, ...], ...], tuple[str, ...]] = OrderedDict()
 
     def user_parents(self, commit_id: str) -> tuple[str, ...]:
         """The nearest user commits that a commit descends from, merge commits looked through."""
@@ -121,36 +123,61 @@ class Ancestry:
             todo.extend(self.user_parents(commit_id))
         return tuple(u for u in users if u not in covered)
 
-    def common(self, heads: tuple[str, ...], other: str) -> tuple[str, ...]:
-        """The heads of what the user commits `heads` together have in common with `other`; sorted."""
-        key = (heads, other)
+    def common(self, heads: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+        """The heads of what the user commits `heads` together have in common with `others` together; sorted."""
+        key = (heads, others)
         known = self._common.get(key)
         if known is not None:
             self._common.move_to_end(key)
             return known
-        found = self._common[key] = self._paint(heads, other)
+        found = []
+        ours, theirs = 1, 2
+        for commit_id, sides, below in self._walk((heads, others)):
+            if sides == ours | theirs and not below:
+                found.append(commit_id)
+        self._common[key] = tuple(sorted(found))
         if len(self._common) > MAX_COMMON_CACHED:
             self._common.popitem(last=False)
-        return found
+        return self._common[key]
 
-    def _paint(self, heads: tuple[str, ...], other: str) -> tuple[str, ...]:
-        """Walk down from both sides, youngest generation first, until only what both have is left to visit."""
-        ours, theirs, below = 1, 2, 4  # `below`: under a commit that both sides have
+    def parts(self, heads: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Two or more user commits in parts: the commits of a part share a nearer past than the parts do.
+
+        What several of them have in common joins these, the youngest generation first; the parts are those that the
+        last such step joins.
+        """
+        parts = [1 << number for number in range(len(heads))]
+        for _, sides, _ in self._walk([(head,) for head in heads]):
+            joined = [part for part in parts if part & sides]
+            if len(joined) == len(parts):
+                break
+            if len(joined) > 1:
+                parts = [part for part in parts if not part & sides] + [reduce(or_, joined)]
+        return sorted(
+            tuple(head for number, head in enumerate(heads) if part >> number & 1) for part in parts
+        )
+
+    def _walk(self, sides: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, int, bool]]:
+        """All that several sides contain, youngest generation first, until only what all of them have is left.
+
+        With each commit: the sides that contain it, one bit each, and whether it is below one that all contain.
+        """
+        everybody = (1 << len(sides)) - 1
+        below = 1 << len(sides)
         flags: dict[str, int] = {}
         queue: list[tuple[int, str]] = []
-        for commit_id, flag in [*((h, ours) for h in heads), (other, theirs)]:
-            if commit_id not in flags:
-                heapq.heappush(queue, (-self.generation(commit_id), commit_id))
-            flags[commit_id] = flags.get(commit_id, 0) | flag
-        open_ids = set(flags)  # queued and not yet below a common commit
-        found = []
+        for number, heads in enumerate(sides):
+            for commit_id in heads:
+                if commit_id not in flags:
+                    heapq.heappush(queue, (-self.generation(commit_id), commit_id))
+                flags[commit_id] = flags.get(commit_id, 0) | 1 << number
+        open_ids = set(flags)  # queued and not yet below a commit that all have
         while queue and open_ids:
             commit_id = heapq.heappop(queue)[1]
             open_ids.discard(commit_id)
             mark = flags[commit_id]
-            if mark & (ours | theirs) == ours | theirs:
-                if not mark & below:
-                    found.append(commit_id)
+            yield commit_id, mark & everybody, bool(mark & below)
+            if mark & everybody == everybody:
                 mark |= below
             for parent in self.user_parents(commit_id):
                 if parent not in flags:
@@ -160,7 +187,6 @@ class Ancestry:
                     open_ids.discard(parent)
                 else:
                     open_ids.add(parent)
-        return tuple(sorted(found))
 
     def user_commits(self, ids: Iterable[str]) -> frozenset[str]:
         """All user commits that `ids` contain."""

@@ -70,19 +70,26 @@ def merge(base: Files, first: Files, second: Files, first_id: str, second_id: st
     return Merged(dict(sorted(files.items())), found)
 
 
-def name_revisions(merged: Merged, earlier: Sequence[tuple[str, Files]], second_id: str) -> Merged:
-    """Name the right revision in each new conflict, where `first` was several revisions merged one after another.
+def name_revisions(
+    merged: Merged, earlier: Sequence[tuple[str, Files]], later: Sequence[tuple[str, Files]]
+) -> Merged:
+    """Name the right revisions in each new conflict, where a side was several revisions merged with one another.
 
-    `earlier`: those revisions with their files. The last of them that says what was overruled is the one.
+    `earlier`, `later`: the revisions of `first` and of `second`, with their files. Of the earlier ones the last that
+    says what was overruled is named, of the later ones the last that says what is shown.
     """
-    if len(earlier) < 2 or not merged.conflicts:
+    if not merged.conflicts or len(earlier) == len(later) == 1:
         return merged
-    sides = [(commit_id, _side(files)) for commit_id, files in earlier]
+    first, second = ([(i, _side(files)) for i, files in side] for side in (earlier, later))
     named = []
     for conflict in merged.conflicts:
-        said = [i for i, side in sides if _said(side, conflict.vm, conflict.what) == conflict.other]
-        chosen = tuple(sorted({said[-1], second_id})) if said else conflict.revisions
-        named.append(replace(conflict, revisions=chosen))
+        overruled, shown = (
+            [i for i, side in sides if _said(side, conflict.vm, conflict.what) == value]
+            for sides, value in ((first, conflict.other), (second, conflict.shown))
+        )
+        winner = shown[-1] if shown else later[-1][0]
+        between = tuple(sorted({overruled[-1], winner})) if overruled else conflict.revisions
+        named.append(replace(conflict, revisions=between))
     files = dict(merged.files)
     rows = {
         **(_table(files, _CONFLICTS) or {}),

@@ -387,8 +387,8 @@ def _make_room(
     sides: Sides,
     clashes: list[Clash],
 ) -> None:
-    """One side made a VM bigger (or moved it), the other its host smaller: the host stays as big as one side has it,
-    and if that is not enough the VM is as second has it.
+    """One side made a VM bigger (or moved it), the other its host smaller: the host stays as big as one side has it
+    (without an entry, or a size in it, as big as need be), and if that is not enough the VM is as second has it.
     """
     by_word = {
         address_key(word): h.name for h in hosts.values() for word in (h.address, h.name) if word
@@ -399,13 +399,11 @@ def _make_room(
         if entry is None or entry.memory_mib is None or vm.memory_mib <= entry.memory_mib:
             continue
         sizes = [
-            h.memory_mib for site in (first, second) for h in site.hosts if h.name == entry.name
+            next((h.memory_mib for h in site.hosts if h.name == entry.name), None)
+            for site in (first, second)
         ]
-        most = (
-            None
-            if None in sizes
-            else max((size for size in sizes if size is not None), default=None)
-        )
+        known = [size for size in sizes if size is not None]
+        most = max(known) if len(known) == len(sizes) else None
         hosts[entry.name] = replace(entry, memory_mib=most)
         mine = sides.second.get(name)
         other = text_of(vm.memory_mib)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 import time
@@ -164,6 +165,17 @@ def test_any_schedule_ends_with_one_head_and_no_lost_edit(
 
 
 @settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 6))
+def test_what_was_computed_before_changes_nothing(seed: int, peers: int) -> None:
+    archive, _, made = run(seed, peers, 8)
+    chooser = random.Random(seed)
+    views = Views(archive)
+    for _ in range(10):
+        heads = chooser.sample(made, chooser.randrange(1, len(made)))
+        assert derive(heads, archive, views) == derive(heads, archive)
+
+
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32))
 def test_every_added_vm_survives_until_somebody_removes_it(seed: int) -> None:
     archive, everybody, made = run(seed, 3, 6)
@@ -198,6 +210,7 @@ def test_ancestry_agrees_with_sets_of_ancestors(seed: int, wide: int, size: int)
         commit = archive.commit(commit_id)
         own = frozenset() if commit.merge else frozenset({commit_id})
         below[commit_id] = own.union(*(below[p] for p in commit.parents))
+    height = {c: Ancestry(archive).generation(c) for c in ids}
     chosen = chooser.sample(ids, min(len(ids), 4))
     everything = frozenset().union(*(below[c] for c in chosen))
     tops = tuple(
@@ -212,8 +225,25 @@ def test_ancestry_agrees_with_sets_of_ancestors(seed: int, wide: int, size: int)
         expected = tuple(
             sorted(u for u in shared if not any(u in below[o] and o != u for o in shared))
         )
-        assert Ancestry(archive).common(heads, other) == expected
+        assert Ancestry(archive).common(heads, (other,)) == expected
         assert contains(heads[0], other, archive) == (other in below[heads[0]])
+    if len(tops) > 1:
+        parts = Ancestry(archive).parts(tops)
+        assert sorted(h for part in parts for h in part) == sorted(tops) and len(parts) > 1
+        pairs = [
+            max((height[c] for c in below[a] & below[b]), default=0)
+            for one, two in itertools.combinations(parts, 2)
+            for a, b in itertools.product(one, two)
+        ]
+        for part in parts:
+            for split in range(1, len(part)):
+                for some in itertools.combinations(part, split):
+                    rest = set(part) - set(some)
+                    nearest = max(
+                        max((height[c] for c in below[a] & below[b]), default=0)
+                        for a, b in itertools.product(some, rest)
+                    )
+                    assert nearest >= max(pairs)
 
 
 def test_one_head_is_main_itself_and_merges_are_looked_through() -> None:
@@ -267,7 +297,7 @@ def test_long_histories_are_walked_once_and_without_recursion() -> None:
     started = time.process_time()
     assert ancestry.maximal((last, root)) == (last,)
     assert ancestry.maximal((last, side)) == tuple(sorted((last, side)))
-    assert ancestry.common((last,), side) == (root,)
+    assert ancestry.common((last,), (side,)) == (root,)
     assert time.process_time() - started < 3
     started = time.process_time()
     tip = archive.put(ROOT, (last,), 20_000)

@@ -177,6 +177,19 @@ def test_hosts_listed_for_the_first_time_beside_a_vm_on_another() -> None:
     assert [h.address for h in merged.hosts if h.name != "x1"] == ["fe80::7"]
 
 
+def test_a_host_listed_for_the_first_time_smaller_than_the_vm_it_gets_meanwhile() -> None:
+    base = files(site(vm("vm1")))
+    listed = files(site(vm("vm1"), vm("new"), hosts=(Host("h1", memory_mib=70),)))
+    pinned = files(site(vm("vm1", host="h1")))
+    for first, second in ((listed, pinned), (pinned, listed)):
+        merged = merge(base, first, second, A, B)
+        shown = load(merged.files).site
+        assert shown.vm("new") is not None and shown.hosts[0].memory_mib is None
+        assert [(c.vm, c.what, c.other) for c in merged.conflicts] == [
+            ("vm1", "memory_mib", "70 MiB of host h1")
+        ]
+
+
 def test_a_vm_too_big_for_the_host_that_became_smaller() -> None:
     base = files(site(vm("vm1", host="x1"), hosts=(Host("x1", memory_mib=500),)))
     first = files(site(vm("vm1", host="x1", memory_mib=400), hosts=(Host("x1", memory_mib=500),)))
