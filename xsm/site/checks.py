@@ -40,17 +40,17 @@ class HostNames:
         return address_key(written) in self.by_key
 
 
-def host_names(hosts: Iterable[Host], state: State) -> HostNames:
+def host_names(hosts: Iterable[Host], members: Mapping[str, str]) -> HostNames:
     """Members first, then listed hosts; a listed host that has a member's name or address is that member.
 
-    A name beats an address, and the first of two equal ones in order of names wins (two members may share an address
+    `members`: name -> address. A name beats an address, and the first of two equal ones in order of names wins (two members may share an address
     behind one gateway).
     """
     by_key: dict[str, str] = {}
-    for name in sorted(state.members):
+    for name in sorted(members):
         by_key[address_key(name)] = name
-    for name in sorted(state.members):
-        by_key.setdefault(address_key(state.members[name].address), name)
+    for name in sorted(members):
+        by_key.setdefault(address_key(members[name]), name)
     entries: dict[str, Host] = {}
     listed: list[tuple[Host, str]] = []
     for host in hosts:
@@ -72,7 +72,7 @@ def check(
 ) -> tuple[Problem, ...]:
     """All problems, errors and warnings, in file order. `config_names`: the configs that exist."""
     vms = list(site.vms())
-    names = host_names(site.hosts, state)
+    names = host_names(site.hosts, state.addresses)
     found = [
         *_twice(site_path, vms, "VM name", lambda vm: vm.name),
         *_twice(site_path, vms, "HWADDR", lambda vm: vm.mac),

@@ -52,7 +52,7 @@ class Document:
 
     @cached_property
     def _names(self) -> HostNames:
-        return host_names(self.site.hosts, self.state)
+        return host_names(self.site.hosts, self.state.addresses)
 
     @cached_property
     def vms(self) -> Mapping[str, VM]:

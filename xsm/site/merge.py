@@ -166,7 +166,7 @@ def _merge_site_file(
     for side, other in ((first, second), (second, first)):
         if _unchanged(base, side) and _same_state(base, side) and path == other.path:
             return {path: other.files[path]}, placed(other.site or Site(), other.placement), []
-    members = [text for side in (first, second) for text in _member_words(side.files)]
+    members = {**_addresses(first.files), **_addresses(second.files)}
     beside = _beside(base), _beside(first), _beside(second)
     found = merge_sites(base.site, first.site, second.site, members, beside)
     # The later author's layout and comments stay, unless the earlier one changed the format.
@@ -222,11 +222,15 @@ def _whole_site_file(
     return files, chosen.placement
 
 
-def _member_words(files: Files) -> Iterable[str]:
-    for name, row in sorted((_table(files, _MEMBERS) or {}).items()):
-        yield name
-        if isinstance(row, dict) and isinstance(row.get("address"), str):
-            yield row["address"]
+def _addresses(files: Files) -> dict[str, str]:
+    """Of members, by name."""
+    rows = (_table(files, _MEMBERS) or {}).items()
+    return {
+        name: row["address"]
+        if isinstance(row, dict) and isinstance(row.get("address"), str)
+        else name
+        for name, row in rows
+    }
 
 
 def _merge_tables(

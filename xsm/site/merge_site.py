@@ -10,12 +10,12 @@ Total: the result never breaks a rule of the site file that both sides keep (one
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
-from xsm.site.checks import address_key
+from xsm.site.checks import address_key, host_names
 from xsm.site.fields import NAME_PATTERN, contradictions
 from xsm.site.model import VM, Host, Site, VMSet
 
@@ -109,12 +109,12 @@ def merge_sites(
     base: Site,
     first: Site,
     second: Site,
-    members: Collection[str] = (),
+    members: Mapping[str, str] | None = None,
     beside: tuple[Beside, Beside, Beside] = (Beside(), Beside(), Beside()),
 ) -> MergedSite:
     """Merge the VMs, hosts and sets of two sites whose common past is `base`.
 
-    `members`: names and addresses of members, which a DOM0 may name without a Host entry. `beside`: the state tables
+    `members`: name -> address of members, which a DOM0 may name without a Host entry. `beside`: the state tables
     of base, first and second.
     """
     sides = Sides(*map(_stands, (base, first, second), beside))
@@ -129,8 +129,8 @@ def merge_sites(
     for attribute in _UNIQUE:
         _make_unique(attribute, merged, sides, clashes)
     hosts = _merge_hosts(base, first, second)
-    _list_hosts(hosts, merged, (first, second), members, clashes)
-    _make_room(hosts, merged, first, second, sides, clashes)
+    _list_hosts(hosts, merged, (first, second), members or {}, clashes)
+    _make_room(hosts, merged, members or {}, first, second, sides, clashes)
     owners, stay = _owners(base, first, second)
     vms = {name: stand.vm for name, stand in merged.items()}
     placement = {name: s.place for name, s in merged.items() if s.place is not None}
@@ -351,13 +351,13 @@ def _list_hosts(
     hosts: dict[str, Host],
     vms: Mapping[str, Stand],
     sites: Iterable[Site],
-    members: Collection[str],
+    members: Mapping[str, str],
     clashes: list[Clash],
 ) -> None:
     """One side removed (or never had) the entry of a host that the other gave a VM to: the entry is kept, or made."""
     if not hosts:
         return
-    words = [*members, *hosts, *(h.address for h in hosts.values() if h.address)]
+    words = [*members, *members.values(), *hosts, *(h.address for h in hosts.values() if h.address)]
     known = {address_key(word) for word in words}
     entries: dict[str, Host] = {}
     for site in sites:  # second's last: it wins
@@ -382,6 +382,7 @@ def _list_hosts(
 def _make_room(
     hosts: dict[str, Host],
     vms: dict[str, Stand],
+    members: Mapping[str, str],
     first: Site,
     second: Site,
     sides: Sides,
@@ -390,12 +391,11 @@ def _make_room(
     """One side made a VM bigger (or moved it), the other its host smaller: the host stays as big as one side has it
     (without an entry, or a size in it, as big as need be), and if that is not enough the VM is as second has it.
     """
-    by_word = {
-        address_key(word): h.name for h in hosts.values() for word in (h.address, h.name) if word
-    }
+    names = host_names(hosts.values(), members)
     for name in sorted(vms):
         vm = vms[name].vm
-        entry = hosts.get(by_word.get(address_key(vm.host), "")) if vm.host is not None else None
+        listed = names.entries.get(names.name(vm.host)) if vm.host is not None else None
+        entry = hosts[listed.name] if listed is not None else None
         if entry is None or entry.memory_mib is None or vm.memory_mib <= entry.memory_mib:
             continue
         sizes = [

@@ -53,3 +53,8 @@ class State:
         default_factory=dict
     )  # VM -> token of the last restart asked for
     conflicts: tuple[Conflict, ...] = ()
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Of the members, by name."""
+        return {name: member.address for name, member in self.members.items()}

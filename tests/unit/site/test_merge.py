@@ -180,8 +180,8 @@ def test_hosts_listed_for_the_first_time_beside_a_vm_on_another() -> None:
 def test_a_host_listed_for_the_first_time_smaller_than_the_vm_it_gets_meanwhile() -> None:
     base = files(site(vm("vm1")))
     listed = files(site(vm("vm1"), vm("new"), hosts=(Host("h1", memory_mib=70),)))
-    pinned = files(site(vm("vm1", host="h1")))
-    for first, second in ((listed, pinned), (pinned, listed)):
+    pins = [files(site(vm("vm1", host=written))) for written in ("h1", MEMBERS["h1"].address)]
+    for first, second in ((a, b) for pin in pins for a, b in ((listed, pin), (pin, listed))):
         merged = merge(base, first, second, A, B)
         shown = load(merged.files).site
         assert shown.vm("new") is not None and shown.hosts[0].memory_mib is None
