@@ -43,8 +43,8 @@ class HostNames:
 def host_names(hosts: Iterable[Host], members: Mapping[str, str]) -> HostNames:
     """Members first, then listed hosts; a listed host that has a member's name or address is that member.
 
-    `members`: name -> address. A name beats an address, and the first of two equal ones in order of names wins (two members may share an address
-    behind one gateway).
+    A name beats an address, and the first of two equal ones in order of names wins (two members may share an address
+    behind one gateway). `members`: name -> address.
     """
     by_key: dict[str, str] = {}
     for name in sorted(members):
