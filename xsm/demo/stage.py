@@ -46,6 +46,9 @@ class DemoHost:
     )
     xsmd: subprocess.Popen[bytes] | None = None
     logs: list[Path] = field(default_factory=list)
+    environment: dict[str, str] = field(
+        default_factory=dict
+    )  # what programs get on this host alone, beside what all get
 
     @property
     def config(self) -> Path:
@@ -123,6 +126,7 @@ class Stage:
         with log.open("ab") as stream:
             host.xsmd = subprocess.Popen(
                 [str(BIN / "xsmd"), "--config", str(host.config)],
+                env={**os.environ, **host.environment},
                 stdout=stream,
                 stderr=stream,
                 stdin=subprocess.DEVNULL,
@@ -177,7 +181,8 @@ class Stage:
     def environ(self, name: str) -> dict[str, str]:
         """What a shell on that host would have."""
         host = self.hosts[name]
-        return {**os.environ, "XSM_CONFIG": str(host.config), "COLUMNS": "110"}
+        own = {"XSM_CONFIG": str(host.config), "COLUMNS": "110"}
+        return {**os.environ, **own, **host.environment}
 
     def own_options(self, name: str) -> tuple[str, ...]:
         """What `xsm init` and `xsm join` are told of that host."""
