@@ -31,6 +31,11 @@ OPTIONS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "listen": (("--listen",), "ADDRESS:PORT", "Where the other hosts reach it [0.0.0.0:8701]."),
     "url": (("--url",), "URL", "What the other hosts are told [https://ADDRESS:PORT]."),
     "libvirt_uri": (("--uri", "--libvirt"), "URI", "Its hypervisor [qemu:///system]."),
+    "migrate_uri": (
+        ("--migrate-uri",),
+        "URI",
+        "How the other hosts' libvirt reaches this one's, qemu+tls://ADDRESS/system [none: nothing migrates live to it].",
+    ),
     "data_dir": (
         ("--data",),
         "DIR",
