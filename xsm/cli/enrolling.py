@@ -34,7 +34,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "migrate_uri": (
         ("--migrate-uri",),
         "URI",
-        "How the other hosts' libvirt reaches this one's, qemu+tls://ADDRESS/system [none: nothing migrates live to it].",
+        "How the others' libvirt reaches its own, qemu+tls://ADDRESS/system [none: nothing migrates live to it].",
     ),
     "data_dir": (
         ("--data",),

@@ -1,4 +1,5 @@
-"""What this host is doing and has failed to do: actions in flight, backoff after failures, shutdown clocks.
+"""What this host is doing and has failed to do: actions in flight, backoff after failures and for guests that don't
+follow, shutdown clocks.
 
 Decides which of the planned actions may go now. Must not know how an action is done, nor about claims.
 """
@@ -17,6 +18,8 @@ STUCK_AFTER = 3
 """Failures in a row after which an action is shown as held."""
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Pause after the first, second, ... failure in a row of one VM's actions; the last one repeats."""
+HEEDED = frozenset({Step.SET_MEMORY, Step.SET_VCPUS})
+"""Steps that a guest has to heed: they succeed at once, and show only when its balloon or its kernel has followed."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,22 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a guest was asked for last, by a step of `HEEDED`. `count`: how often, without any progress since."""
+
+    action: Action
+    count: int
+    until: float
+
+
 class Work:
     """The volatile memory of one host's doing. A restarted daemon starts with none and observes anew."""
 
     def __init__(self) -> None:
         self.in_flight: dict[str, Flight] = {}
         self.failures: dict[str, Failure] = {}
+        self.asked: dict[str, Asked] = {}
         self.shutdowns: dict[
             tuple[str, str], float
         ] = {}  # (host, uuid) -> when the guest was first asked
@@ -57,15 +70,30 @@ class Work:
             self.failures.pop(action.vm, None)
             if action.step is Step.SHUTDOWN:
                 self.shutdowns.setdefault((action.host, action.uuid), now)
+            self._asked(action, now)
             return
         last = self.failures.get(action.vm)
         count = last.count + 1 if last and last.step is action.step else 1
         pause_s = BACKOFF_S[min(count, len(BACKOFF_S)) - 1]
         self.failures[action.vm] = Failure(action.step, count, now + pause_s, error)
 
+    def _asked(self, action: Action, now: float) -> None:
+        """Note what the guest is to heed; each time that it has done nothing towards it, the next one is later."""
+        last = self.asked.pop(action.vm, None)
+        if action.step not in HEEDED:
+            return
+        count = 1
+        if last is not None and _same(last.action, action) and last.action.old == action.old:
+            pause_s = BACKOFF_S[min(last.count, len(BACKOFF_S)) - 1]
+            # Long after: it had followed, and somebody changed it since.
+            count = last.count + 1 if now <= last.until + pause_s else 1
+        until = now + BACKOFF_S[min(count, len(BACKOFF_S)) - 1]
+        self.asked[action.vm] = Asked(action, count, until)
+
     def forget_failures(self) -> None:
         """Somebody edited the site: what failed may go at once again."""
         self.failures.clear()
+        self.asked.clear()
 
     def keep_shutdowns(self, going_off: frozenset[tuple[str, str]]) -> None:
         """Drop the clocks of all domains but these (host, UUID): a stale one would power a guest off at once."""
@@ -73,8 +101,10 @@ class Work:
 
     def keeps_failing(self, vm: str) -> bool:
         """The VM's action failed so often that a person should know."""
-        failure = self.failures.get(vm)
-        return failure is not None and failure.count >= STUCK_AFTER
+        failure, asked = self.failures.get(vm), self.asked.get(vm)
+        return (failure is not None and failure.count >= STUCK_AFTER) or (
+            asked is not None and asked.count >= STUCK_AFTER
+        )
 
     def hindrance(self, action: Action, observed_at: float, now: float) -> str:
         """Why `action` can't go now, "" when it can. `observed_at`: when the observation it was planned from began."""
@@ -87,9 +117,20 @@ class Work:
         if failure is not None and failure.step is action.step and now < failure.until:
             times = f", {failure.count} times" if failure.count > 1 else ""
             return f"{action.step} failed{times}: {failure.reason}; again in {failure.until - now:.0f} s"
+        asked = self.asked.get(action.vm)
+        if asked is not None and _same(asked.action, action) and now < asked.until:
+            times = f" {asked.count} times" if asked.count > 1 else ""
+            return (
+                f"asked{times}, its guest has not followed yet; again in {asked.until - now:.0f} s"
+            )
         if len(self.in_flight) >= ACTIONS_LIMIT:
             return f"{ACTIONS_LIMIT} other actions are under way"
         migrations = sum(f.action.step is Step.MIGRATE for f in self.in_flight.values())
         if action.step is Step.MIGRATE and migrations >= MIGRATIONS_LIMIT:
             return f"{MIGRATIONS_LIMIT} other migrations are under way"
         return ""
+
+
+def _same(one: Action, other: Action) -> bool:
+    """Whether both ask the same domain for the same value."""
+    return (one.step, one.uuid, one.value) == (other.step, other.uuid, other.value)

@@ -23,6 +23,10 @@ XEN_MEMORY_TOLERANCE_MIB = 1
 VCPUS_CAN_LEAVE = frozenset({HypervisorKind.XEN, HypervisorKind.TEST})
 """Kinds whose guests give VCPUs back while they run. QEMU's guests mostly refuse or ignore it."""
 
+BY_HAND = "changed by hand"
+BY_HAND_OR_GUEST = "changed by hand, or its guest has not followed yet"
+"""A balloon moves only when the guest lets it: one that is just booting still has all its memory."""
+
 NEXT_BOOT_REASON = "takes effect at the next `xsm restart`"
 
 
@@ -43,9 +47,10 @@ def _live(
 ) -> Action | Notice:
     """Set a live value, or tell that somebody else set another one."""
     domain = s.domain
+    by_hand = BY_HAND_OR_GUEST if step is Step.SET_MEMORY else BY_HAND
     if not may_act(w, domain, what, str(value)):
-        return reported(w, s, f"{what} was changed by hand: {old}, the site file says {new}")
-    reason = why(domain, what, str(value), "changed by hand")
+        return reported(w, s, f"{what} was {by_hand}: {old}, the site file says {new}")
+    reason = why(domain, what, str(value), by_hand)
     return Action(
         w.name,
         s.host,

@@ -78,3 +78,47 @@ def test_the_shutdown_clock_starts_with_the_request_and_goes_with_the_plan():
     assert work.shutdowns == {key: 2.0}
     work.keep_shutdowns(frozenset())
     assert work.shutdowns == {}
+
+
+SHRINK = Action(
+    "vm1", "dmz01", Consequence.LIVE, Step.SET_MEMORY, "memory", "128 MiB", "96 MiB", "drift", uuid="u1", value=96
+)  # fmt: skip
+
+
+def test_a_guest_that_does_not_follow_is_asked_again_later_each_time():
+    """QEMU's balloon: setting it succeeds at once, and shows when the guest has given the memory back. A guest that is
+    just booting was asked fifty times a second."""
+    work = Work()
+    now = 0.0
+    for count, pause_s in enumerate([*BACKOFF_S, BACKOFF_S[-1]], start=1):
+        work.begin(SHRINK, now)
+        work.end(SHRINK, "", now)
+        assert "has not followed" in work.hindrance(SHRINK, now, now + pause_s - 0.1)
+        assert work.hindrance(for_vm("vm1", Step.MIGRATE), now, now) == ""
+        assert work.keeps_failing("vm1") == (count >= STUCK_AFTER)
+        now += pause_s
+        assert work.hindrance(SHRINK, now, now) == ""
+
+
+def test_another_value_or_an_edit_needs_not_wait_for_the_guest():
+    work = Work()
+    work.end(SHRINK, "", 0.0)
+    assert work.hindrance(replace(SHRINK, value=64), 0.0, 0.1) == ""
+    work.forget_failures()
+    assert work.hindrance(SHRINK, 0.0, 0.1) == ""
+
+
+def test_a_guest_on_its_way_is_not_called_stuck():
+    work = Work()
+    now = 0.0
+    for mib in range(128, 128 - 2 * STUCK_AFTER, -1):
+        work.end(replace(SHRINK, old=f"{mib} MiB"), "", now)
+        now += BACKOFF_S[0]
+    assert not work.keeps_failing("vm1")
+
+
+def test_what_somebody_changed_long_after_is_put_right_as_quickly_as_the_first_time():
+    work = Work()
+    work.end(SHRINK, "", 0.0)
+    work.end(SHRINK, "", 100.0)
+    assert work.hindrance(SHRINK, 100.0, 100.0 + BACKOFF_S[0]) == ""
