@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from tests.sim.said import FIELDS, THERE, Edit, Key, Said, edit_between, readable
+from tests.sim.said import ANYWHERE, FIELDS, THERE, Edit, Key, Said, edit_between, readable
 from tests.sim.world import SimHost, Violation, World
 from xsm.site.document import load
 from xsm.site.problems import Invalid
@@ -213,7 +213,8 @@ class EditsChecker:
         merge has to mend, and then it is marked."""
         vm, field = key
         values = [value for _, value in writers.get(key, [])]
-        if view.value(vm, field) in values or key in marked:
+        shown = view.value(vm, field)
+        if shown in values or shown == ANYWHERE or key in marked:
             return
         if removal and (field == "host" or view.value(vm, field) in ever.get(key, ())):
             return  # what was said on the side that removed it went with it

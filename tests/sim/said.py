@@ -19,6 +19,9 @@ FIELDS = tuple(f.name for f in dataclasses.fields(VM) if f.name not in ("name", 
 THERE = ""
 """Stands for a field: whether the VM is in the file at all."""
 
+ANYWHERE = "anywhere"
+"""Stands for a host: the VM floats, and it is the site that placed it."""
+
 Key = tuple[str, str]
 """(VM, field)."""
 
@@ -38,7 +41,9 @@ class Said:
         return getattr(vm, what)
 
     def host(self, vm: VM) -> str:
-        """The member that is to run it, however the file calls that one."""
+        """The member that somebody wants to run it, however the file calls that one."""
+        if vm.host is None and vm.name not in self.document.state.chosen:
+            return ANYWHERE
         written = vm.host if vm.host is not None else self.document.state.placement.get(vm.name, "")
         members = self.document.state.members.values()
         return next((m.name for m in members if written in (m.name, m.address)), written)
@@ -104,6 +109,9 @@ def edit_between(before: Said | None, after: Said) -> Edit:
         for field in FIELDS:
             value = after.value(name, field)
             same = was is not None and before is not None and before.value(name, field) == value
+            if field == "host" and vm.host is None and was is not None and was.host is None:
+                # The site placed it elsewhere, and somebody's choice with it: that is nobody's word.
+                same = same or value == ANYWHERE
             if not same or {(name, field), (name, "removal")} & settled:
                 wrote[name, field] = value
     return Edit(wrote, frozenset(touched))

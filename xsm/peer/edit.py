@@ -154,10 +154,19 @@ def _settle(document: Document, around: Surroundings) -> tuple[State, list[Probl
     state = replace(
         document.state,
         placement=dict(placed.placements),
+        chosen=_chosen(document.state, placed.placements, around.moving),
         restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
         conflicts=_unsettled(document, placed.placements, around.moving),
     )
     return state, unplaced
+
+
+def _chosen(
+    before: State, placements: Mapping[str, str], moving: Mapping[str, str]
+) -> frozenset[str]:
+    """The floating VMs that are where a person chose, now or earlier."""
+    stayed = {vm for vm in before.chosen if placements.get(vm) == before.placement.get(vm)}
+    return frozenset((stayed | moving.keys()) & placements.keys())
 
 
 def _unsettled(

@@ -13,7 +13,7 @@ from xsm.plan import differences
 from xsm.plan.actions import Action, Consequence, Step
 from xsm.plan.observed import DomainState, cannot_receive
 from xsm.plan.power import Finding, off_step, turn_off
-from xsm.plan.round import BY_FILE, BY_SITE, Round, hold
+from xsm.plan.round import BY_FILE, Round, hold, why_there
 from xsm.plan.sightings import Sighting
 from xsm.plan.wanted import WantedVM
 from xsm.site.model import HypervisorKind, Migration
@@ -44,7 +44,7 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
         "host",
         s.host,
         home,
-        BY_FILE if w.pinned else BY_SITE,
+        why_there(w),
         uuid=s.domain.uuid,
         target=home,
     )
@@ -78,7 +78,7 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
 def _once_off(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     """What follows once the VM is off: it is defined on its own host instead. To be shown only; when
     that is so, the planner finds it by itself."""
-    reason = BY_FILE if w.pinned else BY_SITE
+    reason = why_there(w)
     move = Action(
         w.name,
         s.host,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from xsm.plan import differences, moves, power
 from xsm.plan.actions import Action, Consequence, Notice, Plan, Step
 from xsm.plan.power import Finding, turn_off
-from xsm.plan.round import BY_FILE, BY_SITE, Round, hold
+from xsm.plan.round import BY_FILE, Round, hold, why_there
 from xsm.plan.sightings import Seen, Sighting, sort_domains
 from xsm.plan.view import SHUTDOWN_LIMIT_S, Handover, View, is_fresh
 from xsm.plan.wanted import Wanted, WantedVM
@@ -280,7 +280,7 @@ def _off(r: Round, w: WantedVM, seen: Seen) -> Iterator[Finding]:
 def _create(r: Round, w: WantedVM, seen: Seen, home: str) -> Action:
     size = f"{w.vm.memory_mib} MiB, {w.vm.vcpus} VCPU" + ("" if w.vm.vcpus == 1 else "s")
     came_from = next((s.host for s in seen.own), "")
-    reason = BY_FILE if w.pinned else BY_SITE
+    reason = why_there(w)
     action = Action(
         w.name,
         home,

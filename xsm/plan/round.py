@@ -18,6 +18,14 @@ from xsm.site.model import HypervisorKind
 
 BY_FILE = "the site file says so"
 BY_SITE = "the site placed it there"
+BY_CHOICE = "`xsm migrate` placed it there"
+
+
+def why_there(wanted: WantedVM) -> str:
+    """Who says that the VM belongs on its host."""
+    if wanted.pinned:
+        return BY_FILE
+    return BY_CHOICE if wanted.chosen else BY_SITE
 
 
 class Round:

@@ -34,6 +34,7 @@ class WantedVM:
     mac: str
     host: str | None  # canonical name; None: floating and not placed yet
     pinned: bool  # the site file says where it runs
+    chosen: bool  # it floats, and a person chose where it runs
     config: Config
     max_memory_mib: int
     max_vcpus: int
@@ -107,6 +108,7 @@ def _wanted_vm(
         mac=identity.mac_of(vm, uuid),
         host=host,
         pinned=vm.host is not None,
+        chosen=vm.host is None and vm.name in document.state.chosen,
         config=config,
         max_memory_mib=limits.max_memory_mib,
         max_vcpus=limits.max_vcpus,

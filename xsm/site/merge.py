@@ -21,7 +21,8 @@ from xsm.site.document import SITE_FILES, Files, load, read_site
 from xsm.site.merge_site import KEPT, REMOVED, Beside, Clash, merge_sites, placed, text_of
 from xsm.site.model import Site
 from xsm.site.problems import Invalid
-from xsm.site.state import Conflict
+from xsm.site.state import Conflict, Place
+from xsm.site.state_file import place_rows, places
 
 _OR = " or "
 _FILE_OF_OTHER = " of the other edit"
@@ -47,7 +48,12 @@ class _Side:
     files: Files
     path: str | None
     site: Site | None
-    placement: Mapping[str, Any]
+    placement: Mapping[str, Place]
+
+    @property
+    def members(self) -> dict[str, str]:
+        """floating VM -> member"""
+        return {vm: place.member for vm, place in self.placement.items()}
 
 
 def merge(base: Files, first: Files, second: Files, first_id: str, second_id: str) -> Merged:
@@ -101,7 +107,7 @@ def name_revisions(
 
 def _said(side: _Side, vm: str, what: str) -> str | None:
     found = (side.site or Site()).vm(vm)
-    return REMOVED if found is None else value_shown(found, what, side.placement)
+    return REMOVED if found is None else value_shown(found, what, side.members)
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -109,7 +115,7 @@ def _said(side: _Side, vm: str, what: str) -> str | None:
 
 def _side(files: Files) -> _Side:
     path = next((p for p in SITE_FILES if p in files), None)
-    return _Side(files, path, _read(files, path), _table(files, _PLACEMENT) or {})
+    return _Side(files, path, _read(files, path), places(_table(files, _PLACEMENT) or {}))
 
 
 def _read(files: Files, path: str | None) -> Site | None:
@@ -156,7 +162,7 @@ def _merge_files(base: _Side, first: _Side, second: _Side) -> tuple[dict[str, by
 
 def _merge_site_file(
     base: _Side, first: _Side, second: _Side
-) -> tuple[dict[str, bytes], Mapping[str, Any], list[Clash]]:
+) -> tuple[dict[str, bytes], Mapping[str, Place], list[Clash]]:
     """The one site file of the result, the placements of its floating VMs, and the clashes over its VMs."""
     if base.site is None or first.site is None or second.site is None:
         return (*_whole_site_file(base, first, second), [])
@@ -212,7 +218,7 @@ def _written(path: str, side: _Side, site: Site) -> bytes:
 
 def _whole_site_file(
     base: _Side, first: _Side, second: _Side
-) -> tuple[dict[str, bytes], Mapping[str, Any]]:
+) -> tuple[dict[str, bytes], Mapping[str, Place]]:
     """A side can't be read: the one that changed it is taken, of two that did the readable one, else the later; and
     the placements with it."""
     chosen = first if _unchanged(base, second) else second
@@ -234,7 +240,7 @@ def _addresses(files: Files) -> dict[str, str]:
 
 
 def _merge_tables(
-    base: _Side, first: _Side, second: _Side, placement: Mapping[str, Any]
+    base: _Side, first: _Side, second: _Side, placement: Mapping[str, Place]
 ) -> dict[str, bytes]:
     """All state tables but the conflicts, per key; the later side wins. A table that can't be read goes as a whole.
     `placement` was merged with the site file."""
@@ -253,7 +259,7 @@ def _merge_tables(
         }
         rows = {key: value for key, value in rows.items() if value is not None}
         if path == _PLACEMENT:
-            rows = dict(placement)
+            rows = place_rows(placement)
         if path == _MEMBERS:
             rows = _newest_members(first, second) or rows
         if path == _SITE_STATE:
@@ -390,7 +396,7 @@ def _second_shown(
                 told.setdefault((vm.name, "removal"), Clash(vm.name, "removal", KEPT, REMOVED))
     was, now = (placed(s.site or Site(), s.placement) for s in (base, first))
     for name in (n for n in now if now[n] != was.get(n)):
-        told.setdefault((name, "host"), Clash(name, "host", "", text_of(now[name])))
+        told.setdefault((name, "host"), Clash(name, "host", "", text_of(now[name].member)))
     return shown, [told[key] for key in sorted(told)]
 
 
@@ -402,11 +408,11 @@ def _conflicts(
 ) -> tuple[Conflict, ...]:
     """One conflict for each (VM, field) that the result still has; `shown` is what the result says there."""
     side = _side(files)
-    vms = {vm.name: vm for vm in (side.site or Site()).vms()}
+    vms, placement = {vm.name: vm for vm in (side.site or Site()).vms()}, side.members
     found: dict[tuple[str, str], Conflict] = {}
     for clash in clashes:
         key = (clash.vm, clash.what)
-        shown = value_shown(vms.get(clash.vm), clash.what, side.placement)
+        shown = value_shown(vms.get(clash.vm), clash.what, placement)
         if shown is not None and key not in found:
             found[key] = Conflict(clash.vm, clash.what, shown, clash.other, revisions)
     return tuple(found[key] for key in sorted(found))
@@ -418,11 +424,11 @@ def _write_conflicts(
     """conflicts.json: what either side still had and none settled, and the new ones. Gives those with all that lost."""
     was, one, two = (_unsettled(side) for side in sides)
     merged = _side(files)
-    vms = {vm.name: vm for vm in (merged.site or Site()).vms()}
+    vms, placement = {vm.name: vm for vm in (merged.site or Site()).vms()}, merged.members
     rows = {}
     for key in sorted({*one, *two}):
         vm, _, what = key.partition("/")
-        shown = value_shown(vms.get(vm), what, merged.placement)
+        shown = value_shown(vms.get(vm), what, placement)
         told = [table[key] for table in (two, one) if key in table]
         fresh = key not in was or _values(told[0]) != _values(was[key])
         if len(told) < 2 and not fresh:
@@ -457,13 +463,13 @@ def _unsettled(side: _Side) -> dict[str, Any]:
     table = _table(side.files, _CONFLICTS)
     if not table:
         return {}
-    vms = {vm.name: vm for vm in (side.site or Site()).vms()}
+    vms, placement = {vm.name: vm for vm in (side.site or Site()).vms()}, side.members
     return {
         key: row
         for key, row in table.items()
         if isinstance(row, dict)
         and row.get("shown")
-        == value_shown(vms.get(key.partition("/")[0]), key.partition("/")[2], side.placement)
+        == value_shown(vms.get(key.partition("/")[0]), key.partition("/")[2], placement)
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from xsm.site.checks import address_key, host_names
 from xsm.site.fields import NAME_PATTERN, contradictions
 from xsm.site.model import VM, Host, Site, VMSet
+from xsm.site.state import Place
 
 KEPT = "kept"
 REMOVED = "removed"
@@ -65,7 +66,7 @@ def text_of(value: Any) -> str:
 class Beside:
     """What the state tables of one side say about its VMs."""
 
-    placement: Mapping[str, Any] = field(default_factory=dict)  # floating VM -> member
+    placement: Mapping[str, Place] = field(default_factory=dict)  # of floating VMs
     disputes: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     """VM -> what is in conflict -> the values that it is between."""
 
@@ -75,7 +76,7 @@ class Stand:
     """Where one side stands on a VM: its entry in the file, and what the state tables add."""
 
     vm: VM
-    place: Any = None  # member, of a floating VM that has one
+    place: Place | None = None  # of a floating VM that has one
     disputes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def value(self, what: str) -> Any:
@@ -84,7 +85,9 @@ class Stand:
 
     @property
     def host(self) -> str:
-        return text_of(self.place if self.vm.host is None else self.vm.host)
+        if self.vm.host is not None:
+            return text_of(self.vm.host)
+        return text_of(self.place.member if self.place else None)
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ class Sides:
 
 @dataclass(frozen=True)
 class MergedSite:
-    """`placement`: floating VM -> member. `clashes`: what the two sides disagree about."""
+    """`placement`: of floating VMs. `clashes`: what the two sides disagree about."""
 
     site: Site
-    placement: Mapping[str, Any]
+    placement: Mapping[str, Place]
     clashes: tuple[Clash, ...]
 
 
@@ -137,7 +140,7 @@ def merge_sites(
     return MergedSite(_assemble(owners, stay, vms, hosts), placement, tuple(clashes))
 
 
-def placed(site: Site, placement: Mapping[str, Any]) -> dict[str, Any]:
+def placed(site: Site, placement: Mapping[str, Place]) -> dict[str, Place]:
     """The part of a table of placements that counts: of VMs that float."""
     return {
         vm.name: placement[vm.name] for vm in site.vms() if vm.host is None and vm.name in placement
@@ -229,31 +232,38 @@ def _weigh(base: Stand | None, first: Stand, second: Stand, what: str) -> tuple[
 
 def _weigh_host(
     base: Stand | None, first: Stand, second: Stand
-) -> tuple[tuple[str | None, Any], list[Clash]]:
+) -> tuple[tuple[str | None, Place | None], list[Clash]]:
     """Where the VM belongs: what one of the sides says, whole, never the one's DOM0 with the other's placement.
 
-    A side that only placed the floating VM elsewhere gives way to one that pinned it: that is shown, whoever is
-    later. It is a conflict all the same, unless it is the same host, for a person may have asked for that place.
+    That the site found a floating VM another place is nobody's word: it gives way to what a person said, and of two
+    such places the later is taken.
     """
     value, clash = _weigh(base, first, second, "host")
     if not clash:
         return value, []
-    shown, other = second, first
-    if _only_placed(base, second) and not _only_placed(base, first):
-        shown, other = first, second
-    text = other.host
-    if text == shown.host:
-        if _only_placed(base, other):
-            return shown.value("host"), []
-        text = f"{text} ({'floating' if other.vm.host is None else 'pinned'})"
-    return shown.value("host"), [Clash(shown.vm.name, "host", shown.host, text)]
+    found = [
+        _floats_on(base, s, o) and not _chosen(s) for s, o in ((first, second), (second, first))
+    ]
+    if any(found):
+        return (second if found[0] else first).value("host"), []
+    other = first.host
+    if other == second.host:
+        for side, pinned in ((first, second), (second, first)):
+            if _floats_on(base, side, pinned):
+                return pinned.value("host"), []  # and somebody chose that very place, floating
+        other = f"{other} ({'floating' if first.vm.host is None else 'pinned'})"
+    return second.value("host"), [Clash(second.vm.name, "host", second.host, other)]
 
 
-def _only_placed(base: Stand | None, side: Stand) -> bool:
-    """Whether the VM floats as it did, and all that the side did was to place it elsewhere."""
-    if base is None or "host" in base.disputes:
-        return False
-    return base.vm.host is None and side.vm.host is None
+def _floats_on(base: Stand | None, side: Stand, other: Stand) -> bool:
+    """Whether the VM floats as it did, so that all that the side did was to place it elsewhere."""
+    if base is None:  # added by both
+        return side.vm.host is None and other.vm.host is None
+    return base.vm.host is None and side.vm.host is None and "host" not in base.disputes
+
+
+def _chosen(side: Stand) -> bool:
+    return side.place is not None and side.place.chosen
 
 
 def _without_contradiction(vm: VM, first: VM, second: VM, clashes: list[Clash]) -> VM:

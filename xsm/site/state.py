@@ -23,6 +23,14 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a floating VM goes. `chosen`: by a person; else the site found it."""
+
+    member: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class Conflict:
     """Two people changed one field of one VM at once; nothing is done to the VM until it is settled.
 
@@ -48,6 +56,7 @@ class State:
     )
     members: Mapping[str, Member] = field(default_factory=dict)
     placement: Mapping[str, str] = field(default_factory=dict)  # floating VM -> member
+    chosen: frozenset[str] = frozenset()  # floating VMs whose place a person chose, not the site
     drained: frozenset[str] = frozenset()  # members that should run no VMs
     restarts: Mapping[str, str] = field(
         default_factory=dict

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xsm.site.fields import NAME_PATTERN
 from xsm.site.problems import Invalid, Problem
-from xsm.site.state import MERGE_VERSION, Conflict, Member, State
+from xsm.site.state import MERGE_VERSION, Conflict, Member, Place, State
 
 if TYPE_CHECKING:
     from xsm.site.document import Files
@@ -105,12 +106,14 @@ def read(files: Files) -> State:
             problems.append(Problem(path_of(name), line, f"can't be read: {message}", _HINT))
             tables[name] = {}
     site_id, version, number = _site(tables["site"], problems)
+    placed = _rows(tables["placement"], "placement", _placed, problems)
     state = State(
         site_id=site_id,
         merge_version=version,
         members_number=number,
         members=_rows(tables["members"], "members", _member, problems),
-        placement=_rows(tables["placement"], "placement", _placed, problems),
+        placement={vm: place.member for vm, place in placed.items()},
+        chosen=frozenset(vm for vm, place in placed.items() if place.chosen),
         drained=frozenset(_rows(tables["drained"], "drained", _true, problems)),
         restarts=_rows(tables["restarts"], "restarts", _restart, problems),
         conflicts=tuple(_rows(tables["conflicts"], "conflicts", _conflict, problems).values()),
@@ -183,9 +186,30 @@ def _member(key: str, value: Any) -> Member:
     return Member(key, _text(row.get("address", ""), "address"), url)
 
 
-def _placed(key: str, value: Any) -> str:
+def places(table: Mapping[str, Any]) -> dict[str, Place]:
+    """The rows of placement.json that can be read, by VM."""
+    found = {}
+    for key, value in table.items():
+        with suppress(_Wrong):
+            found[key] = _placed(key, value)
+    return found
+
+
+def place_rows(placed: Mapping[str, Place]) -> dict[str, Any]:
+    """placement.json's table; `places` is the inverse."""
+    return {
+        vm: {"member": place.member, "chosen": True} if place.chosen else place.member
+        for vm, place in placed.items()
+    }
+
+
+def _placed(key: str, value: Any) -> Place:
     _name_of(key, "VM")
-    return _name_of(_text(value, "the member"), "member")
+    if not isinstance(value, dict):
+        return Place(_name_of(_text(value, "the member"), "member"))
+    if value.keys() != {"member", "chosen"} or value["chosen"] is not True:
+        raise _Wrong('not {"member": NAME, "chosen": true}')
+    return Place(_name_of(_text(value["member"], "the member"), "member"), True)
 
 
 def _true(key: str, value: Any) -> bool:
@@ -226,7 +250,9 @@ def write(state: State) -> dict[str, bytes]:
     tables: dict[str, Mapping[str, Any]] = {
         "site": site if state.site_id or site != {"id": "", "merge_version": MERGE_VERSION} else {},
         "members": {m.name: {"address": m.address, "url": m.url} for m in state.members.values()},
-        "placement": dict(state.placement),
+        "placement": place_rows(
+            {vm: Place(member, vm in state.chosen) for vm, member in state.placement.items()}
+        ),
         "drained": dict.fromkeys(state.drained, True),
         "restarts": dict(state.restarts),
         "conflicts": {f"{c.vm}/{c.what}": conflict_row(c) for c in state.conflicts},

@@ -100,10 +100,12 @@ def test_hosts_by_dom0_and_by_placement_are_compared_with_one_another() -> None:
     base = files(site(vm("vm1")), State(ID, members=MEMBERS, placement={"vm1": "h1"}))
     pinned = files(site(vm("vm1", host="h2")))
     third = {**MEMBERS, "h3": Member("h3", "192.168.5.103", "https://192.168.5.103:8701")}
-    moved = files(site(vm("vm1")), State(ID, members=third, placement={"vm1": "h3"}))
-    merged, _, told, _ = both(base, pinned, moved)
-    assert merged.vm("vm1") == vm("vm1", host="h2")
-    assert told == [("vm1", "host", "h2", "h3")]
+    found = State(ID, members=third, placement={"vm1": "h3"})
+    merged, _, told, _ = both(base, pinned, files(site(vm("vm1")), found))
+    assert (merged.vm("vm1"), told) == (vm("vm1", host="h2"), [])
+    chosen = files(site(vm("vm1")), replace(found, chosen=frozenset({"vm1"})))
+    merged, _, told, _ = both(base, pinned, chosen)
+    assert (merged.vm("vm1"), told) == (vm("vm1"), [("vm1", "host", "h3", "h2")])
 
 
 def test_pinning_a_vm_where_it_floats_is_a_decision_too() -> None:

@@ -20,30 +20,37 @@ from xsm.site.merge import active_conflicts, merge
 from xsm.site.state import Conflict, State
 
 HOSTS = ("h1", "h2")
-Decision = tuple[str | None, str | None]
-"""Pinned to, placed on."""
-PINS: tuple[Decision, ...] = tuple((h, None) for h in HOSTS)
-PLACES: tuple[Decision, ...] = tuple((None, h) for h in (*HOSTS, None))
-DECISIONS = st.sampled_from((*PINS, *PLACES))
+Decision = tuple[str | None, str | None, bool]
+"""Pinned to, placed on, whether a person chose that place."""
+PINS: tuple[Decision, ...] = tuple((h, None, False) for h in HOSTS)
+FOUND: tuple[Decision, ...] = tuple((None, h, False) for h in (*HOSTS, None))
+CHOSEN: tuple[Decision, ...] = tuple((None, h, True) for h in HOSTS)
+DECISIONS = st.sampled_from((*PINS, *FOUND, *CHOSEN))
 
 
 def says(decision: Decision, *conflicts: Conflict, vcpus: int = 1, below: str = "") -> Files:
     """`below`: a place that is in the table although the VM is pinned."""
-    pinned, place = decision
+    pinned, place, by_person = decision
     placement = {"vm1": place or below} if place or below else {}
-    state = State(ID, members=MEMBERS, placement=placement, conflicts=conflicts)
+    chosen = frozenset(["vm1"] if by_person else [])
+    state = State(ID, members=MEMBERS, placement=placement, chosen=chosen, conflicts=conflicts)
     return files(site(vm("vm1", host=pinned, vcpus=vcpus), vm("vm2")), state)
 
 
 def shown(tree: Files) -> Decision:
     document = load(tree)
-    found, placement = document.vms["vm1"], document.state.placement
-    assert found.host is None or "vm1" not in placement
-    return found.host, placement.get("vm1")
+    found, state = document.vms["vm1"], document.state
+    assert found.host is None or "vm1" not in state.placement
+    return found.host, state.placement.get("vm1"), "vm1" in state.chosen
 
 
 def host(decision: Decision) -> str:
     return decision[0] or decision[1] or ""
+
+
+def by_person(base: Decision, decision: Decision) -> bool:
+    """Whether somebody said so, not the site: it was pinned, let float, or migrated."""
+    return bool(decision != base and (decision[0] or decision[2] or base[0]))
 
 
 def told(tree: Files) -> list[Conflict]:
@@ -68,12 +75,15 @@ def test_two_decisions_of_one_past(base: Decision, one: Decision, two: Decision)
         assert shown(tree) in (first, second)
         if base in (first, second):
             assert shown(tree) == (second if first == base else first)
+            continue
+        said = [d for d in (first, second) if by_person(base, d)]
+        if len(said) < 2:
+            assert shown(tree) == (said or [second])[0]  # what the site found gives way
+            assert not told(tree)
         elif host(first) != host(second):
             (conflict,) = told(tree)
             assert {conflict.shown, conflict.other} == {host(first), host(second)}
-        pins = [d for d in (first, second) if d[0]]
-        if base[0] is None and base not in (first, second) and len(pins) == 1:
-            assert shown(tree) == pins[0]  # who pins a VM is shown, not who only placed it
+            assert shown(tree) == second
     assert len({bool(marked) for _, marked in merged.values()}) == 1
 
 
@@ -95,11 +105,14 @@ def test_three_decisions_of_one_past_in_any_order(
         assert shown(trees[0]) in (decided or [base])
         conflicts = told(trees[0])
         marked.add(bool(conflicts))
-        if len({host(d) for d in decided}) > 1:
+        said = {host(d) for d in decided if by_person(base, d)}
+        assert not said or host(shown(trees[0])) in said
+        if len(said) > 1:
             (conflict,) = conflicts
-            said = {conflict.shown, *conflict.other.split(" or ")}
-            assert said >= {host(d) for d in decided} - {""}
-    if len({host(d) for d in decided}) > 1:
+            assert {conflict.shown, *conflict.other.split(" or ")} >= said - {""}
+        if not said:
+            assert not conflicts
+    if len({host(d) for d in decided if by_person(base, d)}) > 1:
         assert marked == {True}
 
 
@@ -110,9 +123,9 @@ class Peers:
         self.random = random.Random(seed)
         self.archive = Archive()
         self.views = Views(self.archive)
-        root = self.archive.put(says(("h1", None)), (), 1000)
+        root = self.archive.put(says(("h1", None, False)), (), 1000)
         self.heads = [(root,)] * count
-        self.decided: dict[str, Decision] = {root: ("h1", None)}
+        self.decided: dict[str, Decision] = {root: ("h1", None, False)}
         self.clock = 1000
 
     def take(self, at: int, heads: Iterable[str]) -> None:
@@ -129,7 +142,7 @@ class Peers:
         chosen, conflicts = shown(before), tuple(told(before))
         match self.random.choice(["decide", "decide", "settle", "other"]):
             case "decide":
-                chosen = self.random.choice((*PINS, *PLACES[:-1]))
+                chosen = self.random.choice((*PINS, *FOUND[:-1], *CHOSEN))
             case "settle":
                 conflicts = ()
         conflicts = tuple(c for c in conflicts if c.shown == host(chosen))
@@ -167,34 +180,41 @@ def test_a_place_below_a_pin_is_no_decision() -> None:
     """One side lets the VM float, where it is; the other, who knows nothing of it, has no place for it: nor had the
     base, below whose pin an old place was left (seed 1000086)."""
     old = dispute("h1", "h2")
-    base = says(("h1", None), old, below="h2")
-    floats, pinned = says((None, "h1")), says(("h1", None), old, vcpus=2)
+    base = says(("h1", None, False), old, below="h2")
+    floats, pinned = says((None, "h1", False)), says(("h1", None, False), old, vcpus=2)
     for first, second in ((floats, pinned), (pinned, floats)):
         tree = merge(base, first, second, A, B).files
-        assert (shown(tree), told(tree)) == ((None, "h1"), [])
+        assert (shown(tree), told(tree)) == ((None, "h1", False), [])
 
 
 @pytest.mark.parametrize("first", ["h1", "h2"])
 def test_two_who_settle_a_conflict_unlike_are_in_conflict(first: str) -> None:
     """Also the one who chose what was shown already has decided something (seed 1000251)."""
     second = "h2" if first == "h1" else "h1"
-    base = says(("h1", None), dispute("h1", "h2"))
-    tree = merge(base, says((first, None)), says((second, None)), A, B).files
-    assert shown(tree) == (second, None)
+    base = says(("h1", None, False), dispute("h1", "h2"))
+    tree = merge(base, says((first, None, False)), says((second, None, False)), A, B).files
+    assert shown(tree) == (second, None, False)
     assert [(c.shown, c.other) for c in told(tree)] == [(second, first)]
 
 
 def test_who_settles_a_conflict_is_not_overruled_by_one_who_sees_it_the_other_way_round() -> None:
-    base = says(("h1", None), dispute("h1", "h2"))
-    settled, flipped = says(("h1", None)), says(("h2", None), dispute("h2", "h1"))
+    base = says(("h1", None, False), dispute("h1", "h2"))
+    settled, flipped = (
+        says(("h1", None, False)),
+        says(("h2", None, False), dispute("h2", "h1")),
+    )
     for first, second in ((settled, flipped), (flipped, settled)):
         tree = merge(base, first, second, A, B).files
-        assert (shown(tree), told(tree)) == (("h1", None), [])
+        assert (shown(tree), told(tree)) == (("h1", None, False), [])
 
 
 def test_a_pin_and_floating_on_the_same_host_are_unlike() -> None:
     """Both move it to h2; whether it is to stay there is what they disagree about."""
-    base, pinned, floats = says(("h1", None)), says(("h2", None)), says((None, "h2"))
+    base, pinned, floats = (
+        says(("h1", None, False)),
+        says(("h2", None, False)),
+        says((None, "h2", False)),
+    )
     for first, second, other in (
         (pinned, floats, "h2 (pinned)"),
         (floats, pinned, "h2 (floating)"),
@@ -206,19 +226,19 @@ def test_a_pin_and_floating_on_the_same_host_are_unlike() -> None:
 
 def test_a_removal_decided_against_is_no_removal_that_goes_through() -> None:
     kept = Conflict("vm1", "removal", "kept", "removed", (A, B))
-    base, keeps = says(("h1", None), kept), says(("h1", None))
+    base, keeps = says(("h1", None, False), kept), says(("h1", None, False))
     gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
     for first, second in ((keeps, gone), (gone, keeps)):
         state = load(merge(base, first, second, A, B).files).state
         assert [(c.vm, c.what) for c in state.conflicts] == [("vm1", "removal")]
-    undecided = says(("h1", None), kept, vcpus=1)
+    undecided = says(("h1", None, False), kept, vcpus=1)
     assert load(merge(base, undecided, gone, A, B).files).site.vm("vm1") is None
 
 
 def test_a_vm_that_was_kept_against_one_removal_is_not_removed_by_another_in_silence() -> None:
     """It was moved, kept against a removal, and moved back: it looks as before (seed 2000499)."""
     kept = Conflict("vm1", "removal", "kept", "removed", (A, B))
-    base, disputed = says(("h1", None)), says(("h1", None), kept)
+    base, disputed = says(("h1", None, False)), says(("h1", None, False), kept)
     gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
     for first, second in ((disputed, gone), (gone, disputed)):
         state = load(merge(base, first, second, A, B).files).state
@@ -228,7 +248,7 @@ def test_a_vm_that_was_kept_against_one_removal_is_not_removed_by_another_in_sil
 def test_a_dispute_about_a_config_keeps_no_vm() -> None:
     """Others edited the file that it uses (seed 2000265)."""
     about = Conflict("vm1", "config", "web", "configs/web.cfg of the other edit", (A, B))
-    base, disputed = says(("h1", None)), says(("h1", None), about)
+    base, disputed = says(("h1", None, False)), says(("h1", None, False), about)
     gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
     for first, second in ((disputed, gone), (gone, disputed)):
         assert load(merge(base, first, second, A, B).files).site.vm("vm1") is None
@@ -253,11 +273,11 @@ def test_a_conflict_that_is_shown_the_other_way_round_keeps_no_vm() -> None:
 def test_pinning_a_vm_where_it_is_shown_in_a_conflict_is_a_decision() -> None:
     """The pin is not lost against a removal, nor against the conflict shown the other way round (seed 2001360)."""
     old = dispute("h1", "h2")
-    base, pinned = says((None, "h1"), old), says(("h1", None), old)
+    base, pinned = says((None, "h1", False), old), says(("h1", None, False), old)
     gone = files(site(vm("vm2")), State(ID, members=MEMBERS))
     for first, second in ((pinned, gone), (gone, pinned)):
         state = load(merge(base, first, second, A, B).files).state
         assert [c.what for c in state.conflicts] == ["removal"]
-    flipped = says((None, "h2"), dispute("h2", "h1"))
+    flipped = says((None, "h2", False), dispute("h2", "h1"))
     for first, second in ((pinned, flipped), (flipped, pinned)):
-        assert shown(merge(base, first, second, A, B).files) == ("h1", None)
+        assert shown(merge(base, first, second, A, B).files) == ("h1", None, False)

@@ -27,10 +27,12 @@ def states(draw: st.DrawFn) -> State:
             st.sets(st.tuples(names, st.sampled_from(["host", "mac"])), max_size=3)
         )
     }
+    placement = draw(st.dictionaries(names, names, max_size=3))
     return State(
         site_id=draw(st.uuids().map(str)),
         members=members,
-        placement=draw(st.dictionaries(names, names, max_size=3)),
+        placement=placement,
+        chosen=frozenset(vm for vm in sorted(placement) if draw(st.booleans())),
         drained=frozenset(draw(st.sets(names, max_size=3))),
         restarts=draw(st.dictionaries(names, texts.filter(bool), max_size=3)),
         conflicts=tuple(found[k] for k in sorted(found, key="/".join)),
@@ -68,7 +70,9 @@ def test_empty_tables_have_no_file_and_the_form_is_canonical() -> None:
         ("members", b'{"a": {"address": "b", "url": "http://b"}}', "https://"),
         ("members", b'{"a": {"address": "b\\u0007", "url": "https://b"}}', "printable"),
         ("members", b'{"a": 3}', "not a JSON object"),
-        ("placement", b'{"a": {}}', "printable"),
+        ("placement", b'{"a": {}}', "chosen"),
+        ("placement", b'{"a": {"member": "b", "chosen": 1}}', "chosen"),
+        ("placement", b'{"a": 7}', "printable"),
         ("conflicts", b'{"a": {}}', "VM/FIELD"),
         ("conflicts", b'{"a/b": {"revisions": 3}}', "revisions"),
         ("site", b'{"id": "x"}', "UUID"),
