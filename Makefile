@@ -32,6 +32,18 @@ exhaustive: setup ## every state that small sites' claims can reach, and what ea
 	@nice $(BIN)/python -m tests.sim.test_exhaustive
 	@nice $(BIN)/python -m tests.sim.test_exhaustive_members
 
+lab-setup: setup
+	@tests/lab/setup.sh
+
+lab: lab-setup ## real QEMU guests on four hosts in namespaces of this machine, from nothing and gone afterwards (root, ~10 min); LAB=FILE for one
+	@XSM_LAB_RUN=1 $(BIN)/pytest -v -p no:cacheprovider -o faulthandler_timeout=600 $(or $(LAB),tests/lab) $(PYTEST_ARGS)
+
+lab-up: lab-setup ## the same hosts for working by hand: .venv/bin/python -m tests.lab shell dmz01
+	@$(BIN)/python -m tests.lab up
+
+lab-down: setup ## end the lab, also what a killed one left
+	@$(BIN)/python -m tests.lab down
+
 bench: setup ## figures: speed, memory, idle CPU (~10 min; a quiet machine); BENCH=NAME runs one, DOCS=1 keeps them in docs/
 	@$(BIN)/python -m tests.bench $(BENCH) $(if $(DOCS),--docs)
 
@@ -45,7 +57,7 @@ lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host
 	$(BIN)/python tools/check_no_registry_hosts.py
 	$(BIN)/python tools/make_docs.py --check
 	$(BIN)/python tools/make_schemas.py --check
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tools/*.sh; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tools/*.sh tests/lab/*.sh; fi
 
 format: setup ## let ruff put the layout right
 	$(BIN)/ruff check --fix $(LINTED)
@@ -66,7 +78,7 @@ check-fresh: ## prove on a bare Debian 12 in a chroot that setup, test and demo 
 	@tools/check_fresh.sh
 
 clean: ## remove what the other targets made
-	rm -rf .venv *.egg-info build dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .soak
+	rm -rf .venv *.egg-info build dist .demo .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .soak
 	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test sim soak exhaustive bench lint format install docs lock check-fresh clean
+.PHONY: help setup demo test sim soak exhaustive lab-setup lab lab-up lab-down bench lint format install docs lock check-fresh clean

@@ -49,10 +49,12 @@ def boot(name: str) -> None:
 
 
 def add(vm: str, *hosts: str) -> None:
-    from tests.lab.site import Site, VM
+    from tests.lab.site import VM, Site
 
     site = Site(Lab())
-    entries = [VM(f"{vm}{n}" if len(hosts) > 1 else vm, name) for n, name in enumerate(hosts, start=1)]
+    entries = [
+        VM(f"{vm}{n}" if len(hosts) > 1 else vm, name) for n, name in enumerate(hosts, start=1)
+    ]
     print(site.apply(*site.present(), *entries))
 
 

@@ -77,5 +77,6 @@ def _certificate(
 def _usage(for_ca: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not for_ca, key_encipherment=not for_ca, key_cert_sign=for_ca, crl_sign=for_ca,
-        content_commitment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+        content_commitment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        decipher_only=False,
     )  # fmt: skip

@@ -19,13 +19,24 @@ LIBVIRT_NAMES = ("cpu", "devices", "blkio", "cpuset", "cpuacct")
 V2 = "v2"
 
 
+def usable() -> list[str]:
+    """The controllers of version 1 that may be used here; of version 2 those that are passed on, by the same names."""
+    if (TOP / "cgroup.controllers").exists():
+        return (TOP / "cgroup.controllers").read_text().split()
+    return [
+        name for name in CONTROLLERS if (TOP / name).is_dir() and os.access(TOP / name, os.W_OK)
+    ]
+
+
 def prepare() -> None:
     """Find out what there is, make the lab's subtrees, and note for the hosts which they are."""
     if (TOP / "cgroup.controllers").exists():
         found = V2
         _prepare_v2()
     else:
-        usable = [name for name in CONTROLLERS if (TOP / name).is_dir() and os.access(TOP / name, os.W_OK)]
+        usable = [
+            name for name in CONTROLLERS if (TOP / name).is_dir() and os.access(TOP / name, os.W_OK)
+        ]
         found = " ".join(usable)
         for name in usable:
             (TOP / name / cgroup_name()).mkdir(exist_ok=True)
@@ -45,7 +56,9 @@ def _prepare_v2() -> None:
             try:
                 (folder / "cgroup.subtree_control").write_text(f"+{name}")
             except OSError as error:
-                raise LabFailed(f"control group {folder} doesn't pass on {name}: {error}") from error
+                raise LabFailed(
+                    f"control group {folder} doesn't pass on {name}: {error}"
+                ) from error
 
 
 def _noted() -> str:

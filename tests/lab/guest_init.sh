@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash disable=SC2013,SC2016
 # The guest's first process: brings up virtio, the network, the guest agent and ACPI, then counts on the console.
 #
 # Each line is "TICK NAME n=N boot=ID memory=KIB cpus=N". A counter that goes on without a gap under one boot ID is the

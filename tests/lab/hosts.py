@@ -15,7 +15,15 @@ from pathlib import Path
 
 from tests.lab import cgroups, processes
 from tests.lab.places import (
-    CONSOLES, GUEST_IMAGES, HERE, HOSTS, IMAGES, ROOT, SHARED, SWITCH_PID_FILE, HostPlace,
+    CONSOLES,
+    GUEST_IMAGES,
+    HERE,
+    HOSTS,
+    IMAGES,
+    ROOT,
+    SHARED,
+    SWITCH_PID_FILE,
+    HostPlace,
 )  # fmt: skip
 from tests.lab.processes import LabFailed, wait_for
 
@@ -82,7 +90,9 @@ class LabHost:
         (folder / "libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF.format(**values))
         found = ", ".join(f'"{name}"' for name in cgroups.for_libvirt())
         controllers = f"cgroup_controllers = [ {found} ]"
-        (folder / "libvirt/qemu.conf").write_text(QEMU_CONF.format(controllers=controllers, **values))
+        (folder / "libvirt/qemu.conf").write_text(
+            QEMU_CONF.format(controllers=controllers, **values)
+        )
 
     def power_on(self) -> None:
         """Begin to come up; `wait_up` waits for it. What the host had on its disk is there again."""
@@ -96,7 +106,18 @@ class LabHost:
             f'exec bash "{HERE}/host_init.sh"'
         )
         command = [
-            *("bash", "-c", joins + 'exec "$@"', "join", "unshare", "--net", "--mount", "--uts", "--ipc", "--cgroup"),
+            *(
+                "bash",
+                "-c",
+                joins + 'exec "$@"',
+                "join",
+                "unshare",
+                "--net",
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--cgroup",
+            ),
             *("--pid", "--fork", "--kill-child=KILL", "bash", "-c", script),
         ]
         processes.start(place.pid_file, command, place.folder / "host.log", self._environ())
@@ -113,13 +134,18 @@ class LabHost:
         if not processes.pid_of(self.place.pid_file):
             raise LabFailed(f"{self.name} ended: {self.log()}")
         pid = self.pid
-        return bool(pid) and processes.namespace(pid, "net") not in ("", processes.namespace(os.getpid(), "net"))
+        return bool(pid) and processes.namespace(pid, "net") not in (
+            "",
+            processes.namespace(os.getpid(), "net"),
+        )
 
     def _plug(self) -> None:
         """A cable from the switch to the host's eth0."""
         switch = ["nsenter", "-t", str(processes.pid_of(SWITCH_PID_FILE)), "-n", "ip", "link"]
         port = self.place.port
-        subprocess.run([*switch, "del", port], capture_output=True, check=False, timeout=COMMAND_LIMIT_S)
+        subprocess.run(
+            [*switch, "del", port], capture_output=True, check=False, timeout=COMMAND_LIMIT_S
+        )
         for args in (
             ["add", port, "type", "veth", "peer", "name", "eth0", "netns", str(self.pid)],
             ["set", port, "master", "lab0", "up"],
@@ -158,7 +184,13 @@ class LabHost:
         """What a shell on the host has; its PATH has this project's xsm and xsmd."""
         keep = {key: os.environ[key] for key in ("TERM", "XSM_CI_RUN", "CI") if key in os.environ}
         path = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return keep | {"PATH": path, "HOME": "/root", "TMPDIR": "/var/tmp", "LANG": "C.UTF-8", "COLUMNS": "110"}
+        return keep | {
+            "PATH": path,
+            "HOME": "/root",
+            "TMPDIR": "/var/tmp",
+            "LANG": "C.UTF-8",
+            "COLUMNS": "110",
+        }
 
     def command(self, *command: str) -> list[str]:
         """The command, to be run on the host: in its namespaces and control groups, as root in /root."""
@@ -176,14 +208,18 @@ class LabHost:
         env: Mapping[str, str] | None = None, stdin: str | None = None,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         """Raises `LabFailed` when it fails and `check` is set."""
-        more: dict[str, object] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        more: dict[str, object] = (
+            {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        )
         done = subprocess.run(
             self.command(*command), env=self.environ() | dict(env or {}), capture_output=True, text=True,
             check=False, timeout=limit_s, **more,  # type: ignore[call-overload]
         )  # fmt: skip
         if check and done.returncode != 0:
             said = f"{done.stdout}{done.stderr}"
-            raise LabFailed(f"`{' '.join(command)}` on {self.name} ended with {done.returncode}:\n{said}")
+            raise LabFailed(
+                f"`{' '.join(command)}` on {self.name} ended with {done.returncode}:\n{said}"
+            )
         return done
 
     def xsm(self, *args: str, check: bool = True, limit_s: float = COMMAND_LIMIT_S) -> str:
@@ -202,7 +238,9 @@ class LabHost:
         if not self.pid or not pid_file.exists():
             return 0
         inner = pid_file.read_text().strip()
-        return next((p for p in processes.in_namespace_of(self.pid) if _number_inside(p) == inner), 0)
+        return next(
+            (p for p in processes.in_namespace_of(self.pid) if _number_inside(p) == inner), 0
+        )
 
     def kill_daemon(self, daemon: str) -> None:
         """kill -9 of `xsmd` or `libvirtd`."""
@@ -225,7 +263,9 @@ class LabHost:
 
     def start_xsmd(self) -> None:
         """As docs/operations.md says for hosts without systemd."""
-        self.run("sh", "-c", "setsid xsmd >>/var/log/xsmd.log 2>&1 </dev/null & echo $! >/run/xsmd.pid")
+        self.run(
+            "sh", "-c", "setsid xsmd >>/var/log/xsmd.log 2>&1 </dev/null & echo $! >/run/xsmd.pid"
+        )
 
         def answers() -> bool:
             if not self.daemon_pid("xsmd"):

@@ -14,17 +14,28 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from tests.lab import cgroups, certificates, guest, processes
+from tests.lab import certificates, cgroups, guest, processes
 from tests.lab.hosts import LabHost, all_hosts
-from tests.lab.places import HOSTS, ROOT, SHARED_OUTSIDE, SWITCH_PID_FILE
+from tests.lab.places import HOSTS, ROOT, SWITCH_PID_FILE
 from tests.lab.processes import LabFailed, wait_for
 
 WHOLE_LIMIT_S = 60.0
 COMMAND_LIMIT_S = 30.0
 BY_HAND, BY_SUITE = "by hand", "by the suite"
-TOOLS = ("qemu-system-x86_64", "libvirtd", "virsh", "bindfs", "busybox", "unshare", "nsenter", "ip", "qemu-img")
+TOOLS = (
+    "qemu-system-x86_64",
+    "libvirtd",
+    "virsh",
+    "bindfs",
+    "busybox",
+    "unshare",
+    "nsenter",
+    "ip",
+    "qemu-img",
+)
 
 
 class Lab:
@@ -66,9 +77,19 @@ class Lab:
             host.place.folder.mkdir()
             host.write_files()
         certificates.write(HOSTS.values())
-        command = ["unshare", "--net", "sh", "-c", "ip link add lab0 type bridge && ip link set lab0 up && exec sleep infinity"]
+        command = [
+            "unshare",
+            "--net",
+            "sh",
+            "-c",
+            "ip link add lab0 type bridge && ip link set lab0 up && exec sleep infinity",
+        ]
         processes.start(SWITCH_PID_FILE, command, ROOT / "switch.log")
-        wait_for("the switch is up", lambda: _in_switch("ip", "link", "show", "up", "lab0"), COMMAND_LIMIT_S)
+        wait_for(
+            "the switch is up",
+            lambda: _in_switch("ip", "link", "show", "up", "lab0"),
+            COMMAND_LIMIT_S,
+        )
 
     def down(self) -> bool:
         """Everything gone: processes, namespaces with their mounts and bridges, control groups, files. Again and again
@@ -80,9 +101,10 @@ class Lab:
                 processes.end(host.place.pid_file)
             processes.end(SWITCH_PID_FILE)
             cgroups.remove()
-            left = [line for line in open("/proc/mounts") if line.split()[1].startswith(f"{ROOT}/")]
+            mounts = Path("/proc/mounts").read_text().splitlines()
+            left = [line for line in mounts if line.split()[1].startswith(f"{ROOT}/")]
             if left:
-                raise LabFailed(f"still mounted, nothing removed: {''.join(left)}")
+                raise LabFailed(f"still mounted, nothing removed: {'; '.join(left)}")
             shutil.rmtree(ROOT)
         return True
 
@@ -124,13 +146,22 @@ class Lab:
 
     def wait_whole(self, names: tuple[str, ...] = tuple(HOSTS)) -> float:
         """Until each of these hosts sees all of them alive, on one revision; gives the seconds."""
-        return wait_for(f"{', '.join(names)} see each other, on one revision", lambda: self._whole(names), WHOLE_LIMIT_S)
+        return wait_for(
+            f"{', '.join(names)} see each other, on one revision",
+            lambda: self._whole(names),
+            WHOLE_LIMIT_S,
+        )
 
     def _whole(self, names: tuple[str, ...]) -> bool:
         seen = [self.status(name) for name in names]
         if not all(seen):
             return False
-        alive = all(m["reach"] == "alive" for status in seen for m in status["members"] if m["name"] in names)
+        alive = all(
+            m["reach"] == "alive"
+            for status in seen
+            for m in status["members"]
+            if m["name"] in names
+        )
         return alive and len({status["revision"] for status in seen}) == 1
 
     def status(self, name: str) -> dict[str, Any]:
@@ -169,7 +200,9 @@ def _turn() -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise LabFailed(f"another process brings the lab at {ROOT} up or down just now") from None
+            raise LabFailed(
+                f"another process brings the lab at {ROOT} up or down just now"
+            ) from None
         try:
             yield
         finally:
@@ -179,6 +212,12 @@ def _turn() -> Iterator[None]:
 def _check_machine() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise LabFailed("the lab needs root, for namespaces and mounts")
-    missing = [tool for tool in TOOLS if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
+    missing = [
+        tool
+        for tool in TOOLS
+        if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None
+    ]
     if missing:
-        raise LabFailed(f"missing: {', '.join(missing)}; `make lab-setup` installs what the lab needs")
+        raise LabFailed(
+            f"missing: {', '.join(missing)}; `make lab-setup` installs what the lab needs"
+        )

@@ -22,6 +22,11 @@ SOON_S = 60.0
 """For what takes a claim, a fetch, a boot of a guest, on a busy machine."""
 DISK_MIB = 16
 
+CMDLINE = (
+    "console=ttyS0 quiet mitigations=off nokaslr no_timer_check tsc=reliable cryptomgr.notests random.trust_cpu=on "
+    "panic=-1"
+)
+"""What makes it boot quickly under emulation."""
 DOMAIN = """\
 <domain type='qemu'>
   <name>{name}</name>
@@ -32,7 +37,7 @@ DOMAIN = """\
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{images}/vmlinuz</kernel>
     <initrd>{images}/initrd.gz</initrd>
-    <cmdline>console=ttyS0 quiet mitigations=off nokaslr no_timer_check tsc=reliable cryptomgr.notests random.trust_cpu=on panic=-1 xsm.name={name}</cmdline>
+    <cmdline>{cmdline} xsm.name={name}</cmdline>
   </os>
   <features><acpi/><apic/><tcg><tb-cache unit='MiB'>64</tb-cache></tcg></features>
   <on_poweroff>destroy</on_poweroff>
@@ -83,7 +88,7 @@ class VM:
     def config(self) -> str:
         return DOMAIN.format(
             name=self.name, memory_mib=96, max_memory_mib=self.max_memory_mib, max_vcpus=self.max_vcpus,
-            images=GUEST_IMAGES, shared=SHARED, consoles=CONSOLES,
+            cmdline=CMDLINE, images=GUEST_IMAGES, shared=SHARED, consoles=CONSOLES,
         )  # fmt: skip
 
 
@@ -95,11 +100,19 @@ class Site:
 
     # -- edits -----------------------------------------------------
 
-    def apply(self, *vms: VM, host: str = "dmz01", message: str = "An edit in the lab", options: tuple[str, ...] = ()) -> str:
+    def apply(
+        self,
+        *vms: VM,
+        host: str = "dmz01",
+        message: str = "An edit in the lab",
+        options: tuple[str, ...] = (),
+    ) -> str:
         """Make the site file exactly these VMs, as a user does with a clone; what `xsm apply` printed."""
         one = self.lab[host]
         self.write(one, *vms)
-        return one.xsm("apply", "/root/site", "--yes", "-m", message, *options, limit_s=APPLY_LIMIT_S)
+        return one.xsm(
+            "apply", "/root/site", "--yes", "-m", message, *options, limit_s=APPLY_LIMIT_S
+        )
 
     def write(self, host: LabHost, *vms: VM) -> None:
         """A fresh clone at /root/site with these VMs in its files; disks are made where there are none."""
@@ -134,13 +147,21 @@ class Site:
         return next((vm for vm in self.json(host, "vms") if vm["name"] == name), None)
 
     def wait_converged(self, host: str = "dmz01", limit_s: float = SOON_S) -> float:
-        return wait_for(f"{host} says that the site is converged", lambda: self.lab.status(host).get("converged"), limit_s)
+        return wait_for(
+            f"{host} says that the site is converged",
+            lambda: self.lab.status(host).get("converged"),
+            limit_s,
+        )
 
 
 def make_disk(name: str) -> None:
     path = SHARED_OUTSIDE / "disks" / f"{name}.qcow2"
     if not path.exists():
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), f"{DISK_MIB}M"], check=True, timeout=SOON_S)
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", str(path), f"{DISK_MIB}M"],
+            check=True,
+            timeout=SOON_S,
+        )
 
 
 def disk_line(name: str) -> str:

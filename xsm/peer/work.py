@@ -20,6 +20,8 @@ BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Pause after the first, second, ... failure in a row of one VM's actions; the last one repeats."""
 HEEDED = frozenset({Step.SET_MEMORY, Step.SET_VCPUS})
 """Steps that a guest has to heed: they succeed at once, and show only when its balloon or its kernel has followed."""
+UNHEEDED_AFTER = len(BACKOFF_S) + 1
+"""Askings in vain after which that is shown as held: two minutes. A guest that boots has no balloon driver yet."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Work:
         """The VM's action failed so often that a person should know."""
         failure, asked = self.failures.get(vm), self.asked.get(vm)
         return (failure is not None and failure.count >= STUCK_AFTER) or (
-            asked is not None and asked.count >= STUCK_AFTER
+            asked is not None and asked.count >= UNHEEDED_AFTER
         )
 
     def hindrance(self, action: Action, observed_at: float, now: float) -> str:

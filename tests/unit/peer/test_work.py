@@ -2,7 +2,14 @@
 
 from dataclasses import replace
 
-from xsm.peer.work import ACTIONS_LIMIT, BACKOFF_S, MIGRATIONS_LIMIT, STUCK_AFTER, Work
+from xsm.peer.work import (
+    ACTIONS_LIMIT,
+    BACKOFF_S,
+    MIGRATIONS_LIMIT,
+    STUCK_AFTER,
+    UNHEEDED_AFTER,
+    Work,
+)
 from xsm.plan.actions import Action, Consequence, Step
 
 START = Action(
@@ -95,7 +102,7 @@ def test_a_guest_that_does_not_follow_is_asked_again_later_each_time():
         work.end(SHRINK, "", now)
         assert "has not followed" in work.hindrance(SHRINK, now, now + pause_s - 0.1)
         assert work.hindrance(for_vm("vm1", Step.MIGRATE), now, now) == ""
-        assert work.keeps_failing("vm1") == (count >= STUCK_AFTER)
+        assert work.keeps_failing("vm1") == (count >= UNHEEDED_AFTER)
         now += pause_s
         assert work.hindrance(SHRINK, now, now) == ""
 
@@ -111,7 +118,7 @@ def test_another_value_or_an_edit_needs_not_wait_for_the_guest():
 def test_a_guest_on_its_way_is_not_called_stuck():
     work = Work()
     now = 0.0
-    for mib in range(128, 128 - 2 * STUCK_AFTER, -1):
+    for mib in range(128, 128 - 2 * UNHEEDED_AFTER, -1):
         work.end(replace(SHRINK, old=f"{mib} MiB"), "", now)
         now += BACKOFF_S[0]
     assert not work.keeps_failing("vm1")

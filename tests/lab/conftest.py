@@ -1,0 +1,46 @@
+"""The lab's fixtures: one lab with one site for all cases, an observer that watches throughout. Only for `make lab`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.lab import BY_SUITE, Lab
+from tests.lab.observer import Observer
+from tests.lab.site import Site
+
+if os.environ.get("XSM_LAB_RUN") != "1":
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Four hosts, from nothing, and a site on them; everything is gone afterwards."""
+    lab = Lab()
+    lab.up(BY_SUITE)
+    try:
+        lab.make_site()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def site(lab: Lab) -> Site:
+    return Site(lab)
+
+
+@pytest.fixture(scope="session")
+def watching(lab: Lab) -> Iterator[Observer]:
+    with Observer() as observer:
+        yield observer
+
+
+@pytest.fixture(autouse=True)
+def observer(watching: Observer) -> Iterator[Observer]:
+    """Whatever a case is about: afterwards no guest may ever have run twice."""
+    yield watching
+    watching.wait_look()
+    assert watching.twice() == []
