@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import xsm
 from xsm.api import editing, membership, views
+from xsm.api.clocks import remarks
 from xsm.api.control import Caller, Refused
 from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
@@ -109,7 +110,10 @@ class Answers:
         document = head.document if head else None
         reports, unreachable = await self._reports.gather()
         now = daemon.clock()
-        members = views.members(peer, document, now, reports, unreachable) if document else ()
+        clocks = remarks(self._reports.clocks_ahead_s(), peer.name)
+        members = (
+            views.members(peer, document, now, reports, unreachable, clocks) if document else ()
+        )
         alive = [reports[m.name] for m in members if m.reach is Reach.ALIVE and m.name in reports]
         pending = tuple(line for r in alive for line in r.pending)
         held = views.held_once(alive)

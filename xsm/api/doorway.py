@@ -224,5 +224,7 @@ def _why(error: BaseException) -> str:
     known = CERTIFICATE.get(getattr(error, "verify_code", 0))
     if known:
         return known
+    if isinstance(error, ConnectionError):
+        return "it broke off before TLS was agreed (does it accept this host's certificate, are both clocks right?)"
     reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
     return "no TLS: " + str(reason or type(error).__name__).replace("_", " ").lower()

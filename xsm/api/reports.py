@@ -7,6 +7,7 @@ and why. Must not know what the reports are for.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xsm.edge.transport import PeerRefused, PeerUnreachable
@@ -29,6 +30,11 @@ class Reports:
     def forget(self) -> None:
         """Ask everybody anew next time."""
         self._last.clear()
+
+    def clocks_ahead_s(self) -> dict[str, float]:
+        """By how much the other members' wall clocks are ahead of ours, of those that are heard of."""
+        found = {m: self._daemon.client.clock_ahead_s(m) for m in self._daemon.members()}
+        return {m: ahead for m, ahead in found.items() if ahead is not None}
 
     async def gather(
         self, age_s: float = REPORT_AGE_S
@@ -63,6 +69,8 @@ class Reports:
             return last[1]
         async with asyncio.timeout(REPORT_LIMIT_S):
             report = await self._daemon.client.get_report(self._daemon.members()[member])
+        # By our clock, as all others: one that is behind would always look old.
+        report = replace(report, at=report.at - (self._daemon.client.clock_ahead_s(member) or 0.0))
         self._last[member] = (self._daemon.clock(), report)
         return report
 

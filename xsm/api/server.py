@@ -32,6 +32,7 @@ from xsm.api.turns import Turns
 from xsm.api.types import API_VERSION, Refusal
 from xsm.api.unix_socket import Listening, StartRefused, listen, user_of
 from xsm.edge import certificate
+from xsm.edge.certificate import moment
 from xsm.edge.git import RepositoryError
 from xsm.edge.revisions import Busy
 from xsm.edge.settings import Settings
@@ -336,7 +337,8 @@ def caller_of(certificate: dict[str, Any], host: str, now: float) -> Caller:
         raise refused(403, "forbidden", "the certificate names no role of XSM's")
     # A connection can live longer than the certificate that opened it.
     if ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
-        raise refused(403, "forbidden", f"the certificate of {names[0]} has expired")
+        by = f"by the clock of the host that was asked ({moment(now)})"
+        raise refused(403, "forbidden", f"the certificate of {names[0]} has expired {by}")
     return Caller(names[0], Role(roles[0]), host, local=False)
 
 

@@ -33,6 +33,7 @@ class MemberStatus:
     drained: bool
     myself: bool = False
     error: str = ""  # what went wrong when it was last asked
+    clock: str = ""  # what is wrong with its clock
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ def members(
     now: float,
     reports: Mapping[str, HostReport],
     unreachable: Mapping[str, str],
+    clocks: Mapping[str, str],
 ) -> tuple[MemberStatus, ...]:
     """All members as this host sees them, by name. `reports`, `unreachable`: what they answered just now, which is
-    newer than the last greeting."""
+    newer than the last greeting. `clocks`: what is wrong with whose."""
     shown = []
     for name, member in sorted(document.state.members.items()):
         heard = peer.contacts.heard_at.get(name)
@@ -58,6 +59,7 @@ def members(
                 error=_error(report)
                 if report
                 else unreachable.get(name, peer.contacts.errors.get(name, "")),
+                clock=clocks.get(name, ""),
             )
         )
     return tuple(shown)

@@ -59,7 +59,7 @@ def verdict(status: Status) -> Cell:
 def member_row(member: MemberStatus, status: Status) -> list[Cell | str]:
     remarks = ["this host"] if member.myself else []
     remarks += ["drained"] if member.drained else []
-    remarks += [member.error] if member.error else []
+    remarks += [each for each in (member.error, member.clock) if each]
     behind = bool(member.revision) and member.revision != status.revision
     return [
         Cell(member.name, "name"),
@@ -67,7 +67,7 @@ def member_row(member: MemberStatus, status: Status) -> list[Cell | str]:
         "-" if member.myself else age(member.seen_s),
         Cell(short(member.revision), "care" if behind else ""),
         member.address,
-        Cell(", ".join(remarks), "bad" if member.error else ""),
+        Cell(", ".join(remarks), "bad" if member.error or member.clock else ""),
     ]
 
 

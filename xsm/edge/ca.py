@@ -26,6 +26,7 @@ from xsm.edge.certificate import (
     CertificateRefused,
     Identity,
     TlsFiles,
+    moment,
     peer_files,
     server_name,
 )
@@ -294,11 +295,13 @@ def verify(files: TlsFiles, now: float) -> Identity:
         raise CertificateRefused(f"{files.key} is not the key of {files.certificate}")
     result = identity(files.certificate.read_text())
     if now > result.not_after:
-        raise CertificateRefused(f"{files.certificate} expired on {_day(result.not_after)}")
+        raise CertificateRefused(
+            f"{files.certificate} expired on {moment(result.not_after)}; this host's clock says {moment(now)}"
+        )
     if now < result.not_before:
         raise CertificateRefused(
-            f"{files.certificate} is valid only from {_day(result.not_before)}; "
-            "is this host's clock right?"
+            f"{files.certificate} is valid only from {moment(result.not_before)}; "
+            f"is this host's clock right? It says {moment(now)}"
         )
     return result
 
@@ -407,7 +410,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _utc(at: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(int(at), datetime.UTC)
-
-
-def _day(at: float) -> str:
-    return _utc(at).strftime("%Y-%m-%d %H:%M UTC")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,11 @@ def server_name(name: str) -> str:
     if name == name.lower():
         return f"{name}.xsm"
     return f"{name.lower()}.{hashlib.sha256(name.encode()).hexdigest()[:12]}.xsm"
+
+
+def moment(at: float) -> str:
+    """A moment for people: where clocks may be wrong, what one says tells whose it is."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
 def verify(files: TlsFiles, now: float) -> Identity:

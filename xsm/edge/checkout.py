@@ -176,7 +176,8 @@ class Checkout:
             return
         for name in _OUR_LOCKS:
             lock = git_dir / name
-            if lock.exists() and time.time() - lock.stat().st_mtime < LOCK_STALE_S:
+            # One from the future is of a time when this host's clock was ahead: it would stay for as long.
+            if lock.exists() and abs(time.time() - lock.stat().st_mtime) < LOCK_STALE_S:
                 raise CheckoutError(
                     f"{self.path} was cut short while XSM moved it on; soon it goes on"
                 )

@@ -377,7 +377,8 @@ class Repository:
         if commit.date > now + AHEAD_LIMIT_S:
             raise PackRefused(
                 f"commit {commit_id[:10]} is dated {(commit.date - now) / 86400:,.0f} days ahead of this host's "
-                "clock: put the clock right where it was made, then `git commit --amend --reset-author --no-edit`"
+                "clock: put right the clock that is wrong, this one or the one where it was made, and then there "
+                "`git commit --amend --reset-author --no-edit`"
             )
         if commit.merge:
             raise PackRefused(

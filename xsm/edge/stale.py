@@ -43,7 +43,8 @@ def clear_old_locks(path: Path) -> None:
     """Remove the locks on refs of a git that was killed. A push may be under way, whose locks are new."""
     for lock in sorted([*path.glob("*.lock"), *(path / "refs").glob("**/*.lock")]):
         try:
-            age_s = time.time() - lock.stat().st_mtime
+            # A lock from the future is of a time when this host's clock was ahead.
+            age_s = abs(time.time() - lock.stat().st_mtime)
         except FileNotFoundError:  # it was somebody's, who is done
             continue
         if age_s > LOCK_STALE_S:

@@ -13,13 +13,14 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
 from xsm.api.types import API_VERSION, Event, Refusal
-from xsm.edge.certificate import server_name
+from xsm.edge.certificate import moment, server_name
 from xsm.edge.tls import own_trouble
 from xsm.plan.observed import HostReport
 from xsm.site.state import Member
@@ -140,6 +141,19 @@ class PeerClient:
         self._total_timeout_s = total_timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._lanes: dict[str, _Lane] = {}
+        self._dated: dict[str, tuple[str, float]] = {}  # member -> its last answer's date; when
+
+    def clock_ahead_s(self, member: str) -> float | None:
+        """By how much the member's wall clock is ahead of ours, by its last answer; None when it never gave one.
+
+        Counted on from that answer by a clock that nobody sets: ours may have jumped since.
+        """
+        said, at = self._dated.get(member, ("", 0.0))
+        try:
+            theirs = parsedate_to_datetime(said).timestamp() + time.monotonic() - at
+            return theirs - time.time()
+        except (ValueError, OverflowError):
+            return None
 
     async def close(self) -> None:
         if self._session is not None:
@@ -249,6 +263,7 @@ class PeerClient:
             allow_redirects=False,
         )
         async with answer as response:
+            self._dated[member.name] = response.headers.get("Date", ""), time.monotonic()
             fine = 200 <= response.status < 300
             limit_bytes = request.limit_bytes if fine else REFUSAL_LIMIT_BYTES
             content = await _read(response, limit_bytes)
@@ -325,10 +340,11 @@ def why(error: BaseException, url: str) -> str:
 
 def _why_certificate(error: ssl.SSLCertVerificationError, url: str) -> str:
     code = error.verify_code
+    by = f"by this host's clock ({moment(time.time())})"
     if code == _EXPIRED:
-        return f"its certificate at {url} has expired by this host's clock: renew it, or check the clocks of both"
+        return f"its certificate at {url} has expired {by}: renew it, or check the clocks of both"
     if code == _NOT_YET_VALID:
-        return f"its certificate at {url} is not valid yet by this host's clock: check the clocks of both"
+        return f"its certificate at {url} is not valid yet {by}: check the clocks of both"
     if code in _WRONG_NAMES or "ostname mismatch" in str(error):
         return f"not the right host: another one answers at {url}"
     if code in _UNTRUSTED:

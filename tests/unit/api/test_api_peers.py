@@ -151,8 +151,8 @@ async def test_names_that_differ_in_case_only(running: Running, client: PeerClie
 @pytest.mark.parametrize(
     ("age_s", "words"),
     [
-        (ca.LEAF_VALIDITY_S + 7200, "has expired by this host's clock: renew it, or check"),
-        (-2 * 86400.0, "is not valid yet by this host's clock: check the clocks of both"),
+        (ca.LEAF_VALIDITY_S + 7200, "has expired by this host's clock (20"),
+        (-2 * 86400.0, "is not valid yet by this host's clock (20"),
     ],
 )
 async def test_its_certificate_is_of_another_time(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from xsm.edge import stale
 from xsm.edge.checkout import Checkout, CheckoutError, Edited
 from xsm.edge.repository import Repository
 from xsm.edge.watch import is_temporary, watch
@@ -264,6 +266,33 @@ def test_an_editors_save_is_one_save(tmp_path: Path) -> None:
 def test_what_editors_leave_beside_a_file_is_known(name: str) -> None:
     assert is_temporary(name)
     assert not is_temporary("configs/a.cfg") and not is_temporary("site.yaml")
+
+
+def test_locks_from_the_future_are_of_a_clock_that_was_ahead(tmp_path: Path) -> None:
+    """Cut short while this host's clock was days ahead: the locks don't stay for as many days."""
+    repository = Repository.create(tmp_path / "site.git")
+    try:
+        first = repository.write_commit({"site.xml": b"<a/>\n"}, (), "a <a@b>", 1, "one")
+        second = repository.write_commit({"site.xml": b"<b/>\n"}, (first.id,), "a <a@b>", 2, "two")
+        repository.set_heads((second.id,), second.id)
+        checkout = Checkout(tmp_path / "site", repository)
+        checkout.follow(first.id)
+        git_dir = tmp_path / "site" / ".git"
+        lock = git_dir / "index.lock"
+        (git_dir / "xsm-at-work").touch()
+        lock.touch()
+        with pytest.raises(CheckoutError, match="cut short"):
+            checkout.follow(second.id)
+        new, old = repository.path / "HEAD.lock", repository.path / "refs" / "heads" / "main.lock"
+        new.touch()
+        for left in (lock, old):
+            left.touch()
+            os.utime(left, (time.time() + 3 * 86400,) * 2)
+        assert checkout.follow(second.id)
+        stale.clear_old_locks(repository.path)
+        assert new.exists() and not old.exists()
+    finally:
+        repository.close()
 
 
 def test_a_locked_checkout_is_neither_followed_nor_taken_for_a_save(tmp_path: Path) -> None:
