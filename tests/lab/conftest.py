@@ -17,8 +17,13 @@ if os.environ.get("XSM_LAB_RUN") != "1":
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Four hosts, from nothing, and a site on them; everything is gone afterwards."""
+    """Four hosts, from nothing, and a site on them; everything is gone afterwards. With XSM_LAB_USE=1 those that
+    `make lab-up` made, which stay."""
     lab = Lab()
+    if os.environ.get("XSM_LAB_USE") == "1" and lab.is_up():
+        lab.wait_whole()
+        yield lab
+        return
     lab.up(BY_SUITE)
     try:
         lab.make_site()

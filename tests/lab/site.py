@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 from tests.lab.hosts import LabHost
 from tests.lab.lab import Lab
-from tests.lab.places import CONSOLES, GUEST_IMAGES, HOSTS, SHARED, SHARED_OUTSIDE
+from tests.lab.places import CONSOLES, GUEST_IMAGES, HOSTS, ROOT, SHARED, SHARED_OUTSIDE
 from tests.lab.processes import LabFailed, wait_for
 
 APPLY_LIMIT_S = 180.0
@@ -167,9 +168,8 @@ def make_disk(name: str) -> None:
 def disk_line(name: str) -> str:
     """What the guest wrote last to its disk: "NAME n=N BOOT"; by QEMU's word, while no guest has it open."""
     path = SHARED_OUTSIDE / "disks" / f"{name}.qcow2"
-    done = subprocess.run(
-        ["qemu-img", "dd", "-U", "-O", "raw", "bs=512", "count=1", f"if={path}", "of=/dev/stdout"],
-        capture_output=True, check=True, timeout=SOON_S,
-    )  # fmt: skip
-    found = re.search(rb"\S+ n=\d+ \S+", done.stdout)
+    with tempfile.NamedTemporaryFile(dir=ROOT) as raw:
+        command = ["qemu-img", "convert", "-O", "raw", str(path), raw.name]
+        subprocess.run(command, check=True, timeout=SOON_S)
+        found = re.search(rb"\S+ n=\d+ \S+", raw.read(512))
     return found[0].decode() if found else ""

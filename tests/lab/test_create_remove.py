@@ -21,7 +21,7 @@ def test_two_vms_are_created_where_the_file_says(lab: Lab, site: Site, observer:
         assert lab[host].virsh("domstate", vm) == "running"
         assert "persistent" in " ".join(lab[host].virsh("dominfo", vm).lower().split())
     site.wait_converged()
-    assert site.json("dmz03", "plan")["actions"] == []
+    assert site.json("dmz03", "plan")["plan"]["actions"] == []
 
 
 def test_a_vm_that_leaves_the_file_shuts_down_and_its_disk_stays(
