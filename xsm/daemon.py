@@ -36,7 +36,7 @@ from xsm.edge.register_file import RegisterDamaged, RegisterFile, RegisterInUse
 from xsm.edge.repository import Repository, RepositoryError
 from xsm.edge.revisions import Busy, Moved, Revisions
 from xsm.edge.settings import Settings, load_settings
-from xsm.edge.tls import client_context
+from xsm.edge.tls import bound_buffers, client_context
 from xsm.edge.transport import PeerClient
 from xsm.edge.watch import Watch
 from xsm.peer import register
@@ -68,6 +68,8 @@ FOLLOW_AFTER_S = 0.6
 """From a new head until the checkout follows: git takes its time for that, in which the head reaches the others."""
 CHECKOUT_RETRY_S = 1.0
 """How often a checkout that stayed behind is tried again; saves and new heads bring it along at once."""
+CHECKOUT_LOOK_S = 5.0
+"""How often a checkout is looked at that nothing is wrong with: its folder may have been moved away."""
 EVENTS_LIMIT = 10_000
 """Events that may wait for the machine. More means that it can't keep up: better to end than to act on old news."""
 
@@ -330,25 +332,22 @@ class Daemon:
     async def _keep_checkout(self) -> None:
         """Apply what people save in the checkout; an invalid save changes nothing and shows in `xsm status`."""
         saved = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        wake = asyncio.get_running_loop().call_soon_threadsafe
         self._checkout = await self.revisions.call(
             lambda r: Checkout(self.settings.checkout_dir, r)
         )
         await self._follow()
         self._start(self._follow_heads())
-
-        def on_save() -> None:
-            loop.call_soon_threadsafe(saved.set)
-
         watching = None
         try:
             while True:
                 if watching is None or not watching.intact:
-                    watching = self._watch_again(watching, on_save)
+                    watching = self._watch_again(watching, lambda: wake(saved.set))
                     if watching is not None:
                         saved.set()  # what was saved before
                 try:
-                    async with asyncio.timeout(CHECKOUT_RETRY_S):
+                    fine = watching is not None and not self.checkout_behind
+                    async with asyncio.timeout(CHECKOUT_LOOK_S if fine else CHECKOUT_RETRY_S):
                         await saved.wait()
                 except TimeoutError:
                     # What keeps it behind may end without a save: a rebase, another branch. A missing one is made.
@@ -363,7 +362,7 @@ class Daemon:
             if watching is not None:
                 watching.stop()
 
-    def _watch_again(self, old: Watch | None, on_save: Callable[[], None]) -> Watch | None:
+    def _watch_again(self, old: Watch | None, on_save: Callable[[], object]) -> Watch | None:
         """Watch the folder that has the checkout's name now; None where there is none to be watched yet."""
         if old is not None:
             old.stop()
@@ -477,6 +476,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     log.set_up(settings.log_format, settings.log_level, os.environ)
     gc.set_threshold(COLLECT_GARBAGE_AFTER)
+    bound_buffers()
     code = 0
     try:
         asyncio.run(_serve(settings))

@@ -67,12 +67,17 @@ class Observer:
         """Look whenever asked to; `took` gets each report and the time at which that look began. What it shows may be
         as old as that: one that hangs has seen what was so before it hung."""
         self._loop = asyncio.get_running_loop()
+        looked_at = float("-inf")
         while True:
             await self._wanted.wait()
+            # Only where one look follows another at once: a pause after each would wake an idle host for nothing.
+            pause_s = looked_at + LOOK_PAUSE_S - self._clock()
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
             self._wanted.clear()
             report = await self._look()
+            looked_at = self._clock()
             took(report, self._began_at)
-            await asyncio.sleep(LOOK_PAUSE_S)
 
     async def perform(self, effect: Perform) -> Finished:
         """Carry out one step in a thread of its own."""

@@ -50,7 +50,7 @@ def is_temporary(path: str) -> bool:
 class Watch(FileSystemEventHandler):
     """Calls `on_save` in a thread of its own after each save under `path`, until `stop`."""
 
-    def __init__(self, path: Path, on_save: Callable[[], None], quiet_s: float = QUIET_S) -> None:
+    def __init__(self, path: Path, on_save: Callable[[], object], quiet_s: float = QUIET_S) -> None:
         self._root = str(path)
         self._identity = _identity(path)
         self._on_save = on_save
@@ -128,6 +128,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def watch(path: Path, on_save: Callable[[], None], quiet_s: float = QUIET_S) -> Watch:
+def watch(path: Path, on_save: Callable[[], object], quiet_s: float = QUIET_S) -> Watch:
     """Call `on_save` after each save under `path`; `stop()` the result to end it."""
     return Watch(Path(path), on_save, quiet_s)

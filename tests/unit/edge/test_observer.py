@@ -1,14 +1,15 @@
-"""What the observer says of a hypervisor that hangs."""
+"""When the observer looks, and what it says of a hypervisor that hangs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 import time
 
 from tests.sim.hypervisor import SimHypervisor
-from xsm.edge.observer import Observer
+from xsm.edge.observer import LOOK_PAUSE_S, Observer
 from xsm.plan.observed import Domain, DomainState, HostReport
 
 DOMAIN = """<domain type="test"><name>vm1</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
@@ -63,3 +64,27 @@ def test_what_a_hanging_look_saw_is_as_old_as_its_beginning() -> None:
     assert silent.error
     assert [d.state for d in late.domains] == [DomainState.SHUTOFF]
     assert began_at < started_at
+
+
+def test_looks_that_are_asked_for_all_the_time_leave_a_pause_between() -> None:
+    """A storm of libvirt's events must not become a storm of looks."""
+
+    async def look() -> list[float]:
+        hypervisor, began = SimHypervisor(), asyncio.Queue[float]()
+
+        def took(_report: HostReport, at: float) -> None:
+            began.put_nowait(at)
+            observer.request()
+
+        observer = Observer("dmz01", lambda changed: hypervisor, time.monotonic, time.time)
+        task = asyncio.create_task(observer.run(took))
+        observer.request()
+        seen = [await began.get() for _ in range(4)]
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        observer.close()
+        return seen
+
+    began = asyncio.run(asyncio.wait_for(look(), LONG_S))
+    assert all(b - a >= LOOK_PAUSE_S for a, b in itertools.pairwise(began))
