@@ -12,10 +12,13 @@ from lxml import etree
 
 from xsm.edge.hypervisor import HypervisorError
 from xsm.edge.libvirt_errors import said
+from xsm.plan.observed import DomainState
 from xsm.site import secure_xml
 from xsm.site.model import HypervisorKind
 
 KIB_PER_MIB = 1024
+MOVING = frozenset({libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP})
+"""Why a domain is paused that a live migration brings or takes away, or that is just being started."""
 EMULATED = frozenset({HypervisorKind.KVM, HypervisorKind.QEMU})
 
 
@@ -58,6 +61,30 @@ def kind_of(driver: str, capabilities: etree._Element) -> HypervisorKind:
 
 def _version(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+def why_paused(
+    reason: int, operation: int | None, refused: int, job_type: int | None, persistent: bool
+) -> tuple[DomainState, bool]:
+    """What a paused domain is to be taken for, and whether a live migration is bringing it (then nobody may touch it).
+
+    `reason`: virDomainPausedReason. `operation`, `job_type`: of its job, None when libvirt doesn't say. `refused`: the
+    error with which libvirt refused to tell of a job, 0 when it told.
+    """
+    if reason not in MOVING:
+        return DomainState.PAUSED, False
+    if operation is not None:
+        if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
+            return DomainState.RUNNING, False  # the last moment before it goes on elsewhere
+        return DomainState.PAUSED, operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN
+    if refused == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+        # QEMU's driver on the target: "migration statistics are available only on the source host". A definition of an
+        # earlier time may be there already, so being persistent says nothing.
+        return DomainState.PAUSED, True
+    if job_type == libvirt.VIR_DOMAIN_JOB_NONE and reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP:
+        return DomainState.RUNNING, False  # QEMU is up and libvirt about to let it run
+    # No word on the job (libxl): what arrives is defined only at the end.
+    return DomainState.PAUSED, not persistent
 
 
 def free_memory_mib(conn: libvirt.virConnect, kind: HypervisorKind) -> int:

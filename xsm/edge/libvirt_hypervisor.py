@@ -31,6 +31,7 @@ from xsm.edge.libvirt_facts import (
     KIB_PER_MIB,
     fixed_facts,
     free_memory_mib,
+    why_paused,
 )
 from xsm.edge.libvirt_listing import Listing
 from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts
@@ -73,9 +74,6 @@ MIGRATE_FLAGS = (
     | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
 )
 KEEP_STATE = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
-ARRIVING = frozenset({libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP})
-"""Why a domain is paused that a live migration is bringing (or, for MIGRATION, taking away)."""
-
 GONE = "the connection to libvirtd is gone"
 CLOSED = "the connection was closed"
 
@@ -238,7 +236,9 @@ class LibvirtHypervisor:
     ) -> Domain:
         info = dom.info()
         xml = self._facts_of(uuid, dom.XMLDesc(0))
-        state = STATES.get(info[0], DomainState.RUNNING)
+        state, incoming = STATES.get(info[0], DomainState.RUNNING), False
+        if state is DomainState.PAUSED:
+            state, incoming = _why_paused(dom, persistent)
         return Domain(
             name=xml.name,
             uuid=uuid,
@@ -252,7 +252,7 @@ class LibvirtHypervisor:
             autostart=autostart,
             mac=xml.mac,
             tag=xml.tag,
-            incoming=state is DomainState.PAUSED and _arriving(dom, persistent),
+            incoming=incoming,
         )
 
     def _facts_of(self, uuid: str, xml: str) -> DomainFacts:
@@ -425,16 +425,18 @@ class LibvirtHypervisor:
         return remote and not self.alive()
 
 
-def _arriving(dom: libvirt.virDomain, persistent: bool) -> bool:
-    """Whether a paused domain is the receiving end of a live migration."""
+def _why_paused(dom: libvirt.virDomain, persistent: bool) -> tuple[DomainState, bool]:
+    """What a paused domain is, and whether it is the receiving end of a live migration."""
     state = unless_absent(lambda: dom.state(0))
-    if state is None or state[0] != libvirt.VIR_DOMAIN_PAUSED or state[1] not in ARRIVING:
-        return False
-    job = said(lambda: dom.jobStats(0)) or {}
-    if "operation" in job:
-        return bool(job["operation"] == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)
-    # No word on the job (libxl): what arrives is defined only at the end.
-    return not persistent
+    if state is None or state[0] != libvirt.VIR_DOMAIN_PAUSED:
+        return DomainState.PAUSED, False  # it has just changed: an event makes us look again
+    try:
+        job, refused = dom.jobStats(0), 0
+    except libvirt.libvirtError as error:
+        if is_absent(error) or error.get_error_domain() in CONNECTION_ERRORS:
+            raise
+        job, refused = {}, error.get_error_code()
+    return why_paused(state[1], job.get("operation"), refused, job.get("type"), persistent)
 
 
 def _kept(dom: libvirt.virDomain) -> tuple[bool, bool]:

@@ -1,8 +1,10 @@
+import libvirt
 import pytest
 from lxml import etree
 
 from xsm.edge.hypervisor import HypervisorError
-from xsm.edge.libvirt_facts import kind_of
+from xsm.edge.libvirt_facts import kind_of, why_paused
+from xsm.plan.observed import DomainState
 from xsm.site.model import HypervisorKind
 
 QEMU = "<guest><arch name='x86_64'><domain type='qemu'/></arch></guest>"
@@ -29,3 +31,36 @@ def test_other_drivers_are_refused_by_name() -> None:
     with pytest.raises(HypervisorError) as caught:
         kind_of("LXC", etree.fromstring("<capabilities/>"))
     assert "LXC" in caught.value.reason
+
+
+NO_WORD = (None, 0, None)
+NOT_HERE = (None, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, None)
+NO_JOB = (None, 0, libvirt.VIR_DOMAIN_JOB_NONE)
+OUT = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, 0, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+IN = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, 0, libvirt.VIR_DOMAIN_JOB_UNBOUNDED)
+
+
+@pytest.mark.parametrize(
+    ("reason", "job", "persistent", "expected"),
+    [
+        # As seen of libvirt 9.0 and QEMU 7.2, on the target: also where an old definition of it is.
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NOT_HERE, False, (DomainState.PAUSED, True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NOT_HERE, True, (DomainState.PAUSED, True)),
+        (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, NOT_HERE, True, (DomainState.PAUSED, True)),
+        # On the source, when it has stopped; and a domain that libvirt is just starting.
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, OUT, True, (DomainState.RUNNING, False)),
+        (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, NO_JOB, True, (DomainState.RUNNING, False)),
+        # Paused by somebody, whatever goes on.
+        (libvirt.VIR_DOMAIN_PAUSED_USER, OUT, True, (DomainState.PAUSED, False)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_JOB, True, (DomainState.PAUSED, False)),
+        # Drivers that say what comes, and those that say nothing.
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, IN, True, (DomainState.PAUSED, True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_WORD, False, (DomainState.PAUSED, True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_WORD, True, (DomainState.PAUSED, False)),
+    ],
+)
+def test_what_a_paused_domain_is(
+    reason: int, job: tuple[int | None, int, int | None], persistent: bool, expected: tuple[DomainState, bool]
+) -> None:  # fmt: skip
+    operation, refused, job_type = job
+    assert why_paused(reason, operation, refused, job_type, persistent) == expected
