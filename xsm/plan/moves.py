@@ -62,7 +62,7 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
         return replace(
             move, step=Step.NONE, reason=f"{move.reason}; its guest is shutting down on {s.host}"
         )
-    not_live = _not_live(r, s, home, kind, cold_only)
+    not_live = _not_live(r, w, s, home, kind, cold_only)
     if not_live and w.vm.migration is Migration.LIVE:
         allow = r.written("MIGRATION", "cold")
         return hold(move, f"live migration is not possible: {not_live}; {allow} allows a cold move")
@@ -108,9 +108,19 @@ def _receiver(r: Round, w: WantedVM, home: str) -> tuple[HypervisorKind | None, 
     )
 
 
-def _not_live(r: Round, s: Sighting, home: str, kind: HypervisorKind | None, cold_only: str) -> str:
+def _not_live(
+    r: Round,
+    w: WantedVM,
+    s: Sighting,
+    home: str,
+    kind: HypervisorKind | None,
+    cold_only: str,
+) -> str:
     """Why the running guest can't be carried over. An unknown target is taken for able until it has
     claimed the VM."""
+    if s.domain.uuid != w.uuid:
+        # The target may have been defined with the new one already, and libvirt refuses two of one name.
+        return "its new UUID takes a new start"
     source = r.view.facts(s.host)
     if source is not None and source.cold_only:
         return f"{s.host} can't: {source.cold_only}"
