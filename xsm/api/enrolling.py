@@ -7,6 +7,7 @@ majority of the present members to vote for it (`membership.py`).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -103,6 +104,8 @@ class Enrolling:
         head = daemon.revisions.head
         document = ready_document(head)
         assert head is not None
+        if self._joined_before(request, document):
+            return self._answer(request, document)
         if not daemon.peer.contacts.majority(daemon.peer.members, daemon.clock()):
             raise refused(
                 503,
@@ -117,7 +120,7 @@ class Enrolling:
         now = time.time()
         try:
             authority = _authority(daemon.settings.tls_dir)
-            certificate = authority.issue_peer(request.csr_pem, request.name, request.address, now)
+            key = authority.key_id(request.csr_pem, request.name)
             name = self._invitations(authority).check(request.token, now)
         except (CertificateRefused, TokenRefused) as error:
             raise refused(
@@ -125,20 +128,45 @@ class Enrolling:
             ) from error
         if name != request.name:
             raise refused(403, "forbidden", f"the token is for {name}, not for {request.name}")
+        answer = self._answer(request, document)
         present = document.state.members
         after = {**present, name: Member(name, request.address, request.url)}
         async with membership.agreed(daemon, present, after) as number:
             state = replace(document.state, members=after, members_number=number)
-            await self._take_in(request, head, state, authority, now)
-        return JoinAnswer(
-            ca_pem=authority.pem,
-            certificate_pem=certificate,
-            site_id=document.state.site_id,
-            members=tuple(sorted(m.url for m in present.values())),
-        )
+            redeem = partial(self._invitations(authority).redeem, request.token, now, key)
+            await self._take_in(request, head, state, redeem, now)
+        return answer
+
+    def _joined_before(self, request: JoinRequest, document: Document) -> bool:
+        """Whether this very host became a member by this token, and asks again: it was killed, or heard no answer.
+
+        Else it would be a member for good that can't speak, and one more for a majority.
+        """
+        tls_dir = self._daemon.settings.tls_dir
+        member = document.state.members.get(request.name)
+        if member is None or (member.address, member.url) != (request.address, request.url):
+            return False
+        try:
+            authority = _authority(tls_dir)
+            used_by = self._invitations(authority).used_by(request.token, time.time())
+            return used_by == authority.key_id(request.csr_pem, request.name)
+        except (CertificateRefused, TokenRefused):
+            return False  # and what follows tells why
+
+    def _answer(self, request: JoinRequest, document: Document) -> JoinAnswer:
+        """Raises `Refused`."""
+        try:
+            authority = _authority(self._daemon.settings.tls_dir)
+            certificate = authority.issue_peer(
+                request.csr_pem, request.name, request.address, time.time()
+            )
+        except CertificateRefused as error:
+            raise refused(403, "forbidden", str(error)) from error
+        others = {m.url for m in document.state.members.values() if m.name != request.name}
+        return JoinAnswer(authority.pem, certificate, document.state.site_id, tuple(sorted(others)))
 
     async def _take_in(
-        self, request: JoinRequest, head: Head, state: State, authority: Authority, now: float
+        self, request: JoinRequest, head: Head, state: State, redeem: Callable[[], str], now: float
     ) -> None:
         """Commit the new member, on the revision that the members agreed about. Raises `Refused`."""
         daemon = self._daemon
@@ -147,7 +175,7 @@ class Enrolling:
         try:
             edited = edit(files, head.revision, files, head.revision, files, around, state)
             # Last of all that can be refused, for the token is good only once.
-            self._invitations(authority).redeem(request.token, now)
+            redeem()
             new = await daemon.revisions.commit(
                 edited.files,
                 head.revision,

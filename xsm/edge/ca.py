@@ -10,6 +10,7 @@ another one's address is not taken for it. Must not know what a role may do (`xs
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -93,6 +94,12 @@ class Authority:
         names: list[x509.GeneralName] = [x509.DNSName(server_name(name))]
         names += _alternative_names(address)
         return self._sign(public_key, (name, PEER_ROLE), names, now)
+
+    def key_id(self, csr_pem: str, name: str) -> str:
+        """By what a host that asks for a certificate is known again: SHA-256 of its public key.
+        Raises `CertificateRefused`."""
+        encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        return hashlib.sha256(check_csr(csr_pem, name).public_bytes(encoding, form)).hexdigest()
 
     def issue_client(self, csr_pem: str, name: str, role: str, now: float) -> str:
         """Certificate (PEM) for a person or program. Raises `CertificateRefused`."""
@@ -232,8 +239,9 @@ def install(files: TlsFiles, ca_pem: str, certificate_pem: str) -> Identity:
     if _load_key(files.key).public_key() != certificate.public_key():
         raise CertificateRefused(f"the certificate is not for the key in {files.key}")
     result = identity(certificate_pem)
-    write_durably(files.ca, ca_pem.encode(), 0o644)
+    # The CA last: it is by it that a host counts as one of a site.
     write_durably(files.certificate, certificate_pem.encode(), 0o644)
+    write_durably(files.ca, ca_pem.encode(), 0o644)
     return result
 
 

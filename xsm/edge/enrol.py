@@ -15,6 +15,7 @@ from pathlib import Path
 
 from xsm.edge import ca
 from xsm.edge.checkout import Checkout
+from xsm.edge.durable import clear_temporaries, sync_dir, write_durably
 from xsm.edge.invitations import Token, TokenRefused, parse_token
 from xsm.edge.joining import join
 from xsm.edge.register_file import RegisterFile, mark_path
@@ -29,6 +30,8 @@ from xsm.site.document import Files
 from xsm.site.problems import Problem
 from xsm.site.state import Member, State
 
+UNFINISHED = "init.unfinished"
+"""In the data while `xsm init` makes it."""
 EMPTY_SITE: Files = {"site.xml": b"<XSMConfig>\n</XSMConfig>\n"}
 """What a new site says when nobody gives a file."""
 
@@ -62,11 +65,13 @@ def init_site(
     Raises `Invalid` for the files, `EnrolRefused` where there is a site already,
     `CertificateRefused`, `RepositoryError`, `OSError`; then nothing that was made stays.
     """
+    _clear_unfinished(settings)
     _refuse_existing(settings, settings_path)
     member = Member(settings.name, settings.address, settings.url)
     state = State(site_id=str(uuid.uuid4()), members={member.name: member})
     edited = edit(files, "", files, "", files, Surroundings({}, {}, now), state)
     with ExitStack() as undo:
+        unfinished = _begin(settings, undo)
         _make_certificates(settings, state.site_id, now, undo)
         _make_votes(settings, undo)
         undo.callback(shutil.rmtree, settings.repository_dir, ignore_errors=True)
@@ -78,6 +83,8 @@ def init_site(
             Checkout(settings.checkout_dir, repository).follow(commit.id)
         finally:
             repository.close()
+        unfinished.unlink()
+        sync_dir(unfinished.parent)
         write_settings(settings, settings_path)
         undo.pop_all()
     return _enrolled(settings, settings_path, commit.id, state, edited.warnings)
@@ -130,6 +137,30 @@ def _refuse_existing(settings: Settings, settings_path: Path) -> None:
             f"{checkout} is there already, and is where the site would be checked out",
             "move it away (its site file may be given to `xsm init`), or choose another --checkout",
         )
+
+
+def _begin(settings: Settings, undo: ExitStack) -> Path:
+    """From now on what is found in the data is of an init that was cut short, as long as this file is there."""
+    path = settings.data_dir / UNFINISHED
+    path.parent.mkdir(parents=True, exist_ok=True)
+    undo.callback(path.unlink, missing_ok=True)
+    write_durably(path, b"", 0o600)
+    return path
+
+
+def _clear_unfinished(settings: Settings) -> None:
+    """Remove what an init that was killed made in the data. A checkout stays: people work there."""
+    unfinished = settings.data_dir / UNFINISHED
+    if not unfinished.exists():
+        return
+    for folder in (settings.tls_dir, settings.repository_dir):
+        if folder.exists():
+            shutil.rmtree(folder)
+    for path in (settings.votes_path, mark_path(settings.votes_path)):
+        path.unlink(missing_ok=True)
+        clear_temporaries(path)
+    sync_dir(unfinished.parent)
+    unfinished.unlink()
 
 
 def _make_certificates(settings: Settings, site_id: str, now: float, undo: ExitStack) -> None:

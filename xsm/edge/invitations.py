@@ -13,15 +13,14 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from xsm.api.types import Invitation
-from xsm.edge.durable import sync_dir, write_secret
+from xsm.edge.durable import write_secret
 
 LIFETIME_S = 3600.0
 MAX_OPEN = 256
@@ -53,6 +52,7 @@ class _Open:
     name: str
     secret_sha256: str
     expires: float
+    used_by: str = ""  # the key of the host that used it (`ca.Authority.key_id`)
 
 
 def parse_token(text: str) -> Token:
@@ -89,7 +89,7 @@ class Invitations:
         for path, entry in self._open():
             if entry.name == name or entry.expires <= now:
                 path.unlink(missing_ok=True)
-        if len(self._open()) >= MAX_OPEN:
+        if sum(not entry.used_by for _, entry in self._open()) >= MAX_OPEN:
             raise TokenRefused(f"{MAX_OPEN} invitations are open; they expire within the hour")
         secret = base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         entry = _Open(name, _digest(secret), now + lifetime_s)
@@ -100,21 +100,25 @@ class Invitations:
 
     def check(self, text: str, now: float) -> str:
         """The name that `redeem` would give; the token stays good. Raises `TokenRefused`."""
-        return self._find(text, now)[1].name
+        return self._unused(text, now)[1].name
 
-    def redeem(self, text: str, now: float) -> str:
-        """The name that the token invites; it is good no longer, even after a crash.
-
-        Raises `TokenRefused`.
+    def redeem(self, text: str, now: float, key: str) -> str:
+        """The name that the token invites; it is good no longer, even after a crash. `key`: that of the host which
+        used it, by `ca.Authority.key_id`. Raises `TokenRefused`.
         """
-        path, entry = self._find(text, now)
-        try:
-            # Of two who come at once, unlink lets one through.
-            os.unlink(path)
-        except FileNotFoundError:
-            raise _unknown() from None
-        sync_dir(self._directory)
+        path, entry = self._unused(text, now)
+        write_secret(path, msgspec.json.encode(replace(entry, used_by=key)))
         return entry.name
+
+    def used_by(self, text: str, now: float) -> str:
+        """The key of the host that used the token, while it would be good; "" when none did. Raises `TokenRefused`."""
+        return self._find(text, now)[1].used_by
+
+    def _unused(self, text: str, now: float) -> tuple[Path, _Open]:
+        path, entry = self._find(text, now)
+        if entry.used_by:
+            raise _unknown()
+        return path, entry
 
     def _find(self, text: str, now: float) -> tuple[Path, _Open]:
         token = parse_token(text)

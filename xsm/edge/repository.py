@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import shlex
+import shutil
 import sys
 import threading
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from types import MappingProxyType
 
 import xsm
 from xsm.edge import loose, packs, refs, stale, trees
+from xsm.edge.durable import sync_dir
 from xsm.edge.git import LONG_TIMEOUT_S, Git, GitFailed, Objects, RepositoryError
 from xsm.edge.packs import MAX_PACK_BYTES, PackRefused
 from xsm.edge.trees import Blob, Unreadable
@@ -44,6 +46,8 @@ edit gets at least its date: one from the year 2090 would win for long. Only whe
 accepted is never refused.
 """
 MAX_HEADS = 256
+NEW_SUFFIX = ".new"
+"""Of a repository that is being made."""
 SET_HEADS_TRIES = 3
 
 _ID = re.compile("[0-9a-f]{40}")
@@ -103,10 +107,16 @@ class Repository:
         path = Path(path)
         if path.exists() and any(path.iterdir()):
             raise RepositoryError(f"{path} is not empty: there is something already")
-        path.mkdir(parents=True, exist_ok=True)
-        Git(path).run(
-            "init", "-q", "--bare", "--object-format=sha1", "--template=", "-b", "main", str(path)
+        # It is there whole or not at all: half of one could be neither opened nor made again.
+        new = path.with_name(path.name + NEW_SUFFIX)
+        if new.exists():
+            shutil.rmtree(new)
+        new.mkdir(parents=True)
+        Git(new).run(
+            "init", "-q", "--bare", "--object-format=sha1", "--template=", "-b", "main", str(new)
         )
+        os.replace(new, path)
+        sync_dir(path.parent)
         return cls.open(path, socket)
 
     @classmethod

@@ -225,7 +225,7 @@ class JoiningControl(SmallControl):
 
     async def join(self, request: JoinRequest) -> JoinAnswer:
         self._note("join", request)
-        name = self.invitations.redeem(request.token, time.time())
+        name = self.invitations.redeem(request.token, time.time(), "key")
         pem = self.authority.issue_peer(request.csr_pem, name, request.address, time.time())
         return JoinAnswer(self.authority.pem, pem, "site-1", ("https://127.0.0.1:1",))
 

@@ -209,7 +209,7 @@ class Inviter:
 
     def _join(self, request: JoinRequest) -> web.Response:
         now = time.time()
-        name = self.invitations.redeem(request.token, now)
+        name = self.invitations.redeem(request.token, now, "key")
         certificate = self.authority.issue_peer(request.csr_pem, name, request.address, now)
         return self._json(
             JoinAnswer(self.authority.pem, certificate, self.authority.site_id, (self.url,))

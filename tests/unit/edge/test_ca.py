@@ -183,26 +183,28 @@ def test_a_token_is_good_once(invitations: Invitations) -> None:
         "f" * 64,
     )
     assert invitations.check(made.token, NOW) == "dmz05"
-    assert invitations.redeem(made.token, NOW + 3599) == "dmz05"
-    for refuse in (invitations.redeem, invitations.check):
-        with pytest.raises(TokenRefused, match="used already"):
-            refuse(made.token, NOW)
+    assert invitations.redeem(made.token, NOW + 3599, "key") == "dmz05"
+    with pytest.raises(TokenRefused, match="used already"):
+        invitations.redeem(made.token, NOW, "key")
+    with pytest.raises(TokenRefused, match="used already"):
+        invitations.check(made.token, NOW)
+    assert invitations.used_by(made.token, NOW) == "key"  # its answer may have got lost
 
 
 def test_it_expires(invitations: Invitations) -> None:
     made = invitations.create("dmz05", "https://a:1", NOW)
     with pytest.raises(TokenRefused, match="has expired"):
-        invitations.redeem(made.token, NOW + 3600)
+        invitations.redeem(made.token, NOW + 3600, "key")
     with pytest.raises(TokenRefused):
-        invitations.redeem(made.token, NOW)  # not even when the clock is put back
+        invitations.redeem(made.token, NOW, "key")  # not even when the clock is put back
 
 
 def test_a_restart_forgets_nothing(invitations: Invitations, tmp_path: Path) -> None:
     made = invitations.create("dmz05", "https://a:1", NOW)
     again = Invitations(tmp_path / "invitations", "f" * 64, "dmz01")
-    assert again.redeem(made.token, NOW) == "dmz05"
+    assert again.redeem(made.token, NOW, "key") == "dmz05"
     with pytest.raises(TokenRefused):
-        invitations.redeem(made.token, NOW)
+        invitations.redeem(made.token, NOW, "key")
 
 
 def test_the_disk_holds_no_secret(invitations: Invitations, tmp_path: Path) -> None:
@@ -217,9 +219,9 @@ def test_a_new_invitation_replaces_the_earlier(invitations: Invitations) -> None
     other = invitations.create("dmz06", "https://a:1", NOW)
     second = invitations.create("dmz05", "https://a:1", NOW)
     with pytest.raises(TokenRefused):
-        invitations.redeem(first.token, NOW)
-    assert invitations.redeem(second.token, NOW) == "dmz05"
-    assert invitations.redeem(other.token, NOW) == "dmz06"
+        invitations.redeem(first.token, NOW, "key")
+    assert invitations.redeem(second.token, NOW, "key") == "dmz05"
+    assert invitations.redeem(other.token, NOW, "key") == "dmz06"
 
 
 def test_there_are_only_so_many(invitations: Invitations) -> None:
@@ -243,7 +245,7 @@ def test_tokens_that_are_none(invitations: Invitations) -> None:
         "xsm1.e30",
     ):
         with pytest.raises(TokenRefused):
-            invitations.redeem(text, NOW)
+            invitations.redeem(text, NOW, "key")
     with pytest.raises(TokenRefused, match="begins with"):
         parse_token("../../etc/passwd")
-    assert invitations.redeem(good, NOW) == "dmz05"
+    assert invitations.redeem(good, NOW, "key") == "dmz05"
