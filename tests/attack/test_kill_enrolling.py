@@ -25,8 +25,6 @@ HOSTS = ("dmz01",)
 LONG = "XSM_ATTACK" in os.environ
 EVERY = range(1, 2_000, 3)
 JOIN_AT = EVERY if LONG else (25,)  # it is a member, with half a repository
-    EVERY if LONG else (10, 25)
-)  # it is a member, without a certificate yet; with half a repository
 COMMAND_LIMIT_S = 60.0
 IP = "127.0.5.101"
 

@@ -118,6 +118,7 @@ def pieces(settings: Settings, settings_path: Path) -> tuple[Path, ...]:
         settings.repository_dir,
         settings.votes_path,
         settings.tls_dir / "ca.pem",
+        settings.tls_dir / "ca.key",  # only on the first
     )
 
 
