@@ -362,12 +362,22 @@ class Repository:
             if entry is None or entry[0] != "commit":
                 raise PackRefused(f"{new} is no commit")
             blobs = trees.read_tree(trees.parse_commit(new, entry[1])[1], objects.read)
+            self._check_forward(git, new)
             self._check_state_kept(blobs)
             return trees.read_files(blobs, objects.read)
         except Unreadable as unreadable:
             raise PackRefused(str(unreadable)) from unreadable
         finally:
             objects.close()
+
+    def _check_forward(self, git: Git, pushed: str) -> None:
+        """git refuses to drop revisions, too, but only after what such a push lacks has been told as if it mattered."""
+        main = self.main()
+        if main is not None and git.attempt("merge-base", "--is-ancestor", main, pushed)[0] == 1:
+            raise PackRefused(
+                "the site has moved on, and no push can take that back: `git pull`, then push again; "
+                "`xsm rollback` brings an older revision back as a new one"
+            )
 
     def _check_state_kept(self, pushed: Mapping[str, Blob]) -> None:
         """A commit is stored as it was pushed: without the state tables the site would forget its members."""
