@@ -141,7 +141,8 @@ class Lab:
         try:
             yield
         finally:
-            _switch("tc", "qdisc", "del", "dev", port, "root")
+            # A host that crashed meanwhile has taken its cable's end along, and has a new one.
+            _in_switch("tc", "qdisc", "del", "dev", port, "root")
 
     # -- a site -----------------------------------------------------
 

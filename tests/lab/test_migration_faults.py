@@ -128,7 +128,6 @@ def ends_well(lab: Lab, site: Site, observer: Observer, vm: str, home: str) -> N
     site.wait_converged(limit_s=AFTER_LIMIT_S)
     observer.wait_ticks(vm, 5, host=home)
     assert observer.hosts(vm) == [home]
-    last = observer.ticks(vm)[-1]
-    assert observer.gaps(vm) == [] and last.n > 10
+    assert observer.gaps(vm) == []
     for name, host in lab.hosts.items():
         assert (vm in host.virsh("list", "--all", "--name").split()) == (name == home)

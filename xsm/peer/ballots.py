@@ -39,14 +39,16 @@ class Ballots:
         self._unwritten = set()
         return changed
 
-    def answer(self, sender: str, ask: ClaimAsk) -> ClaimAnswer:
-        """This host's answer to another host's claim."""
+    def answer(self, sender: str, ask: ClaimAsk, runs_here: bool) -> ClaimAnswer:
+        """This host's answer to another host's claim. `runs_here`: it sees the VM active on itself, perhaps without a
+        claim of its own (somebody migrated it by hand). Then it has to be evicted like an earlier claimant."""
         vote = self._vote(ask.vm, ask.epoch, sender)
+        earlier = vote.earlier | {self.me} if runs_here else vote.earlier
         return ClaimAnswer(
             ask.vm,
             ask.epoch,
             vote.granted,
-            tuple(sorted(vote.earlier)),
+            tuple(sorted(earlier)),
             vote.highest,
             vote.claimant,
             ask.attempt,

@@ -152,8 +152,10 @@ class Claiming:
         if vm in self._won_at or self._is_stale(vm, who):
             return []
         attempt = claims.next_round(attempt, register, self.me, who.members)
+        attempt = claims.agreed(attempt, who.members, now)
         self.attempts[vm] = attempt
-        if not claims.won(attempt, register, self.me, who.members):
+        waits = claims.awaits_voices(attempt, who.members, who.silent, now)
+        if waits or not claims.won(attempt, register, self.me, who.members):
             self.attempts[vm], asks = claims.questions(
                 attempt, register, self.me, who.members, who.facts, now
             )

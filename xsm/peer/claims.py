@@ -20,6 +20,11 @@ DUEL_PAUSE_S = 1.5
 """How long a refused claimant waits before it claims a higher epoch: two of them must not drive each other up."""
 
 
+VOICES_S = 1.0
+"""How long a claim with a majority waits for the members that answer but have not voted yet: one of them may run the VM
+without a claim (somebody migrated it there by hand), and only that one knows."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One claim under way. Volatile: after a restart of the daemon a new attempt asks everybody anew (rule 4)."""
@@ -38,6 +43,7 @@ class Attempt:
     round: int = 1  # of asking the earlier claimants
     asked_at: float = float("-inf")
     pause_until: float = float("-inf")
+    agreed_at: float | None = None  # when it had a majority first
 
 
 def open_attempt(vm: str, register: Register, me: str, least: int = 0, members: int = 0) -> Attempt:
@@ -91,6 +97,21 @@ def next_round(attempt: Attempt, register: Register, me: str, members: frozenset
 
 def has_majority(attempt: Attempt, members: frozenset[str]) -> bool:
     return len(attempt.voters & members) > len(members) // 2
+
+
+def agreed(attempt: Attempt, members: frozenset[str], now: float) -> Attempt:
+    """Note when the majority came together."""
+    if attempt.agreed_at is None and has_majority(attempt, members):
+        return replace(attempt, agreed_at=now)
+    return attempt
+
+
+def awaits_voices(
+    attempt: Attempt, members: frozenset[str], silent: Callable[[str], bool], now: float
+) -> bool:
+    """Whether members that answer have not voted yet, and may still do so in time."""
+    since = now if attempt.agreed_at is None else attempt.agreed_at
+    return now < since + VOICES_S and any(not silent(m) for m in members - attempt.voters)
 
 
 def stuck(
@@ -157,6 +178,11 @@ def hear_vote(
     """Count a voter's answer. A refusal opens a higher epoch after a pause; earlier claimants stay known."""
     if (answer.epoch, answer.attempt) != (attempt.epoch, attempt.number):
         return attempt
+    if answer.granted and sender in answer.earlier and register.held == attempt.epoch:
+        # It runs there, though this host's claim was complete before: only a new epoch evicts anybody.
+        least = max(attempt.least, attempt.epoch + 1)
+        epoch = next_epoch(register, me, least)
+        return Attempt(attempt.vm, epoch, attempt.number, attempt.members, least=least)
     if answer.granted:
         earlier = attempt.earlier | frozenset(answer.earlier)
         heard = replace(attempt, voters=attempt.voters | {sender}, earlier=earlier)

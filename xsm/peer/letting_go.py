@@ -59,6 +59,17 @@ class Sight:
                 return domain
         return None
 
+    def runs(self, vm: str) -> bool:
+        """Whether the VM itself, and no domain that only looks like it, is active here by the last look."""
+        want = self.wanted.by_name.get(vm) if self.wanted else None
+        return self.report is not None and any(
+            domain.state in ACTIVE
+            and domain.tag is not None
+            and domain.tag.vm == vm
+            and (want is None or domain.uuid == want.uuid)
+            for domain in self.report.domains
+        )
+
 
 class LettingGo:
     def __init__(self, ballots: Ballots, claiming: Claiming, work: Work, started_at: float) -> None:

@@ -266,7 +266,9 @@ class Peer:
                         event.sender, number, mine
                     ):
                         continue
-                    self._out.append(Send(event.sender, self.ballots.answer(event.sender, message)))
+                    runs_here = self._sight().runs(vm)
+                    answer = self.ballots.answer(event.sender, message, runs_here)
+                    self._out.append(Send(event.sender, answer))
                 case ClaimAnswer():
                     who = self._electorate()
                     self._out += self.claiming.hear_vote(event.sender, message, who, now)
@@ -280,8 +282,8 @@ class Peer:
                     self.ballots.settle(vm, epoch, event.sender)
                 case MemberAsk():
                     about = (self.members_number, self._sight(), now)
-                    answer = self.changing.vote(event.sender, message, *about)
-                    self._out.append(Send(event.sender, answer))
+                    vote = self.changing.vote(event.sender, message, *about)
+                    self._out.append(Send(event.sender, vote))
                 case MemberAnswer():
                     self.changing.hear(event.sender, message)
 

@@ -8,7 +8,7 @@ from xsm.peer.ballots import Ballots
 from xsm.peer.claims import Attempt
 from xsm.peer.events import Persist, Received, Send
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk
-from xsm.peer.register import Register, begin_attempt, may_hand_over, vote
+from xsm.peer.register import Register, begin_attempt, complete, may_hand_over, vote
 from xsm.site import state_file
 from xsm.site.model import HypervisorKind
 from xsm.site.state import Member
@@ -53,7 +53,7 @@ def test_answers_to_an_attempt_from_before_a_restart_do_not_count():
 def test_votes_name_the_attempt_that_asked():
     register, attempt = claimed(1, A)
     _, asks = claims.questions(attempt, register, A, ALL, None, NOW)
-    answer = Ballots(B, {}).answer(A, dict(asks)[B])
+    answer = Ballots(B, {}).answer(A, dict(asks)[B], False)
     assert B in claims.hear_vote(attempt, B, answer, register, A, NOW).voters
 
 
@@ -122,3 +122,38 @@ def test_a_running_vm_is_claimed_anew_when_members_have_joined():
     assert peer.claiming.is_known_to("vm1", peer.members)
     assert "dmz09" in peer.members
     assert {h.peer.ballots.of("vm1").voted for h in world.hosts.values() if h.peer} == {1}
+
+
+def test_a_voter_on_which_it_runs_without_a_claim_is_evicted_first():
+    """`virsh migrate` by hand: its old host found the VM gone, and started it a second time 0.2 s later."""
+    register, attempt = claimed(1, A)
+    answer = Ballots(B, {}).answer(A, ClaimAsk("vm1", attempt.epoch, attempt.number), True)
+    assert answer.granted and answer.earlier == (B,)
+    attempt = claims.hear_vote(attempt, B, answer, register, A, NOW)
+    attempt = claims.hear_vote(attempt, C, granted(attempt), register, A, NOW)
+    assert not claims.won(attempt, register, A, ALL)
+    assert set(asked(attempt, register, A)) == {B}
+
+
+def test_a_claim_that_was_complete_before_is_opened_anew_when_it_runs_on_a_voter():
+    """The old host claims its old epoch again, and a claim that was complete once evicts nobody."""
+    register, attempt = claimed(1, A)
+    register = complete(register, attempt.epoch)
+    again = claims.open_attempt("vm1", begin_attempt(register), A)
+    assert again.epoch == attempt.epoch == register.held
+    anew = claims.hear_vote(again, B, granted(again, B), register, A, NOW)
+    assert anew.epoch > register.held and not anew.voters
+    anew = claims.hear_vote(anew, B, granted(anew, B), register, A, NOW)
+    assert claims.to_evict(anew, register, A, ALL) == {B}
+
+
+def test_a_majority_waits_a_moment_for_the_others_that_answer():
+    """The VM may run on just the host whose vote wasn't needed."""
+    register, attempt = claimed(1, A)
+    attempt = claims.hear_vote(attempt, B, granted(attempt), register, A, NOW)
+    attempt = claims.agreed(attempt, ALL, NOW)
+    assert claims.awaits_voices(attempt, ALL, lambda _m: False, NOW)
+    assert not claims.awaits_voices(attempt, ALL, lambda _m: False, NOW + claims.VOICES_S)
+    assert not claims.awaits_voices(attempt, ALL, lambda m: m == C, NOW)
+    heard = claims.hear_vote(attempt, C, granted(attempt), register, A, NOW)
+    assert not claims.awaits_voices(heard, ALL, lambda _m: False, NOW)
