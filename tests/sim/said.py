@@ -109,9 +109,10 @@ def edit_between(before: Said | None, after: Said) -> Edit:
         for field in FIELDS:
             value = after.value(name, field)
             same = was is not None and before is not None and before.value(name, field) == value
-            if field == "host" and vm.host is None and was is not None and was.host is None:
-                # The site placed it elsewhere, and somebody's choice with it: that is nobody's word.
-                same = same or value == ANYWHERE
+            if field == "host" and was is not None:
+                floated, floats = was.host is None, vm.host is None
+                # To pin it where it is is an edit; that the site placed it elsewhere is none, were it chosen or not.
+                same = floated and (same or value == ANYWHERE) if floats else same and not floated
             if not same or {(name, field), (name, "removal")} & settled:
                 wrote[name, field] = value
     return Edit(wrote, frozenset(touched))
