@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from tests.sim.definitions import SimDomain, checked
 from xsm.plan.observed import DomainState
@@ -18,6 +19,7 @@ class Hands:
     _touch: Callable[[], None]
     _define: Callable[[str], SimDomain]
     _forget: Callable[[SimDomain], None]
+    _hand_over: Callable[[SimDomain, Any], None]
     _off: Callable[..., None]
     _set: Callable[..., None]
     _to: Callable[[SimDomain, DomainState], None]
@@ -57,6 +59,10 @@ class Hands:
 
     def by_hand_set_weight(self, name: str, weight: int) -> None:
         self._set(self.named(name).uuid, lambda f: replace(f, shares=weight))
+
+    def by_hand_migrate(self, name: str, target: Hands) -> None:
+        """`virsh migrate --live --persistent --undefinesource`."""
+        self._hand_over(self.named(name), target)
 
     def by_hand_undefine(self, name: str) -> None:
         self._forget(self.named(name))

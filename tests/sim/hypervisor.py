@@ -216,10 +216,13 @@ class SimHypervisor(Hands):
             target = self._switch.reach(self.name, target_uri)
             if target is self:
                 raise HypervisorError("attempt to migrate guest to the same host")
-            target.receive(domain)
-            del self._domains[uuid]
-            self._changed(uuid)
-            target._changed(uuid)
+            self._hand_over(domain, target)
+
+    def _hand_over(self, domain: SimDomain, target: SimHypervisor) -> None:
+        target.receive(domain)
+        del self._domains[domain.uuid]
+        self._changed(domain.uuid)
+        target._changed(domain.uuid)
 
     def receive(self, domain: SimDomain) -> None:
         """The target's part of a migration; it refuses before the source gives anything up."""

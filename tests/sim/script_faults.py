@@ -34,7 +34,8 @@ class Faults(Members):
 
     def do_hand(self, on: str, what: str, vm: str, *args: str) -> None:
         """hand HOST CALL VM [N]: somebody uses virsh: start, destroy, suspend, resume, set-memory, set-vcpus,
-        undefine, autostart; foreign: defines and starts such a domain; guest-crashes; deaf: ignores shutdown."""
+        undefine, autostart, migrate (to host N); foreign: defines and starts such a domain; guest-crashes; deaf:
+        ignores shutdown."""
         host = self.host(on)
         hypervisor = host.hypervisor
         if hypervisor.lost == OFF:
@@ -51,6 +52,8 @@ class Faults(Members):
             hypervisor.guest_crashes(vm)
         elif what == "deaf":
             hypervisor.deaf.add(vm)
+        elif what == "migrate":
+            hypervisor.by_hand_migrate(vm, self.host(args[0]).hypervisor)
         else:
             call = getattr(hypervisor, f"by_hand_{what.replace('-', '_')}")
             call(vm, *(int(arg) for arg in args))
