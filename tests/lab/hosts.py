@@ -27,7 +27,7 @@ from tests.lab.places import (
 )  # fmt: skip
 from tests.lab.processes import LabFailed, wait_for
 
-UP_LIMIT_S = 60.0
+UP_LIMIT_S = 120.0
 """For a host's file systems and libvirtd, with all four coming up at once on a busy machine."""
 COMMAND_LIMIT_S = 120.0
 BIN = Path(sys.executable).parent
