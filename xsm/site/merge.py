@@ -194,9 +194,9 @@ def _beside(side: _Side) -> Beside:
     disputes: dict[str, dict[str, frozenset[str]]] = {}
     for key, row in _unsettled(side).items():
         vm, _, what = key.partition("/")
-        between = frozenset(v for v in _values(row) if not v.endswith(_FILE_OF_OTHER))
-        if len(between) > 1:  # else it is about a file that the VM uses, not about the VM
-            disputes.setdefault(vm, {})[what] = between
+        if sum(not v.endswith(_FILE_OF_OTHER) for v in _values(row)) > 1:
+            disputes.setdefault(vm, {})[what] = _between(row)
+        # Else it is about a file that the VM uses, not about the VM.
     return Beside(side.placement, disputes)
 
 
@@ -430,15 +430,19 @@ def _write_conflicts(
         vm, _, what = key.partition("/")
         shown = value_shown(vms.get(vm), what, placement)
         told = [table[key] for table in (two, one) if key in table]
-        fresh = key not in was or _values(told[0]) != _values(was[key])
+        fresh = key not in was or _between(told[0]) != _between(was[key])
         if len(told) < 2 and not fresh:
             continue  # the other side settled it
         same = next((row for row in told if row.get("shown") == shown), None)
         if same is not None:
             rows[key] = same
-        elif shown is not None and fresh and told[0].get("other") != shown:
+        elif shown is not None and fresh:
             # The value is from the side that knew nothing of the conflict: that is no word on what lost in it.
-            rows[key] = {**told[0], "shown": shown}
+            other = told[0].get("other")
+            if other == shown and what == "host" and vms[vm].host is None:
+                other = f"{other} (pinned)"  # where it only floats now
+            if other != shown:
+                rows[key] = {**told[0], "shown": shown, "other": other}
     found = tuple(_with_others(c, rows.get(f"{c.vm}/{c.what}", {})) for c in new)
     rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in found})
     files.pop(_CONFLICTS, None)
@@ -456,6 +460,11 @@ def _with_others(new: Conflict, row: Mapping[str, Any]) -> Conflict:
 def _values(row: Mapping[str, Any]) -> frozenset[str]:
     """What a conflict is between, whichever of them is shown."""
     return frozenset([str(row.get("shown")), *str(row.get("other")).split(_OR)])
+
+
+def _between(row: Mapping[str, Any]) -> frozenset[str]:
+    """Whose conflict over what it is: when others disagree about the same two values again, that is another one."""
+    return _values(row) | {f"in {revision}" for revision in row.get("revisions", ())}
 
 
 def _unsettled(side: _Side) -> dict[str, Any]:

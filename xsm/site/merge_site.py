@@ -68,7 +68,7 @@ class Beside:
 
     placement: Mapping[str, Place] = field(default_factory=dict)  # of floating VMs
     disputes: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
-    """VM -> what is in conflict -> the values that it is between."""
+    """VM -> what is in conflict -> between what, and whom."""
 
 
 @dataclass(frozen=True)
