@@ -6,6 +6,7 @@ look, is the daemon's. Must not know what the files mean.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -16,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xsm.edge import loose, refs
 from xsm.edge.durable import sync_dir
 from xsm.edge.git import LOCK_STALE_S, Git, GitFailed, RepositoryError
-from xsm.edge.repository import Repository
+from xsm.edge.repository import MAIN, Repository
 from xsm.edge.trees import MAX_FILE_BYTES, MAX_FILES
 from xsm.edge.watch import Watch, is_temporary, watch
 from xsm.site.document import SITE_FILES, Files
@@ -48,6 +50,9 @@ _OUR_LOCKS = (
     "objects/maintenance.lock",
     "gc.pid.lock",
 )
+_LOOSE_LIMIT = 27
+"""Objects in one folder of 256 from which on git gathers them (its gc.auto, 6700 in all)."""
+_ORIGIN = "refs/remotes/origin/main"
 _CONFIG = {"core.autocrlf": "false", "pull.rebase": "true", "push.default": "simple"}
 
 
@@ -160,7 +165,7 @@ class Checkout:
             )
         at_work = self.path / ".git" / _AT_WORK
         at_work.touch()
-        self._fetch(revision)  # before the first file changes: what fails, fails here
+        self._fetch(head, revision)  # before the first file changes: what fails, fails here
         self._write_all({path: there.get(path) for path in write})
         self._git.run("reset", "-q", "--mixed", revision, "--")
         at_work.unlink(missing_ok=True)
@@ -183,6 +188,8 @@ class Checkout:
                 )
         for name in _OUR_LOCKS:
             (git_dir / name).unlink(missing_ok=True)
+        for folder in sorted((git_dir / "objects").glob(f"{loose.INCOMING}*")):
+            shutil.rmtree(folder, ignore_errors=True)
         for left in sorted(self.path.rglob(".xsm-*.tmp")):
             left.unlink(missing_ok=True)
         (git_dir / _AT_WORK).unlink(missing_ok=True)
@@ -202,10 +209,11 @@ class Checkout:
                 f"{self.path} is locked: a git command is at work there or was cut short; "
                 f"if none is, remove {lock}"
             )
-        branch = (
-            self._git.attempt("symbolic-ref", "-q", "HEAD")[1].decode("utf-8", "replace").strip()
-        )
-        if branch != "refs/heads/main":
+        branch = MAIN
+        if not refs.on_branch(git_dir, MAIN):
+            out = self._git.attempt("symbolic-ref", "-q", "HEAD")[1]
+            branch = out.decode("utf-8", "replace").strip()
+        if branch != MAIN:
             raise CheckoutError(
                 f"{self.path} is on {branch or 'no branch'}, not on main: `git switch main`"
             )
@@ -217,25 +225,40 @@ class Checkout:
 
     def head(self) -> str | None:
         """The commit that the working copy is on; None before the first. Raises `CheckoutError`."""
+        if refs.on_branch(self.path / ".git", MAIN):
+            with contextlib.suppress(refs.UnusualRef):
+                return refs.read_ref(self.path / ".git", MAIN)
         code, out, error = self._git.attempt("rev-parse", "--verify", "-q", "HEAD^{commit}")
         if code != 0 and error.strip():
             raise CheckoutError(f"{self.path} can't be read: {error.strip()}")
         return out.decode("ascii").strip() or None
 
-    def _fetch(self, revision: str) -> None:
+    def _fetch(self, head: str | None, revision: str) -> None:
         """Get the objects of `revision`, straight from the repository.
 
         By its id, not by main's name: somebody may push to main at this moment, and a merge over new heads need
-        not contain the one before it.
+        not contain the one before it. The everyday step of a few commits is copied: git starts six processes for it.
         """
-        source = str(self._repository.path)
-        where = f"+{revision}:refs/remotes/origin/main"
+        git_dir = self.path / ".git"
+        step = None
+        if head is not None and not self._is_crowded():  # else git fetches, and tidies after it
+            step = self._repository.step(head, revision)
         try:
-            self._git.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", source, where)
-        except GitFailed as error:
-            if not error.killed:
-                (self.path / ".git" / _AT_WORK).unlink(missing_ok=True)
+            if step is not None:
+                loose.write(git_dir / "objects", step)
+                self._git.run("update-ref", _ORIGIN, revision)
+            else:
+                source, where = str(self._repository.path), f"+{revision}:{_ORIGIN}"
+                self._git.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", source, where)
+        except (GitFailed, OSError) as error:
+            if not (isinstance(error, GitFailed) and error.killed):
+                (git_dir / _AT_WORK).unlink(missing_ok=True)
             raise CheckoutError(f"{self.path} can't be brought up to date: {error}") from error
+
+    def _is_crowded(self) -> bool:
+        """Whether git would gather loose objects now; it looks into the same one of their 256 folders."""
+        folder = self.path / ".git" / "objects" / "17"
+        return folder.is_dir() and len(os.listdir(folder)) > _LOOSE_LIMIT
 
     def _was_taken(
         self, path: str, now: bytes | None, taken: Edited | None, head: str | None, revision: str

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from xsm.edge import loose, plain_packs
 from xsm.edge.durable import sync_dir
-from xsm.edge.git import Git, GitFailed, Objects, RepositoryError
+from xsm.edge.git import Git, GitFailed, RepositoryError
+from xsm.edge.known import KnownObjects
 from xsm.edge.loose import INCOMING, Object
 
 MAX_PACK_BYTES = 256 << 20
@@ -58,7 +59,7 @@ class _Unstored:
     """Objects of a pack, and of the repository that it builds on."""
 
     new: Mapping[str, Object]
-    objects: Objects
+    objects: KnownObjects
 
     def read(self, oid: str) -> tuple[str, bytes] | None:
         item = self.new.get(oid)
@@ -66,27 +67,23 @@ class _Unstored:
 
 
 def store_pack(
-    git: Git,
-    objects: Objects,
-    pack: bytes,
-    max_bytes: int,
-    check: Check,
-    known: Callable[[str], bool],
+    git: Git, objects: KnownObjects, pack: bytes, max_bytes: int, check: Check
 ) -> tuple[str, ...]:
-    """Store a pack; the ids of its commits, sorted. `objects`: the repository's; `known`: whether a file's content is
-    here, as far as that is known without a look.
+    """Store a pack; the ids of its commits, sorted. `objects`: the repository's.
 
     `check` looks at each commit, through objects that see the repository and the pack, and raises
     `RepositoryError` to refuse it. Raises `PackRefused`.
     """
     if max_bytes >= len(pack) >= 32 and int.from_bytes(pack[8:12], "big") < LOOSE_LIMIT:
-        plain = plain_packs.read(pack, objects.read, objects.kind, known)
+        plain = plain_packs.read(pack, objects.read, objects.kind)
         if plain is not None:
             return _store_plain(git, objects, plain, check)
     return _store_by_git(git, pack, max_bytes, check)
 
 
-def _store_plain(git: Git, objects: Objects, new: list[Object], check: Check) -> tuple[str, ...]:
+def _store_plain(
+    git: Git, objects: KnownObjects, new: list[Object], check: Check
+) -> tuple[str, ...]:
     reader = _Unstored({item.oid: item for item in new}, objects)
     commits = [item.oid for item in new if item.kind == "commit"]
     _check_each(check, reader, commits)
@@ -94,6 +91,7 @@ def _store_plain(git: Git, objects: Objects, new: list[Object], check: Check) ->
         loose.write(git.git_dir / "objects", new)
     except OSError as error:
         raise RepositoryError(f"{git.git_dir} can't be written: {error.strerror}") from error
+    objects.keep(new)
     return tuple(sorted(commits))
 
 

@@ -40,20 +40,15 @@ class _NotPlain(Exception):
     """Git has to look at it."""
 
 
-def read(
-    pack: bytes, read_object: Read, kind: Kind, known: Callable[[str], bool]
-) -> list[Object] | None:
-    """A pack's objects, commits last and parents before children; None: not plain.
-
-    `known`: says of a file's id that it is here, without a look; "no" is only slower.
-    """
+def read(pack: bytes, read_object: Read, kind: Kind) -> list[Object] | None:
+    """A pack's objects, commits last and parents before children; None: not plain."""
     try:
         new = _unpack(pack, read_object)
         commits = {item.oid: _plain(item) for item in new.values() if item.kind == "commit"}
         trees = {item.oid: _entries(item.content) for item in new.values() if item.kind == "tree"}
-        _check_links(new, commits, trees, kind, known)
+        _check_links(new, commits, trees, kind)
         rest = [item for item in new.values() if item.kind != "commit"]
-        return rest + [new[oid] for oid in _ordered(commits)]
+        return rest + [new[oid] for oid in parents_first(commits)]
     except (_NotPlain, zlib.error, IndexError):
         return None
 
@@ -229,7 +224,6 @@ def _check_links(
     commits: Mapping[str, tuple[str, tuple[str, ...]]],
     trees: Mapping[str, Mapping[str, str]],
     kind: Kind,
-    known: Callable[[str], bool],
 ) -> None:
     """All that the objects name is among them or here, and of the right kind."""
     named_as: dict[str, str] = {}
@@ -239,15 +233,13 @@ def _check_links(
         named_as[tree] = "tree"
         named_as.update(dict.fromkeys(parents, "commit"))
     for oid, wanted in named_as.items():
-        if wanted == "blob" and known(oid):
-            continue
         there = new[oid].kind if oid in new else kind(oid)
         if there != wanted:
             raise _NotPlain
 
 
-def _ordered(commits: Mapping[str, tuple[str, tuple[str, ...]]]) -> list[str]:
-    """Parents before children."""
+def parents_first(commits: Mapping[str, tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Commits, given with tree and parents: parents before children."""
     done: dict[str, None] = {}
     todo = sorted(commits)
     while todo:

@@ -36,6 +36,14 @@ def read_ref(git_dir: Path, name: str) -> str | None:
     return loose if loose is not None else _packed(git_dir).get(name)
 
 
+def on_branch(git_dir: Path, name: str) -> bool:
+    """Whether HEAD is plainly on this branch; False: git has to be asked."""
+    try:
+        return (git_dir / "HEAD").read_bytes() == f"ref: {name}\n".encode()
+    except OSError:
+        return False
+
+
 def read_folder(git_dir: Path, folder: str) -> dict[str, str]:
     """The refs right under `folder` ("refs/xsm/heads/"), by full name. Raises `UnusualRef`."""
     found = {}

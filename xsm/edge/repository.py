@@ -21,9 +21,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 import xsm
-from xsm.edge import loose, packs, refs, stale, trees
+from xsm.edge import loose, packs, refs, stale, steps, trees
 from xsm.edge.durable import sync_dir
 from xsm.edge.git import LONG_TIMEOUT_S, Git, GitFailed, Objects, RepositoryError
+from xsm.edge.known import KnownObjects
+from xsm.edge.loose import Object
 from xsm.edge.packs import MAX_PACK_BYTES, PackRefused
 from xsm.edge.trees import Blob, Unreadable
 from xsm.peer.derive import Derived
@@ -37,7 +39,6 @@ ZERO = "0" * 40
 MAX_COMMITS_CACHED = 100_000
 """About 500 bytes each; ancestry walks all commits once."""
 MAX_TREES_CACHED = 256
-MAX_BLOB_CACHE_BYTES = 64 << 20
 MAX_PUSHED_COMMITS = 1_000
 """In one push."""
 AHEAD_LIMIT_S = 86_400.0
@@ -89,14 +90,12 @@ class Repository:
         self.path = path
         self._lock_fd = lock
         self.git = Git(path)
-        self._objects = self.git.objects()
+        self._objects = KnownObjects(self.git.objects())
         self._updates = refs.RefUpdates(self.git)
         self._folder = path / "objects"
         self._mutex = threading.RLock()
         self._commits: OrderedDict[str, tuple[Commit, str]] = OrderedDict()
         self._trees: OrderedDict[str, Mapping[str, Blob]] = OrderedDict()
-        self._blobs: OrderedDict[str, bytes] = OrderedDict()
-        self._blob_bytes = 0
         self.ancestry = Ancestry(self)
 
     # -- opening -----------------------------------------------------
@@ -161,7 +160,7 @@ class Repository:
         """The commit's tree. Raises `KeyError` for a commit that isn't here, `Unreadable`."""
         with self._mutex:
             blobs = self._tree(self._commit(commit_id)[1])
-            return MappingProxyType(trees.read_files(blobs, self._blob))
+            return MappingProxyType(trees.read_files(blobs, self._objects.read))
 
     def blob_ids(self, commit_id: str) -> Mapping[str, str]:
         """Path -> git's name of the content: tells which files differ without reading them."""
@@ -191,19 +190,6 @@ class Repository:
         else:
             self._trees.move_to_end(oid)
         return known
-
-    def _blob(self, oid: str) -> tuple[str, bytes] | None:
-        known = self._blobs.get(oid)
-        if known is not None:
-            self._blobs.move_to_end(oid)
-            return "blob", known
-        entry = self._objects.read(oid)
-        if entry is not None and entry[0] == "blob":
-            self._blobs[oid] = entry[1]
-            self._blob_bytes += len(entry[1])
-            while self._blob_bytes > MAX_BLOB_CACHE_BYTES:
-                self._blob_bytes -= len(self._blobs.popitem(last=False)[1])
-        return entry
 
     def resolve(self, named: str) -> str | None:
         """The full id of what a person named: an id, its first digits, main, main~3; None: none or several."""
@@ -256,6 +242,7 @@ class Repository:
             except OSError as error:
                 why = error.strerror or str(error)
                 raise RepositoryError(f"{self._folder} can't be written: {why}") from error
+            self._objects.keep(new)
             return self.commit(new[-1].oid)
 
     def write_derived(self, derived: Derived) -> str:
@@ -327,15 +314,18 @@ class Repository:
 
     # -- exchange -----------------------------------------------------
 
+    def step(self, old: str, new: str) -> list[Object] | None:
+        """What a copy of `old` lacks of `new`; None: too much to copy it object by object. Raises as `steps.step`."""
+        with self._mutex:
+            return steps.step(old, new, self._commit, self.ancestry, self._objects.read)
+
     def pack(self, want: Iterable[str], have: Iterable[str] = ()) -> bytes:
         """A thin pack of `want` for somebody who has `have`. All of them must be here. Raises `GitFailed`."""
         return packs.make_pack(self.git, sorted(set(want)), sorted(set(have)))
 
     def store_pack(self, pack: bytes, max_bytes: int = MAX_PACK_BYTES) -> tuple[str, ...]:
         """Store a pack; the ids of its commits. Raises `PackRefused`, and then nothing was stored."""
-        # A file's content that was read from here is here.
-        known = self._blobs.__contains__
-        return packs.store_pack(self.git, self._objects, pack, max_bytes, _check_commit, known)
+        return packs.store_pack(self.git, self._objects, pack, max_bytes, _check_commit)
 
     def read_quarantined(self, new: str, env: Mapping[str, str], now: float = inf) -> Files:
         """What a push wants to make of main, while git still keeps it apart. `now`: this host's wall clock.

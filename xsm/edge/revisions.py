@@ -75,31 +75,31 @@ class Revisions:
         if self.head is not None and set(new) <= set(self.head.heads):
             return None  # as most greetings say: no thread has to wake for it
 
-        def job(repository: Repository) -> Head | None:
-            before = self.head
-            if before is not None and set(new) <= set(before.heads):
-                return None
-            head = self._derive(repository, new)
-            if (
-                before is not None
-                and head.revision == before.revision
-                and head.heads == before.heads
-            ):
-                return None
-            self.head = head
-            return head
+        return await self.call(lambda repository: self._take(repository, new))
 
-        return await self.call(job)
+    def _take(self, repository: Repository, new: tuple[str, ...]) -> Head | None:
+        before = self.head
+        if before is not None and set(new) <= set(before.heads):
+            return None
+        head = self._derive(repository, new)
+        if before is not None and head.revision == before.revision and head.heads == before.heads:
+            return None
+        self.head = head
+        return head
 
     async def store(self, pack: bytes, heads: Iterable[str]) -> Head | None:
         """Unpack what a peer sent and add its heads. Raises `repository.PackRefused`."""
         new = tuple(heads)
-        if pack:
-            await self.call(lambda repository: repository.store_pack(pack))
-        missing = await self.missing(new)
-        if missing:
-            raise PackRefused(f"the head {missing[0][:10]} was neither in the pack nor here")
-        return await self.take(new)
+
+        def job(repository: Repository) -> Head | None:
+            if pack:
+                repository.store_pack(pack)
+            missing = repository.missing(new)
+            if missing:
+                raise PackRefused(f"the head {missing[0][:10]} was neither in the pack nor here")
+            return self._take(repository, new)
+
+        return await self.call(job)
 
     async def commit(self, files: Files, parent: str, author: str, message: str, now: int) -> Head:
         """Commit an edit that was made from `parent`. Raises `Moved` when main shows something else by now."""

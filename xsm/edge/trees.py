@@ -90,6 +90,26 @@ def read_tree(root: str, read: Callable[[str], tuple[str, bytes] | None]) -> dic
     return found
 
 
+def object_ids(root: str, read: Callable[[str], tuple[str, bytes] | None]) -> dict[str, None]:
+    """A tree and all that it holds, by their ids. Raises `Unreadable`."""
+    found: dict[str, None] = {}
+    todo = [root]
+    while todo:
+        oid = todo.pop()
+        if oid in found:
+            continue
+        found[oid] = None
+        entry = read(oid)
+        if entry is None or entry[0] != "tree":
+            raise Unreadable(f"the folder {oid} is missing")
+        for mode, _, child in _entries(entry[1]):
+            if mode == _FOLDER:
+                todo.append(child)
+            else:
+                found[child] = None
+    return found
+
+
 def _entries(data: bytes) -> Iterable[tuple[str, str, str]]:
     at = 0
     while at < len(data):

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from xsm.edge import stale
+from xsm.edge import loose, stale
 from xsm.edge.checkout import Checkout, CheckoutError, Edited
+from xsm.edge.loose import named
 from xsm.edge.repository import Repository
+from xsm.edge.steps import MAX_STEP_COMMITS
 from xsm.edge.watch import is_temporary, watch
+from xsm.peer.history import MERGE_AUTHOR
 
 WHO = "Ann <ann@domain.com>"
 ROOT = {
@@ -315,3 +318,47 @@ def test_a_locked_checkout_is_neither_followed_nor_taken_for_a_save(tmp_path: Pa
         assert checkout.follow(second.id)
     finally:
         repository.close()
+
+
+def test_what_it_goes_on_to_is_whole_there(site: Site) -> None:
+    """Steps that are copied object by object: an edit, several, one over a merge; and one so long that git does it."""
+    repository, root = site.repository, site.main
+    tip = site.change(site_xml=b"<XSMConfig>\n</XSMConfig>\n")
+    site.checkout.follow(tip)
+    one = repository.write_commit({**ROOT, "new/x": b"1\n"}, (tip,), WHO, 2000, "one").id
+    two = repository.write_commit({**ROOT, "README": b"2\n"}, (root,), WHO, 2001, "two").id
+    both = {**ROOT, "new/x": b"1\n", "README": b"2\n"}
+    merged = repository.write_commit(both, (one, two), MERGE_AUTHOR, 2001, "both").id
+    line = [merged]
+    for number in range(MAX_STEP_COMMITS + 3):
+        files = {**both, "README": b"%d\n" % number}
+        line.append(repository.write_commit(files, (line[-1],), WHO, 3000 + number, "on").id)
+    assert repository.step(tip, line[-1]) is None
+    copied = repository.step(tip, line[2])
+    assert copied is not None
+    commits = [item.oid for item in copied if item.kind == "commit"]
+    assert sorted(commits[:2]) == sorted((one, two)) and commits[2:] == [merged, *line[1:3]]
+    for revision in (merged, line[2], line[-1]):
+        repository.set_heads(repository.ancestry.maximal({revision}), revision)
+        assert site.checkout.follow(revision)
+        assert site.there() == {path: bytes(c) for path, c in repository.files(revision).items()}
+        assert site.git("status", "--porcelain", "--branch") == "## main...origin/main\n"
+        assert site.git("fsck", "--full", "--strict", "--no-dangling") == ""
+
+
+def test_git_gathers_many_small_objects(site: Site) -> None:
+    """Copying them one by one must not go on for ever: where git would tidy, git is let to."""
+    made = (named("blob", b"%d" % number) for number in range(40 * 256))
+    objects = site.checkout.path / ".git" / "objects"
+    loose.write(objects, [item for item in made if item.oid.startswith("17")])
+    assert site.checkout.follow(site.change(README=b"one\n"))
+    assert list(objects.glob("pack/*.pack"))
+    assert site.git("fsck", "--full", "--strict", "--no-dangling") == ""
+
+
+def test_what_a_kill_left_of_a_copy_is_cleared(site: Site) -> None:
+    git_dir = site.checkout.path / ".git"
+    (git_dir / "xsm-at-work").touch()
+    (git_dir / "objects" / f"{loose.INCOMING}abc").mkdir()
+    assert site.checkout.follow(site.change(README=b"one\n"))
+    assert not list((git_dir / "objects").glob(f"{loose.INCOMING}*"))

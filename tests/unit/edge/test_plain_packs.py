@@ -68,10 +68,10 @@ def raw(objects: list[tuple[int, bytes]]) -> bytes:
 
 def read(pack: bytes, repository: Repository | None = None) -> list[Object] | None:
     if repository is None:
-        return plain_packs.read(pack, lambda _: None, lambda _: None, lambda _: False)
+        return plain_packs.read(pack, lambda _: None, lambda _: None)
     objects = repository.git.objects()
     try:
-        return plain_packs.read(pack, objects.read, objects.kind, lambda _: False)
+        return plain_packs.read(pack, objects.read, objects.kind)
     finally:
         objects.close()
 

@@ -271,7 +271,8 @@ def test_git_of_the_users_does_not_matter(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_reader_that_was_killed_is_started_again(repository: Repository) -> None:
     root = repository.write_commit(ROOT, (), WHO, 1000, "root").id
-    process = repository._objects._process
+    assert "e" * 40 not in repository
+    process = repository._objects._objects._process
     assert process is not None
     process.kill()
     process.wait(10)
