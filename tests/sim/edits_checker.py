@@ -216,7 +216,9 @@ class EditsChecker:
         shown = view.value(vm, field)
         if shown in values or shown == ANYWHERE or key in marked:
             return
-        if removal and (field == "host" or view.value(vm, field) in ever.get(key, ())):
+        if (removal or not values) and (
+            field == "host" or view.value(vm, field) in ever.get(key, ())
+        ):
             return  # what was said on the side that removed it went with it
         raise Violation(
             f"{revision[:10]} shows {view.value(vm, field)!r} as {vm}'s {field}; "
@@ -246,7 +248,7 @@ class EditsChecker:
     ) -> bool:
         later = (c for c in past if c != commit_id and commit_id in self._past(world, c))
         says = (said for c in later if (said := self._says(world, c)) is not None)
-        return any(s.value(*key) != value and key not in s.conflicts() for s in says)
+        return any(s.value(*key) != value and not s.disputes(key, value) for s in says)
 
     def _gives_way(
         self, world: World, one: tuple[str, object], other: tuple[str, object], key: Key

@@ -19,7 +19,7 @@ FIELDS = tuple(f.name for f in dataclasses.fields(VM) if f.name not in ("name", 
 THERE = ""
 """Stands for a field: whether the VM is in the file at all."""
 
-ANYWHERE = "anywhere"
+ANYWHERE = "floating"
 """Stands for a host: the VM floats, and it is the site that placed it."""
 
 Key = tuple[str, str]
@@ -52,13 +52,26 @@ class Said:
         """Those that still count."""
         return {(c.vm, c.what) for c in self.document.state.conflicts if self._counts(c)}
 
+    def disputes(self, key: Key, value: object) -> bool:
+        """Whether a conflict that still counts is about that value, too."""
+        vm, what = key
+        text = _text(value)
+        for c in self.document.state.conflicts:
+            if (c.vm, c.what) == (vm, what) and self._counts(c):
+                members = self.document.state.members.values()
+                told = [c.shown, *c.other.split(" or ")]
+                named = [next((m.name for m in members if t == m.address), t) for t in told]
+                return text in (*told, *named)
+        return False
+
     def _counts(self, conflict: Conflict) -> bool:
         vm = self.document.vms.get(conflict.vm)
         if vm is None or conflict.what == "removal":
             return vm is not None
         if conflict.what == "host":
-            placed = self.document.state.placement.get(vm.name)
-            return conflict.shown == _text(vm.host if vm.host is not None else placed)
+            state = self.document.state
+            placed = state.placement[vm.name] if vm.name in state.chosen else ANYWHERE
+            return conflict.shown == (vm.host if vm.host is not None else placed)
         return conflict.shown == _text(getattr(vm, conflict.what))
 
 

@@ -17,6 +17,7 @@ from xsm.site.changes import describe, diff
 from xsm.site.document import SITE_FILES, Document, Files, load
 from xsm.site.fields import vm_label
 from xsm.site.merge import active_conflicts, merge
+from xsm.site.merge_site import FLOATING
 from xsm.site.problems import Invalid, Problem, Severity
 from xsm.site.state import Conflict, State
 
@@ -151,12 +152,13 @@ def _settle(document: Document, around: Surroundings) -> tuple[State, list[Probl
         )
         for vm, why in sorted(placed.unplaced.items())
     ]
+    by_person = _chosen(document.state, placed.placements, around.moving)
     state = replace(
         document.state,
         placement=dict(placed.placements),
-        chosen=_chosen(document.state, placed.placements, around.moving),
+        chosen=by_person,
         restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
-        conflicts=_unsettled(document, placed.placements, around.moving),
+        conflicts=_unsettled(document, by_person, around.moving),
     )
     return state, unplaced
 
@@ -170,10 +172,10 @@ def _chosen(
 
 
 def _unsettled(
-    document: Document, placements: Mapping[str, str], moving: Mapping[str, str]
+    document: Document, chosen: frozenset[str], moving: Mapping[str, str]
 ) -> tuple[Conflict, ...]:
-    """The conflicts that this edit leaves as they are. That the site finds a floating VM another place settles none
-    over its host: nobody chose that."""
+    """The conflicts that this edit leaves as they are. That the site finds a floating VM another place than the one
+    somebody chose settles none over its host: nobody said so."""
     vms = {vm.name: vm for vm in document.site.vms()}
     left = []
     for conflict in active_conflicts(document.site, document.state):
@@ -181,9 +183,9 @@ def _unsettled(
         if conflict.what == "host" and vms[conflict.vm].host is None:
             if conflict.vm in moving:
                 continue
-            place = placements.get(conflict.vm, "")
-            lost = conflict.shown if conflict.other == place else conflict.other
-            kept = replace(conflict, shown=place, other=lost)
+            if conflict.shown != FLOATING and conflict.vm not in chosen:
+                lost = conflict.shown if conflict.other == FLOATING else conflict.other
+                kept = replace(conflict, shown=FLOATING, other=lost)
         left.append(kept)
     return tuple(left)
 

@@ -6,9 +6,8 @@ Decides when a conflict is over: the document shows another value there, or noth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from xsm.site.merge_site import KEPT, text_of
+from xsm.site.merge_site import FLOATING, KEPT, text_of
 from xsm.site.model import VM, Site
 from xsm.site.state import Conflict, State
 
@@ -16,23 +15,23 @@ from xsm.site.state import Conflict, State
 def active_conflicts(site: Site, state: State) -> tuple[Conflict, ...]:
     """The conflicts that still hold their VM: those whose shown value the document still has."""
     vms = {vm.name: vm for vm in site.vms()}
+    chosen = state.choices
     return tuple(
-        c for c in state.conflicts if value_shown(vms.get(c.vm), c.what, state.placement) == c.shown
+        c for c in state.conflicts if value_shown(vms.get(c.vm), c.what, chosen) == c.shown
     )
 
 
-def value_shown(vm: VM | None, what: str, placement: Mapping[str, Any]) -> str | None:
-    """What the document says there, as text; None: nothing, because the VM is gone."""
+def value_shown(vm: VM | None, what: str, chosen: Mapping[str, str]) -> str | None:
+    """What the document says there, as text; None: nothing, because the VM is gone. `chosen`: floating VM -> member."""
     if vm is None:
         return None
     if what == "removal":
         return KEPT
     if what == "host":
-        return host_shown(vm, placement)
+        return host_shown(vm, chosen)
     return text_of(getattr(vm, what, None))
 
 
-def host_shown(vm: VM | None, placement: Mapping[str, Any]) -> str | None:
-    if vm is None:
-        return None
-    return text_of(vm.host if vm.host is not None else placement.get(vm.name))
+def host_shown(vm: VM, chosen: Mapping[str, str]) -> str:
+    """Where the site itself found a place is nobody's word: the VM floats."""
+    return text_of(vm.host if vm.host is not None else chosen.get(vm.name, FLOATING))

@@ -18,7 +18,16 @@ from typing import Any
 from xsm.site import changes, state_file, xml_file, yaml_file
 from xsm.site.conflicts import active_conflicts, value_shown
 from xsm.site.document import SITE_FILES, Files, load, read_site
-from xsm.site.merge_site import KEPT, REMOVED, Beside, Clash, merge_sites, placed, text_of
+from xsm.site.merge_site import (
+    KEPT,
+    REMOVED,
+    Beside,
+    Clash,
+    Dispute,
+    merge_sites,
+    placed,
+    text_of,
+)
 from xsm.site.model import Site
 from xsm.site.problems import Invalid
 from xsm.site.state import Conflict, Place
@@ -51,9 +60,9 @@ class _Side:
     placement: Mapping[str, Place]
 
     @property
-    def members(self) -> dict[str, str]:
-        """floating VM -> member"""
-        return {vm: place.member for vm, place in self.placement.items()}
+    def chosen(self) -> dict[str, str]:
+        """floating VM -> member that a person chose for it"""
+        return {vm: place.member for vm, place in self.placement.items() if place.chosen}
 
 
 def merge(base: Files, first: Files, second: Files, first_id: str, second_id: str) -> Merged:
@@ -107,7 +116,7 @@ def name_revisions(
 
 def _said(side: _Side, vm: str, what: str) -> str | None:
     found = (side.site or Site()).vm(vm)
-    return REMOVED if found is None else value_shown(found, what, side.members)
+    return REMOVED if found is None else value_shown(found, what, side.chosen)
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -191,11 +200,11 @@ def _same_state(base: _Side, side: _Side) -> bool:
 
 
 def _beside(side: _Side) -> Beside:
-    disputes: dict[str, dict[str, frozenset[str]]] = {}
-    for key, row in _unsettled(side).items():
+    disputes: dict[str, dict[str, Dispute]] = {}
+    for key, dispute in _disputes(side).items():
         vm, _, what = key.partition("/")
-        if sum(not v.endswith(_FILE_OF_OTHER) for v in _values(row)) > 1:
-            disputes.setdefault(vm, {})[what] = _between(row)
+        if not any(value.endswith(_FILE_OF_OTHER) for value in dispute.values):
+            disputes.setdefault(vm, {})[what] = dispute
         # Else it is about a file that the VM uses, not about the VM.
     return Beside(side.placement, disputes)
 
@@ -408,11 +417,11 @@ def _conflicts(
 ) -> tuple[Conflict, ...]:
     """One conflict for each (VM, field) that the result still has; `shown` is what the result says there."""
     side = _side(files)
-    vms, placement = {vm.name: vm for vm in (side.site or Site()).vms()}, side.members
+    vms, chosen = {vm.name: vm for vm in (side.site or Site()).vms()}, side.chosen
     found: dict[tuple[str, str], Conflict] = {}
     for clash in clashes:
         key = (clash.vm, clash.what)
-        shown = value_shown(vms.get(clash.vm), clash.what, placement)
+        shown = value_shown(vms.get(clash.vm), clash.what, chosen)
         if shown is not None and key not in found:
             found[key] = Conflict(clash.vm, clash.what, shown, clash.other, revisions)
     return tuple(found[key] for key in sorted(found))
@@ -422,27 +431,25 @@ def _write_conflicts(
     files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]
 ) -> tuple[Conflict, ...]:
     """conflicts.json: what either side still had and none settled, and the new ones. Gives those with all that lost."""
-    was, one, two = (_unsettled(side) for side in sides)
+    _, one, two = (_unsettled(side) for side in sides)
+    was, *disputes = (_disputes(side) for side in sides)
+    between = {**disputes[0], **disputes[1]}
     merged = _side(files)
-    vms, placement = {vm.name: vm for vm in (merged.site or Site()).vms()}, merged.members
+    vms, chosen = {vm.name: vm for vm in (merged.site or Site()).vms()}, merged.chosen
     rows = {}
     for key in sorted({*one, *two}):
         vm, _, what = key.partition("/")
-        shown = value_shown(vms.get(vm), what, placement)
+        shown = value_shown(vms.get(vm), what, chosen)
         told = [table[key] for table in (two, one) if key in table]
-        fresh = key not in was or _between(told[0]) != _between(was[key])
+        fresh = key not in was or between[key].values != was[key].values
         if len(told) < 2 and not fresh:
             continue  # the other side settled it
         same = next((row for row in told if row.get("shown") == shown), None)
         if same is not None:
             rows[key] = same
-        elif shown is not None and fresh:
+        elif shown is not None and fresh and told[0].get("other") != shown:
             # The value is from the side that knew nothing of the conflict: that is no word on what lost in it.
-            other = told[0].get("other")
-            if other == shown and what == "host" and vms[vm].host is None:
-                other = f"{other} (pinned)"  # where it only floats now
-            if other != shown:
-                rows[key] = {**told[0], "shown": shown, "other": other}
+            rows[key] = {**told[0], "shown": shown}
     found = tuple(_with_others(c, rows.get(f"{c.vm}/{c.what}", {})) for c in new)
     rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in found})
     files.pop(_CONFLICTS, None)
@@ -462,9 +469,12 @@ def _values(row: Mapping[str, Any]) -> frozenset[str]:
     return frozenset([str(row.get("shown")), *str(row.get("other")).split(_OR)])
 
 
-def _between(row: Mapping[str, Any]) -> frozenset[str]:
-    """Whose conflict over what it is: when others disagree about the same two values again, that is another one."""
-    return _values(row) | {f"in {revision}" for revision in row.get("revisions", ())}
+def _disputes(side: _Side) -> dict[str, Dispute]:
+    """A side's unsettled conflicts."""
+    return {
+        key: Dispute(_values(row), frozenset(map(str, row.get("revisions", ()))))
+        for key, row in _unsettled(side).items()
+    }
 
 
 def _unsettled(side: _Side) -> dict[str, Any]:
@@ -472,13 +482,13 @@ def _unsettled(side: _Side) -> dict[str, Any]:
     table = _table(side.files, _CONFLICTS)
     if not table:
         return {}
-    vms, placement = {vm.name: vm for vm in (side.site or Site()).vms()}, side.members
+    vms, chosen = {vm.name: vm for vm in (side.site or Site()).vms()}, side.chosen
     return {
         key: row
         for key, row in table.items()
         if isinstance(row, dict)
         and row.get("shown")
-        == value_shown(vms.get(key.partition("/")[0]), key.partition("/")[2], placement)
+        == value_shown(vms.get(key.partition("/")[0]), key.partition("/")[2], chosen)
     }
 
 

@@ -22,6 +22,7 @@ from xsm.site.state import Place
 
 KEPT = "kept"
 REMOVED = "removed"
+FLOATING = "floating"
 MAX_TEXT_CHARS = 200
 """Of a value in a conflict; longer ones are cut."""
 
@@ -63,12 +64,20 @@ def text_of(value: Any) -> str:
 
 
 @dataclass(frozen=True)
+class Dispute:
+    """A conflict that one side still has: between which values, and between whose revisions."""
+
+    values: frozenset[str]
+    revisions: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Beside:
     """What the state tables of one side say about its VMs."""
 
     placement: Mapping[str, Place] = field(default_factory=dict)  # of floating VMs
-    disputes: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
-    """VM -> what is in conflict -> between what, and whom."""
+    disputes: Mapping[str, Mapping[str, Dispute]] = field(default_factory=dict)
+    """VM -> what is in conflict -> the conflict."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Stand:
 
     vm: VM
     place: Place | None = None  # of a floating VM that has one
-    disputes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    disputes: Mapping[str, Dispute] = field(default_factory=dict)
 
     def value(self, what: str) -> Any:
         """Of a field. That of the host is a pair: pinned to, placed on."""
@@ -87,7 +96,7 @@ class Stand:
     def host(self) -> str:
         if self.vm.host is not None:
             return text_of(self.vm.host)
-        return text_of(self.place.member if self.place else None)
+        return text_of(self.place.member) if self.place and self.place.chosen else FLOATING
 
 
 @dataclass(frozen=True)
@@ -200,13 +209,17 @@ def _changed(base: Stand | None, left: Stand) -> bool:
         for what in VM_FIELDS
     ):
         return True
-    fresh = any(base.disputes.get(what) != between for what, between in left.disputes.items())
+    fresh = any(
+        what not in base.disputes or base.disputes[what].values != dispute.values
+        for what, dispute in left.disputes.items()
+    )
     return fresh or ("removal" in base.disputes and "removal" not in left.disputes)
 
 
 def _decided(base: Stand, side: Stand, what: str) -> bool:
     """Whether a side said something about a field since the base. Of two values in conflict, to choose the one that
-    is shown is a decision, too; to show the other one of them, in conflict still, is none."""
+    is shown is a decision, too; to show the other one of them, in the same conflict still, is none. Others who
+    disagree about the same two values once more have decided."""
     changed = bool(side.value(what) != base.value(what))
     disputed = base.disputes.get(what)
     if disputed is None:
@@ -242,7 +255,8 @@ def _weigh_host(
     if not clash:
         return value, []
     found = [
-        _floats_on(base, s, o) and not _chosen(s) for s, o in ((first, second), (second, first))
+        _floats_on(base, s, o) and not chosen(s.place)
+        for s, o in ((first, second), (second, first))
     ]
     if any(found):
         return (second if found[0] else first).value("host"), []
@@ -262,8 +276,9 @@ def _floats_on(base: Stand | None, side: Stand, other: Stand) -> bool:
     return base.vm.host is None and side.vm.host is None and "host" not in base.disputes
 
 
-def _chosen(side: Stand) -> bool:
-    return side.place is not None and side.place.chosen
+def chosen(place: Place | None) -> bool:
+    """Whether a person chose it."""
+    return place is not None and place.chosen
 
 
 def _without_contradiction(vm: VM, first: VM, second: VM, clashes: list[Clash]) -> VM:

@@ -64,6 +64,11 @@ class State:
     conflicts: tuple[Conflict, ...] = ()
 
     @property
+    def choices(self) -> dict[str, str]:
+        """floating VM -> member that a person chose for it"""
+        return {vm: place for vm, place in self.placement.items() if vm in self.chosen}
+
+    @property
     def addresses(self) -> dict[str, str]:
         """Of the members, by name."""
         return {name: member.address for name, member in self.members.items()}

@@ -278,7 +278,7 @@ def test_state_tables_merge_by_key_and_the_later_wins() -> None:
 
 def test_conflicts_are_united_and_settled_ones_go() -> None:
     one = Conflict("vm1", "vcpus", "1", "4", (A, B))
-    two = Conflict("vm1", "host", "", "h9", (A, B))
+    two = Conflict("vm1", "host", "floating", "h9", (A, B))
     three = Conflict("vm2", "vcpus", "1", "7", (A, B))
     vms = site(vm("vm1"), vm("vm2"))
     base = files(vms, State(ID, members=MEMBERS, conflicts=(one, two)))
