@@ -258,8 +258,11 @@ class EditsChecker:
         commit_id, value = one
         mine, theirs = self._past(world, commit_id), self._past(world, other[0])
         before = [self._says(world, c) for c in self._newest(world, mine & theirs)]
-        if any(s and key[0] in s.document.vms and s.value(*key) == value for s in before):
+        there = [s for s in before if s is not None and key[0] in s.document.vms]
+        if any(s.value(*key) == value for s in there):
             return True
+        if value == ANYWHERE and any(s.document.vms[key[0]].host is None for s in there):
+            return True  # it floats as it did, though the site gave up the place that somebody had chosen
         said = (self._edit(world, c).wrote for c in theirs - mine - {other[0]})
         return any(wrote.get(key, NOTHING) == value for wrote in said)
 

@@ -23,7 +23,6 @@ from xsm.site.merge_site import (
     REMOVED,
     Beside,
     Clash,
-    Dispute,
     merge_sites,
     placed,
     text_of,
@@ -200,11 +199,12 @@ def _same_state(base: _Side, side: _Side) -> bool:
 
 
 def _beside(side: _Side) -> Beside:
-    disputes: dict[str, dict[str, Dispute]] = {}
-    for key, dispute in _disputes(side).items():
+    disputes: dict[str, dict[str, frozenset[str]]] = {}
+    for key, row in _unsettled(side).items():
         vm, _, what = key.partition("/")
-        if not any(value.endswith(_FILE_OF_OTHER) for value in dispute.values):
-            disputes.setdefault(vm, {})[what] = dispute
+        between = _values(row)
+        if not any(value.endswith(_FILE_OF_OTHER) for value in between):
+            disputes.setdefault(vm, {})[what] = between
         # Else it is about a file that the VM uses, not about the VM.
     return Beside(side.placement, disputes)
 
@@ -431,9 +431,7 @@ def _write_conflicts(
     files: dict[str, bytes], sides: tuple[_Side, _Side, _Side], new: Iterable[Conflict]
 ) -> tuple[Conflict, ...]:
     """conflicts.json: what either side still had and none settled, and the new ones. Gives those with all that lost."""
-    _, one, two = (_unsettled(side) for side in sides)
-    was, *disputes = (_disputes(side) for side in sides)
-    between = {**disputes[0], **disputes[1]}
+    was, one, two = (_unsettled(side) for side in sides)
     merged = _side(files)
     vms, chosen = {vm.name: vm for vm in (merged.site or Site()).vms()}, merged.chosen
     rows = {}
@@ -441,7 +439,7 @@ def _write_conflicts(
         vm, _, what = key.partition("/")
         shown = value_shown(vms.get(vm), what, chosen)
         told = [table[key] for table in (two, one) if key in table]
-        fresh = key not in was or between[key].values != was[key].values
+        fresh = key not in was or _values(told[0]) != _values(was[key])
         if len(told) < 2 and not fresh:
             continue  # the other side settled it
         same = next((row for row in told if row.get("shown") == shown), None)
@@ -467,14 +465,6 @@ def _with_others(new: Conflict, row: Mapping[str, Any]) -> Conflict:
 def _values(row: Mapping[str, Any]) -> frozenset[str]:
     """What a conflict is between, whichever of them is shown."""
     return frozenset([str(row.get("shown")), *str(row.get("other")).split(_OR)])
-
-
-def _disputes(side: _Side) -> dict[str, Dispute]:
-    """A side's unsettled conflicts."""
-    return {
-        key: Dispute(_values(row), frozenset(map(str, row.get("revisions", ()))))
-        for key, row in _unsettled(side).items()
-    }
 
 
 def _unsettled(side: _Side) -> dict[str, Any]:

@@ -64,20 +64,12 @@ def text_of(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Dispute:
-    """A conflict that one side still has: between which values, and between whose revisions."""
-
-    values: frozenset[str]
-    revisions: frozenset[str]
-
-
-@dataclass(frozen=True)
 class Beside:
     """What the state tables of one side say about its VMs."""
 
     placement: Mapping[str, Place] = field(default_factory=dict)  # of floating VMs
-    disputes: Mapping[str, Mapping[str, Dispute]] = field(default_factory=dict)
-    """VM -> what is in conflict -> the conflict."""
+    disputes: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    """VM -> what is in conflict -> the values that it is between."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ class Stand:
 
     vm: VM
     place: Place | None = None  # of a floating VM that has one
-    disputes: Mapping[str, Dispute] = field(default_factory=dict)
+    disputes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def value(self, what: str) -> Any:
         """Of a field. That of the host is a pair: pinned to, placed on."""
@@ -209,17 +201,13 @@ def _changed(base: Stand | None, left: Stand) -> bool:
         for what in VM_FIELDS
     ):
         return True
-    fresh = any(
-        what not in base.disputes or base.disputes[what].values != dispute.values
-        for what, dispute in left.disputes.items()
-    )
+    fresh = any(base.disputes.get(what) != between for what, between in left.disputes.items())
     return fresh or ("removal" in base.disputes and "removal" not in left.disputes)
 
 
 def _decided(base: Stand, side: Stand, what: str) -> bool:
     """Whether a side said something about a field since the base. Of two values in conflict, to choose the one that
-    is shown is a decision, too; to show the other one of them, in the same conflict still, is none. Others who
-    disagree about the same two values once more have decided."""
+    is shown is a decision, too; to show the other one of them, in conflict still, is none."""
     changed = bool(side.value(what) != base.value(what))
     disputed = base.disputes.get(what)
     if disputed is None:

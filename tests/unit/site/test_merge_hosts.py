@@ -281,12 +281,3 @@ def test_pinning_a_vm_where_it_is_shown_in_a_conflict_is_a_decision() -> None:
     flipped = says((None, "h2", True), dispute("h2", "h1"))
     for first, second in ((pinned, flipped), (flipped, pinned)):
         assert shown(merge(base, first, second, A, B).files) == ("h1", None, False)
-
-
-def test_a_new_conflict_over_the_same_two_hosts_is_a_decision() -> None:
-    """Two people had settled the old one, each in another way, and a third in a third way (seed 9003958)."""
-    old, new = (Conflict("vm1", "host", "h1", "h2", of) for of in ((A, B), ("c" * 40, "d" * 40)))
-    base, again = says(("h1", None, False), old), says(("h1", None, False), new)
-    settled = says(("h2", None, False))
-    for first, second in ((again, settled), (settled, again)):
-        assert told(merge(base, first, second, A, B).files)
