@@ -306,6 +306,7 @@ class EditsChecker:
         self, world: World, changed: Iterable[str], known: frozenset[str], vm: str
     ) -> bool:
         """Whether the last of those edits leave a field of the VM otherwise than those who removed it knew it."""
+        changed = list(changed)
         for commit_id in self._newest(world, changed):
             both = self._newest(world, self._past(world, commit_id) & known)
             # As they had it in common, or as who removed it had made it meanwhile: to the same, by chance.
@@ -318,10 +319,22 @@ class EditsChecker:
             knew = [each for each in was if each is not None]
             if now is not None and any(
                 all(getattr(now, field) != getattr(each, field) for each in knew)
+                and not self._gave_way(world, commit_id, changed, (vm, field))
                 for field in FIELDS
             ):
                 return True
         return False
+
+    def _gave_way(self, world: World, commit_id: str, among: Iterable[str], key: Key) -> bool:
+        """Whether another of those edits overruled it in silence, because it only put back what both had."""
+        value = self._edit(world, commit_id).wrote.get(key, NOTHING)
+        wrote = {c: self._edit(world, c).wrote.get(key, NOTHING) for c in among}
+        return value is not NOTHING and any(
+            other not in (NOTHING, value)
+            and self._gives_way(world, (commit_id, value), (c, other), key)
+            for c, other in wrote.items()
+            if c not in self._past(world, commit_id)
+        )
 
     # -- reading commits -----------------------------------------------------------------------------------------------
 
