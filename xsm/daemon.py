@@ -88,7 +88,7 @@ class Daemon:
         self.peer = Peer(settings.name, entries, self.clock())
         self.events = EventLog(settings.events_path, settings.name)
         context = client_context(certificate.peer_files(settings.tls_dir))
-        self.client = PeerClient(context, source=source_address(settings.listen_host))
+        self.client = PeerClient(context, source=settings.source_host)
         self.peers = Peers(
             self.client,
             self.revisions,
@@ -338,7 +338,7 @@ class Daemon:
         )
         await self._follow()
         self._start(self._follow_heads())
-        watching = None
+        watching, waits = None, False
         try:
             while True:
                 if watching is None or not watching.intact:
@@ -346,18 +346,18 @@ class Daemon:
                     if watching is not None:
                         saved.set()  # what was saved before
                 try:
-                    fine = watching is not None and not self.checkout_behind
+                    fine = watching is not None and not (waits or self.checkout_behind)
                     async with asyncio.timeout(CHECKOUT_LOOK_S if fine else CHECKOUT_RETRY_S):
                         await saved.wait()
                 except TimeoutError:
                     # What keeps it behind may end without a save: a rebase, another branch. A missing one is made.
-                    if self.checkout_behind or watching is None:
+                    if waits or self.checkout_behind or watching is None:
                         await self._follow()
-                        if not self.checkout_behind:
+                        if waits or not self.checkout_behind:
                             saved.set()  # what kept it behind may have hidden a save
                     continue
                 saved.clear()
-                await self._apply_save()
+                waits = not await self._apply_save()
         finally:
             if watching is not None:
                 watching.stop()
@@ -383,10 +383,11 @@ class Daemon:
             self._head_came.clear()
             await self._follow()
 
-    async def _apply_save(self) -> None:
+    async def _apply_save(self) -> bool:
+        """False when something else than what was saved stood in its way, so that it is to be tried again."""
         checkout = self._checkout
         assert checkout is not None
-        taken = None
+        taken, tried, before = None, True, self.checkout_problems
         try:
             edited = await self.revisions.call(lambda _: checkout.edited())
             if edited is None:
@@ -396,10 +397,12 @@ class Daemon:
                 taken = None if self.checkout_problems else edited
         except (RepositoryError, Busy, Moved, OSError) as error:
             self.checkout_problems = (Problem(str(self.settings.checkout_dir), 0, str(error)),)
-        for problem in self.checkout_problems:
+            tried = False
+        for problem in self.checkout_problems if tried or self.checkout_problems != before else ():
             self._tell("checkout", "", f"a save was not applied: {problem}")
         # Also where nothing was to apply: an edit that kept the checkout behind may have been put back.
         await self._follow(taken)
+        return tried
 
     def _checkout_trouble(self, problem: Problem) -> None:
         self.checkout_problems = (problem,)
@@ -431,11 +434,6 @@ class Daemon:
             self._tell("checkout", "", why)
         elif before and not why:
             self._tell("checkout", "", f"the checkout is on {revision[:10]} again")
-
-
-def source_address(listen_host: str) -> str:
-    """A host that listens on one address of several also speaks from it; "": on all, so the system chooses."""
-    return "" if listen_host in ("", "0.0.0.0", "::", "*") else listen_host
 
 
 async def open_daemon(settings: Settings) -> Daemon:

@@ -317,3 +317,14 @@ def test_the_checkouts_follow_the_merge_of_edits_made_apart(site: Site, checkout
         follows(site, path, host)
         text = (path / "site.xml").read_text()
         assert "<MEM>94<" in text and "<MEM>96<" in text
+
+
+def test_a_save_that_git_could_not_store_is_tried_again(site: Site, checkout: Path) -> None:
+    """A git that was killed left its lock on main (found by kill_at_writes)."""
+    lock = site.stage.hosts["dmz02"].folder / "data" / "site.git" / "refs" / "heads" / "main.lock"
+    lock.touch()
+    (checkout / "site.xml").write_text(site_text(vm_entry("web1", "dmz01", 80), vm_entry("web2")))
+    wait("the save waits", lambda: bool(site.status("dmz02")["checkout_problems"]))
+    lock.unlink()
+    wait("web1 has 80 MiB", lambda: site.memory_mib("dmz01", "web1") == 80)
+    wait("the problem is gone", lambda: not site.status("dmz02")["checkout_problems"])

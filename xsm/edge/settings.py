@@ -58,6 +58,12 @@ class Settings:
         return _split_listen(self.listen)[0]
 
     @property
+    def source_host(self) -> str:
+        """A host that listens on one address of several also speaks from it; "": on all, so the system chooses."""
+        host = self.listen_host
+        return "" if host in ("", "0.0.0.0", "::", "*") else host
+
+    @property
     def listen_port(self) -> int:
         return _split_listen(self.listen)[1]
 
