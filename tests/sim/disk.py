@@ -115,7 +115,7 @@ class Disk:
             case "all":
                 return what
             case "torn":
-                return what[: self._random.randrange(1, len(what))]
+                return what[: self._random.randrange(min(1, len(what) - 1), len(what))]
 
     # -- revisions -----------------------------------------------------
 
