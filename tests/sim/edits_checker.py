@@ -233,8 +233,14 @@ class EditsChecker:
         One that was overruled in a view on which somebody made an edit counts no more: that view was judged.
         """
         last = [(c, value) for c, value in last if not self._overruled(world, past, c, value, key)]
+        gone = (key[0], THERE)
+        removed = [c for c in sorted(past) if self._edit(world, c).wrote.get(gone) is False]
         clashes: list[tuple[str, str]] = []
         gave_way: set[str] = set()
+        for one in last:  # a removal hid it, if it only put back what there was
+            apart = (r for r in removed if self._apart(world, one[0], r))
+            if any(self._gives_way(world, one, (r, NOTHING), key) for r in apart):
+                gave_way.add(one[0])
         for number, one in enumerate(last):
             for other in last[number + 1 :]:
                 if one[1] != other[1]:
@@ -242,6 +248,10 @@ class EditsChecker:
                     ways = ((one, other), (other, one))
                     gave_way |= {a[0] for a, b in ways if self._gives_way(world, a, b, key)}
         return any(gave_way.isdisjoint(pair) for pair in clashes)
+
+    def _apart(self, world: World, one: str, other: str) -> bool:
+        """Whether neither of them knew of the other."""
+        return one not in self._past(world, other) and other not in self._past(world, one)
 
     def _overruled(
         self, world: World, past: frozenset[str], commit_id: str, value: object, key: Key
@@ -300,6 +310,9 @@ class EditsChecker:
         known = frozenset().union(*(self._past(world, c) for c in removers))
         placed = {c for c in past if (vm, "host") in edits[c].wrote}
         two_places = len(placed) > 1 and not placed <= known
+        says = (said for c in past - known if (said := self._says(world, c)) is not None)
+        if any((vm, "removal") in said.conflicts() for said in says):
+            return True  # who kept it had the conflict before his eyes, and went on
         return two_places or any(touched - self._past(world, c) for c in removers)
 
     def _still_changed(
@@ -374,9 +387,16 @@ class EditsChecker:
             after = self._says(world, commit_id)
             before = self._says(world, parents[0]) if parents else None
             self._edits[commit_id] = (
-                Edit({}, frozenset()) if after is None else edit_between(before, after)
+                Edit({}, frozenset())
+                if after is None
+                else edit_between(before, after, self._earlier(world, commit_id))
             )
         return self._edits[commit_id]
+
+    def _earlier(self, world: World, commit_id: str) -> list[Said]:
+        """What the edits said that it follows."""
+        past = self._past(world, commit_id) - {commit_id}
+        return [said for c in sorted(past) if (said := self._says(world, c)) is not None]
 
     def _says(self, world: World, commit_id: str) -> Said | None:
         if commit_id not in self._said:

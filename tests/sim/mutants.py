@@ -144,6 +144,11 @@ ALL: tuple[Mutant, ...] = (
         narrow=at_any_pace(narrow.a_move_is_called_back_by_a_new_daemon),
     ),
     Mutant(
+        c.voters_do_not_say_that_it_runs_there,
+        signs=CLAIMS,
+        narrow=at_any_pace(narrow.somebody_migrates_it),
+    ),
+    Mutant(
         c.a_leaving_vm_is_claimed_back,
         signs=CLAIMS,
         narrow=at_any_pace(narrow.a_move_is_called_back),
@@ -189,7 +194,7 @@ ALL: tuple[Mutant, ...] = (
     Mutant(e.restarts_unasked, seed=1),
     Mutant(e.elsewhere_means_removed, seed=0),
     Mutant(e.live_only_is_stopped, narrow=narrow_acts.a_move_that_can_only_be_cold),
-    Mutant(e.never_means_live, seed=19),
+    Mutant(e.never_means_live, seed=81),
     Mutant(e.drained_hosts_take_vms, seed=0),
     Mutant(e.stale_shutdown_clocks, narrow=narrow_acts.a_stop_that_was_taken_back),
     Mutant(e.drift_is_repaired_always, narrow=narrow_acts.drift_is_left_to_people),

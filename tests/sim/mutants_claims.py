@@ -234,6 +234,11 @@ def a_new_daemon_claims_at_once(patch: Patch) -> None:
     patch.setattr(letting_go.LettingGo, "may_be_leaving", lambda self, vm, now: False)
 
 
+def voters_do_not_say_that_it_runs_there(patch: Patch) -> None:
+    """A VM that was migrated by hand to a voter is taken for one that is off."""
+    patch.setattr(letting_go.Sight, "runs", lambda self, vm: False)
+
+
 def a_leaving_vm_is_claimed_back(patch: Patch) -> None:
     """A VM that is being migrated away, and is not at its target yet, is claimed meanwhile."""
     real = claiming.Claiming.keep

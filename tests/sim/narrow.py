@@ -106,7 +106,8 @@ def a_start_outlives_its_daemon(pace_s: float) -> World:
 
 
 def called_back(pace_s: float, killed: bool) -> World:
-    """vm1 is on its way from dmz01 to dmz02, where nothing is seen of it yet, when it is called back."""
+    """vm1 is on its way from dmz01 to dmz02, where nothing is seen of it yet, when it is called back. Then dmz02's
+    daemon dies, which would say that it has come."""
     world = settled_site()
     source = world.hosts["dmz01"]
     source.hypervisor.slow_s = {"migrate": 8.0}
@@ -118,7 +119,10 @@ def called_back(pace_s: float, killed: bool) -> World:
     if killed:
         source.kill_daemon()
         source.start_daemon()
-    world.run(9.0)
+    world.run(5.0)
+    world.hosts["dmz02"].kill_daemon()
+    world.run(4.0)
+    world.hosts["dmz02"].start_daemon()
     source.hypervisor.slow_s = {}
     peace(world)
     return world
@@ -132,7 +136,19 @@ def a_move_is_called_back_by_a_new_daemon(pace_s: float) -> World:
     return called_back(pace_s, killed=True)
 
 
+def somebody_migrates_it(pace_s: float) -> World:
+    """vm1 is migrated by hand from dmz01, where it belongs, to dmz02, which never claimed it."""
+    world = settled_site()
+    world.run(pace_s)
+    target = world.hosts["dmz02"].hypervisor
+    world.hosts["dmz01"].hypervisor.by_hand_migrate("vm1", target)
+    world.run(5.0)
+    peace(world)
+    return world
+
+
 STORIES = (
+    somebody_migrates_it,
     a_move_is_called_back,
     a_move_is_called_back_by_a_new_daemon,
     an_overtaken_move_goes_on,

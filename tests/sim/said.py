@@ -6,7 +6,7 @@ Decides nothing; a commit whose site can't be read says nothing. Must not use xs
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -104,8 +104,8 @@ def readable(files: Files) -> Said | None:
         return None
 
 
-def edit_between(before: Said | None, after: Said) -> Edit:
-    """What somebody decided who made `after` of `before`."""
+def edit_between(before: Said | None, after: Said, earlier: Iterable[Said] = ()) -> Edit:
+    """What somebody decided who made `after` of `before`. Of a VM that comes back, what it was `earlier` is no word."""
     wrote: dict[Key, object] = {}
     touched = set()
     old = before.document.vms if before else {}
@@ -117,6 +117,7 @@ def edit_between(before: Said | None, after: Said) -> Edit:
             continue
         if was is None or (name, "removal") in settled:
             wrote[name, THERE] = True
+        seen = [s for s in earlier if name in s.document.vms] if was is None else []
         if was != vm or (name, "removal") in settled:
             touched.add(name)
         for field in FIELDS:
@@ -126,6 +127,7 @@ def edit_between(before: Said | None, after: Said) -> Edit:
                 floated, floats = was.host is None, vm.host is None
                 # To pin it where it is is an edit; that the site placed it elsewhere is none, were it chosen or not.
                 same = floated and (same or value == ANYWHERE) if floats else same and not floated
+            same = same or any(s.value(name, field) == value for s in seen)
             if not same or {(name, field), (name, "removal")} & settled:
                 wrote[name, field] = value
     return Edit(wrote, frozenset(touched))
