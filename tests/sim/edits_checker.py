@@ -216,13 +216,10 @@ class EditsChecker:
         shown = view.value(vm, field)
         if shown in values or shown == ANYWHERE or key in marked:
             return
-        if (removal or not values) and (
-            field == "host" or view.value(vm, field) in ever.get(key, ())
-        ):
+        if (removal or not values) and (field == "host" or shown in ever.get(key, ())):
             return  # what was said on the side that removed it went with it
         raise Violation(
-            f"{revision[:10]} shows {view.value(vm, field)!r} as {vm}'s {field}; "
-            f"the edits said {values!r}"
+            f"{revision[:10]} shows {shown!r} as {vm}'s {field}; the edits said {values!r}"
         )
 
     def _disputes(

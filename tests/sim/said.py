@@ -42,9 +42,14 @@ class Said:
 
     def host(self, vm: VM) -> str:
         """The member that somebody wants to run it, however the file calls that one."""
-        if vm.host is None and vm.name not in self.document.state.chosen:
-            return ANYWHERE
-        written = vm.host if vm.host is not None else self.document.state.placement.get(vm.name, "")
+        return self._named(self._written(vm))
+
+    def _written(self, vm: VM) -> str:
+        return (
+            vm.host if vm.host is not None else self.document.state.choices.get(vm.name, ANYWHERE)
+        )
+
+    def _named(self, written: str) -> str:
         members = self.document.state.members.values()
         return next((m.name for m in members if written in (m.name, m.address)), written)
 
@@ -58,10 +63,8 @@ class Said:
         text = _text(value)
         for c in self.document.state.conflicts:
             if (c.vm, c.what) == (vm, what) and self._counts(c):
-                members = self.document.state.members.values()
                 told = [c.shown, *c.other.split(" or ")]
-                named = [next((m.name for m in members if t == m.address), t) for t in told]
-                return text in (*told, *named)
+                return text in (*told, *map(self._named, told))
         return False
 
     def _counts(self, conflict: Conflict) -> bool:
@@ -69,9 +72,7 @@ class Said:
         if vm is None or conflict.what == "removal":
             return vm is not None
         if conflict.what == "host":
-            state = self.document.state
-            placed = state.placement[vm.name] if vm.name in state.chosen else ANYWHERE
-            return conflict.shown == (vm.host if vm.host is not None else placed)
+            return conflict.shown == self._written(vm)
         return conflict.shown == _text(getattr(vm, conflict.what))
 
 

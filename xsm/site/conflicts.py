@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xsm.site.merge_site import FLOATING, KEPT, text_of
+from xsm.site.merge_site import KEPT, host_text, text_of
 from xsm.site.model import VM, Site
 from xsm.site.state import Conflict, State
 
@@ -28,10 +28,5 @@ def value_shown(vm: VM | None, what: str, chosen: Mapping[str, str]) -> str | No
     if what == "removal":
         return KEPT
     if what == "host":
-        return host_shown(vm, chosen)
+        return host_text(vm, chosen.get(vm.name))
     return text_of(getattr(vm, what, None))
-
-
-def host_shown(vm: VM, chosen: Mapping[str, str]) -> str:
-    """Where the site itself found a place is nobody's word: the VM floats."""
-    return text_of(vm.host if vm.host is not None else chosen.get(vm.name, FLOATING))

@@ -63,6 +63,12 @@ def text_of(value: Any) -> str:
     return text if len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 3] + "..."
 
 
+def host_text(vm: VM, chosen: str | None) -> str:
+    """Where people want it. `chosen`: the member that somebody chose for it while it floats; a place that the site
+    itself found is nobody's word."""
+    return text_of(vm.host if vm.host is not None else chosen or FLOATING)
+
+
 @dataclass(frozen=True)
 class Beside:
     """What the state tables of one side say about its VMs."""
@@ -85,10 +91,13 @@ class Stand:
         return (self.vm.host, self.place) if what == "host" else getattr(self.vm, what)
 
     @property
+    def chosen(self) -> str | None:
+        """The member that a person chose for it, floating."""
+        return self.place.member if self.place and self.place.chosen else None
+
+    @property
     def host(self) -> str:
-        if self.vm.host is not None:
-            return text_of(self.vm.host)
-        return text_of(self.place.member) if self.place and self.place.chosen else FLOATING
+        return host_text(self.vm, self.chosen)
 
 
 @dataclass(frozen=True)
@@ -243,8 +252,7 @@ def _weigh_host(
     if not clash:
         return value, []
     found = [
-        _floats_on(base, s, o) and not chosen(s.place)
-        for s, o in ((first, second), (second, first))
+        _floats_on(base, s, o) and s.chosen is None for s, o in ((first, second), (second, first))
     ]
     if any(found):
         return (second if found[0] else first).value("host"), []
@@ -262,11 +270,6 @@ def _floats_on(base: Stand | None, side: Stand, other: Stand) -> bool:
     if base is None:  # added by both
         return side.vm.host is None and other.vm.host is None
     return base.vm.host is None and side.vm.host is None and "host" not in base.disputes
-
-
-def chosen(place: Place | None) -> bool:
-    """Whether a person chose it."""
-    return place is not None and place.chosen
 
 
 def _without_contradiction(vm: VM, first: VM, second: VM, clashes: list[Clash]) -> VM:
