@@ -271,53 +271,37 @@ def test_what_editors_leave_beside_a_file_is_known(name: str) -> None:
     assert not is_temporary("configs/a.cfg") and not is_temporary("site.yaml")
 
 
-def test_locks_from_the_future_are_of_a_clock_that_was_ahead(tmp_path: Path) -> None:
+def test_locks_from_the_future_are_of_a_clock_that_was_ahead(site: Site) -> None:
     """Cut short while this host's clock was days ahead: the locks don't stay for as many days."""
-    repository = Repository.create(tmp_path / "site.git")
-    try:
-        first = repository.write_commit({"site.xml": b"<a/>\n"}, (), "a <a@b>", 1, "one")
-        second = repository.write_commit({"site.xml": b"<b/>\n"}, (first.id,), "a <a@b>", 2, "two")
-        repository.set_heads((second.id,), second.id)
-        checkout = Checkout(tmp_path / "site", repository)
-        checkout.follow(first.id)
-        git_dir = tmp_path / "site" / ".git"
-        lock = git_dir / "index.lock"
-        (git_dir / "xsm-at-work").touch()
-        lock.touch()
-        with pytest.raises(CheckoutError, match="cut short"):
-            checkout.follow(second.id)
-        new, old = repository.path / "HEAD.lock", repository.path / "refs" / "heads" / "main.lock"
-        new.touch()
-        for left in (lock, old):
-            left.touch()
-            os.utime(left, (time.time() + 3 * 86400,) * 2)
-        assert checkout.follow(second.id)
-        stale.clear_old_locks(repository.path)
-        assert new.exists() and not old.exists()
-    finally:
-        repository.close()
+    second = site.change(site_xml=b"<b/>\n")
+    git_dir, repository = site.checkout.path / ".git", site.repository.path
+    lock = git_dir / "index.lock"
+    (git_dir / "xsm-at-work").touch()
+    lock.touch()
+    with pytest.raises(CheckoutError, match="cut short"):
+        site.checkout.follow(second)
+    new, old = repository / "HEAD.lock", repository / "refs" / "heads" / "main.lock"
+    new.touch()
+    for left in (lock, old):
+        left.touch()
+        os.utime(left, (time.time() + 3 * 86400,) * 2)
+    assert site.checkout.follow(second)
+    stale.clear_old_locks(repository)
+    assert new.exists() and not old.exists()
 
 
-def test_a_locked_checkout_is_neither_followed_nor_taken_for_a_save(tmp_path: Path) -> None:
+def test_a_locked_checkout_is_neither_followed_nor_taken_for_a_save(site: Site) -> None:
     """A git that was cut short leaves index.lock: files that moved on without HEAD would look like somebody's edit."""
-    repository = Repository.create(tmp_path / "site.git")
-    try:
-        first = repository.write_commit({"site.xml": b"<a/>\n"}, (), "a <a@b>", 1, "one")
-        second = repository.write_commit({"site.xml": b"<b/>\n"}, (first.id,), "a <a@b>", 2, "two")
-        repository.set_heads((second.id,), second.id)
-        checkout = Checkout(tmp_path / "site", repository)
-        checkout.follow(first.id)
-        lock = tmp_path / "site" / ".git" / "index.lock"
-        lock.touch()
-        for attempt in (lambda: checkout.follow(second.id), checkout.edited):
-            with pytest.raises(CheckoutError, match=r"index\.lock"):
-                attempt()
-        assert (tmp_path / "site" / "site.xml").read_bytes() == b"<a/>\n"
-        lock.unlink()
-        assert checkout.edited() is None
-        assert checkout.follow(second.id)
-    finally:
-        repository.close()
+    second = site.change(site_xml=b"<b/>\n")
+    lock = site.checkout.path / ".git" / "index.lock"
+    lock.touch()
+    for attempt in (lambda: site.checkout.follow(second), site.checkout.edited):
+        with pytest.raises(CheckoutError, match=r"index\.lock"):
+            attempt()
+    assert (site.checkout.path / "site.xml").read_bytes() == ROOT["site.xml"]
+    lock.unlink()
+    assert site.checkout.edited() is None
+    assert site.checkout.follow(second)
 
 
 def test_what_it_goes_on_to_is_whole_there(site: Site) -> None:
