@@ -23,8 +23,8 @@ from xsm.peer.register import Register
 from xsm.plan.actions import STARTS, Action, Step
 from xsm.plan.observed import ACTIVE, DomainState
 from xsm.site import identity
+from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
-from xsm.site.merge import active_conflicts
 from xsm.site.model import VM, Drift, Migration, Power
 
 __all__ = ["Checkers", "Violation", "at_rest"]

@@ -308,8 +308,8 @@ class EditsChecker:
         placed = {c for c in past if (vm, "host") in edits[c].wrote}
         two_places = len(placed) > 1 and not placed <= known
         says = (said for c in past - known if (said := self._says(world, c)) is not None)
-        if any((vm, "removal") in said.conflicts() for said in says):
-            return True  # who kept it had the conflict before his eyes, and went on
+        if any(vm == disputed for said in says for disputed, _ in said.conflicts()):
+            return True  # who kept it had a conflict over it before his eyes, which who removed it never saw
         return two_places or any(touched - self._past(world, c) for c in removers)
 
     def _still_changed(

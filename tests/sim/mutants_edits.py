@@ -21,7 +21,7 @@ from xsm.plan import capacity, moves, planner, power, round, sightings, wanted
 from xsm.plan.actions import Action
 from xsm.plan.observed import Domain
 from xsm.plan.wanted import Wanted, WantedVM
-from xsm.site import merge, merge_site, state_file
+from xsm.site import merge, merge_site, side, state_file
 from xsm.site.document import Document, Files
 from xsm.site.model import Drift, Migration
 
@@ -104,20 +104,20 @@ def a_third_edit_settles_unseen(patch: Patch) -> None:
     """A conflict ends as soon as anybody gives the field another value, who may know nothing of it."""
 
     def write_conflicts(files: dict[str, bytes], sides: Any, new: Iterable[Any]) -> Any:
-        was, one, two = (merge._table(side.files, merge._CONFLICTS) or {} for side in sides)
+        was, one, two = (side.table_of(one.files, side.CONFLICTS) or {} for one in sides)
         rows = {
             key: row
             for key, row in {**one, **two}.items()
             if key not in was or (key in one and key in two)
         }
         rows.update({f"{c.vm}/{c.what}": state_file.conflict_row(c) for c in new})
-        files.pop(merge._CONFLICTS, None)
+        files.pop(side.CONFLICTS, None)
         if rows:
-            files[merge._CONFLICTS] = state_file.canonical(rows)
-            left = merge._unsettled(merge._side(files))
-            files.pop(merge._CONFLICTS)
+            files[side.CONFLICTS] = state_file.canonical(rows)
+            left = side.side_of(files).unsettled
+            files.pop(side.CONFLICTS)
             if left:
-                files[merge._CONFLICTS] = state_file.canonical(left)
+                files[side.CONFLICTS] = state_file.canonical(left)
         return tuple(new)
 
     patch.setattr(merge, "_write_conflicts", write_conflicts)

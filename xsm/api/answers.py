@@ -51,8 +51,8 @@ from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
 from xsm.plan.wanted import wanted
+from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
-from xsm.site.merge import active_conflicts
 from xsm.site.problems import Invalid, Problem
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from xsm.plan.view import View
 from xsm.plan.wanted import wanted
 from xsm.site import xml_file, yaml_file
 from xsm.site.changes import Change, SetVM
+from xsm.site.conflicts import active_conflicts
 from xsm.site.document import SITE_FILES, Document, Files
-from xsm.site.merge import active_conflicts
 from xsm.site.model import VM, Migration, Power
 from xsm.site.state import State
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from xsm.peer.history import MERGE_AUTHOR, Ancestry, Commit, History, ancestry
+from xsm.peer.origins import Origins
 from xsm.site.document import Files
 from xsm.site.merge import merge, name_revisions
 from xsm.site.state import Conflict
@@ -58,6 +60,7 @@ class Views:
     def __init__(self, history: History) -> None:
         self.history = history
         self.ancestry: Ancestry = ancestry(history)
+        self._origins = Origins(self.ancestry)
         self._known: OrderedDict[tuple[str, ...], _View] = OrderedDict()
         self._chain: list[tuple[Step, _View]] = []  # how the last fold went, step by step
 
@@ -144,8 +147,9 @@ class Views:
                 known[past].files, before.files, own.files, self._newest(last), self._newest(part)
             )
             if merged.conflicts:
-                earlier = [self._said(head) for (heads, _), _ in done for head in self._ids(heads)]
-                merged = name_revisions(merged, earlier, [self._said(h) for h in self._ids(part)])
+                earlier = [head for (heads, _), _ in done for head in self._ids(heads)]
+                of = partial(self._origins.of_conflict, earlier=earlier, later=self._ids(part))
+                merged = name_revisions(merged, of)
             found = {(c.vm, c.what): c for c in merged.conflicts}
             done.append((step, _View(merged.files, {**before.conflicts, **own.conflicts, **found})))
         return done
@@ -155,9 +159,6 @@ class Views:
 
     def _newest(self, heads: Iterable[str]) -> str:
         return self._ids(heads)[-1]
-
-    def _said(self, commit_id: str) -> tuple[str, Files]:
-        return commit_id, self.history.files(commit_id)
 
 
 def derive(heads: Iterable[str], history: History, views: Views | None = None) -> Derived:

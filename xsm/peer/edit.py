@@ -14,9 +14,10 @@ from xsm.plan.observed import HostReport
 from xsm.plan.place import place
 from xsm.site import state_file
 from xsm.site.changes import describe, diff
+from xsm.site.conflicts import active_conflicts
 from xsm.site.document import SITE_FILES, Document, Files, load
 from xsm.site.fields import vm_label
-from xsm.site.merge import active_conflicts, merge
+from xsm.site.merge import merge
 from xsm.site.merge_site import FLOATING
 from xsm.site.problems import Invalid, Problem, Severity
 from xsm.site.state import Conflict, State

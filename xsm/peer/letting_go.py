@@ -17,8 +17,10 @@ from xsm.peer.messages import EvictAnswer, EvictAsk
 from xsm.peer.register import may_hand_over
 from xsm.peer.work import Work
 from xsm.plan.observed import ACTIVE, Domain, HostReport
+from xsm.plan.round import why_rival
+from xsm.plan.sightings import is_own
 from xsm.plan.view import Handover
-from xsm.plan.wanted import Wanted
+from xsm.plan.wanted import Wanted, WantedVM
 
 ASK_LIFE_S = 5.0
 """A claimant that hasn't asked again for so long no longer waits: nothing is stopped or migrated for it."""
@@ -50,14 +52,17 @@ class Sight:
 
     def active_domain(self, vm: str) -> Domain | None:
         """An active domain that is, or could be taken for, the VM: by tag, UUID or name, so that none is
-        overlooked."""
+        overlooked. The VM's own goes first."""
         want = self.wanted.by_name.get(vm) if self.wanted else None
+        found = None
         for domain in self.report.domains if self.report else ():
             tagged = domain.tag is not None and domain.tag.vm == vm
             same = domain.name == vm or (want is not None and domain.uuid == want.uuid)
             if domain.state in ACTIVE and (tagged or same):
-                return domain
-        return None
+                if tagged and same:
+                    return domain
+                found = found or domain
+        return found
 
     def runs(self, vm: str) -> bool:
         """Whether the VM itself, and no domain that only looks like it, is active here by the last look."""
@@ -69,6 +74,14 @@ class Sight:
             and (want is None or domain.uuid == want.uuid)
             for domain in self.report.domains
         )
+
+    def rival(self, want: WantedVM, domain: Domain) -> str:
+        """Why the VM can't be started while `domain` is active here, which nothing moves or stops for it; "" when
+        the domain is the VM's own."""
+        assert self.wanted is not None and self.report is not None
+        site_id = self.wanted.site_id
+        own = is_own(want, domain, site_id)
+        return "" if own else why_rival(want, self.report.host, domain, site_id)
 
 
 class LettingGo:
@@ -172,6 +185,9 @@ class LettingGo:
         want = sight.wanted.by_name.get(vm) if sight.wanted else None
         if domain.incoming:
             return f"{self.me} is just receiving it by a live migration", False
+        rival = sight.rival(want, domain) if want is not None else ""
+        if rival:
+            return rival, True
         if sight.frozen:
             return f"it runs there, and {self.me} acts on nothing: {sight.frozen}", True
         if want is not None and want.host == eviction.asker:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from xsm.plan.actions import Action, Consequence, Step
 from xsm.plan.capacity import Shortage, shortage
+from xsm.plan.observed import Domain
 from xsm.plan.sightings import Seen, Sorted
 from xsm.plan.view import View, owner_trouble, target_trouble
 from xsm.plan.wanted import Wanted, WantedVM
@@ -101,21 +102,23 @@ def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:
         # which XSM has not been told to take in: starting ours beside it might run it twice.
         if rival.host != host and seen.own and not (same_uuid and rival.active):
             continue
-        alike = (
-            f"with its UUID ({domain.name})"
-            if same_uuid and domain.name != w.name
-            else f"named {domain.name}"
-        )
-        if domain.tag is not None and domain.tag.site_id == site_id:
-            whose = domain.tag.vm
-            return (
-                f"a domain {alike} is still on {rival.host}, made for {whose}: it has to go first"
-            )
-        return (
-            f"a domain {alike} that XSM did not create is on {rival.host}; "
-            "`xsm adopt` takes it in, or rename one of them"
-        )
+        return why_rival(w, rival.host, domain, site_id)
     return ""
+
+
+def why_rival(w: WantedVM, host: str, domain: Domain, site_id: str) -> str:
+    """What to do about a domain on `host` that has the VM's name or UUID and is not the VM's."""
+    alike = (
+        f"with its UUID ({domain.name})"
+        if domain.uuid == w.uuid and domain.name != w.name
+        else f"named {domain.name}"
+    )
+    if domain.tag is not None and domain.tag.site_id == site_id:
+        return f"a domain {alike} is still on {host}, made for {domain.tag.vm}: it has to go first"
+    return (
+        f"a domain {alike} that XSM did not create is on {host}; "
+        "`xsm adopt` takes it in, or rename one of them"
+    )
 
 
 def hold(action: Action, why: str) -> Action:

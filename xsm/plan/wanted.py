@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from xsm.site import domain, identity
 from xsm.site.config import Config
+from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
-from xsm.site.merge import active_conflicts
 from xsm.site.model import VM, HypervisorKind, Power
 from xsm.site.state import Conflict
 

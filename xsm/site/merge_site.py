@@ -70,12 +70,21 @@ def host_text(vm: VM, chosen: str | None) -> str:
 
 
 @dataclass(frozen=True)
+class Dispute:
+    """A conflict that is open: the values that it is `between`, whichever is shown, and whose edits gave them. The
+    same two values given anew by others are another dispute."""
+
+    between: frozenset[str]
+    revisions: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Beside:
     """What the state tables of one side say about its VMs."""
 
     placement: Mapping[str, Place] = field(default_factory=dict)  # of floating VMs
-    disputes: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
-    """VM -> what is in conflict -> the values that it is between."""
+    disputes: Mapping[str, Mapping[str, Dispute]] = field(default_factory=dict)
+    """VM -> what is in conflict -> that conflict."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class Stand:
 
     vm: VM
     place: Place | None = None  # of a floating VM that has one
-    disputes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    disputes: Mapping[str, Dispute] = field(default_factory=dict)
 
     def value(self, what: str) -> Any:
         """Of a field. That of the host is a pair: pinned to, placed on."""

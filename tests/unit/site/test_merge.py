@@ -9,8 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from xsm.site import state_file, xml_file, yaml_file
+from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Files, load
-from xsm.site.merge import active_conflicts, merge
+from xsm.site.merge import merge
 from xsm.site.merge_site import VM_FIELDS
 from xsm.site.model import VM, Host, Power, Site, VMSet
 from xsm.site.problems import Invalid

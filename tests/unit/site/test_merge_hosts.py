@@ -15,8 +15,9 @@ from tests.unit.site.test_merge import ID, MEMBERS, A, B, files, site, vm
 from xsm.peer.derive import Views, derive
 from xsm.peer.history import maximal
 from xsm.site import state_file
+from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Files, load
-from xsm.site.merge import active_conflicts, merge
+from xsm.site.merge import merge
 from xsm.site.state import Conflict, State
 
 HOSTS = ("h1", "h2")
