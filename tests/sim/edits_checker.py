@@ -178,6 +178,7 @@ class EditsChecker:
             if not there:
                 continue
             removed = all(value is False for _, value in writers[vm, THERE])
+            added = [self._says(world, c) for c, value in writers[vm, THERE] if value is True]
             for field in FIELDS:
                 if self._disputes(world, past, writers.get((vm, field), []), (vm, field)):
                     # A place that nobody pinned goes with a removal: then that is marked.
@@ -192,6 +193,9 @@ class EditsChecker:
                             f"them and marks nothing"
                         )
                     yield vm, field
+                shown = view.value(vm, field)
+                if any(s is not None and s.value(vm, field) == shown for s in added):
+                    continue  # as who added it has it, a word or none (`edit_between`)
                 self._nobody_made_it_up(view, revision, (vm, field), writers, marked, removed, ever)
 
     def _pins(self, world: World, vm: str, last: list[tuple[str, object]]) -> int:
