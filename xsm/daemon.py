@@ -20,12 +20,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from xsm.api import membership
-from xsm.api.access import Caller, Role
+from xsm.api.admission import Admission
 from xsm.api.answers import Answers
-from xsm.api.control import Refused
 from xsm.api.server import ApiServer, StartRefused
-from xsm.api.types import NOT_A_MEMBER, Refusal
-from xsm.edge import certificate, log, opening, story
+from xsm.edge import certificate, log, opening
 from xsm.edge.checkout import Checkout, Edited
 from xsm.edge.event_log import EventLog
 from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
@@ -41,6 +39,7 @@ from xsm.edge.transport import PeerClient
 from xsm.edge.watch import Watch
 from xsm.peer import register
 from xsm.peer.events import (
+    Abort,
     Deliver,
     Effect,
     Event,
@@ -56,6 +55,7 @@ from xsm.peer.events import (
     Tick,
 )
 from xsm.peer.machine import TICK_S, Peer, messages_for
+from xsm.peer.receiving import Limits
 from xsm.plan.observed import HostReport
 from xsm.site.problems import Invalid, Problem
 from xsm.site.state import Member
@@ -85,7 +85,8 @@ class Daemon:
         self.revisions = revisions
         self._votes = votes
         entries = {vm: register.from_entry(entry) for vm, entry in votes.load().items()}
-        self.peer = Peer(settings.name, entries, self.clock())
+        limits = Limits(settings.migrations_out, settings.migrations_in)
+        self.peer = Peer(settings.name, entries, self.clock(), limits)
         self.events = EventLog(settings.events_path, settings.name)
         context = client_context(certificate.peer_files(settings.tls_dir))
         self.client = PeerClient(context, source=settings.source_host)
@@ -99,13 +100,13 @@ class Daemon:
         )
         self.observer = Observer(
             settings.name,
-            lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed, settings.migrate_uri),
+            lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed, settings.announces),
             self.clock,
             time.time,
+            converge_limit_s=settings.converge_limit_s,
         )
         self.checkout_problems: tuple[Problem, ...] = ()
         self.checkout_revision = ""
-        self._forgotten: dict[str, str] = {}  # host -> who forgot it, for the present head
         self.checkout_behind = ""
         self._log = logging.getLogger("xsmd")
         self._queue: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue(
@@ -114,6 +115,7 @@ class Daemon:
         self._stepped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers = Answers(self)
+        self._admission = Admission(self)
         self._stopping = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._checkout: Checkout | None = None
@@ -147,11 +149,11 @@ class Daemon:
 
         `taken`: the save in the checkout that became part of it.
         """
-        self._forgotten.clear()
+        self._admission.head_changed()
         self._remember_members()
         self.feed(HeadChanged(head, local))
         if taken is not None:
-            self._start(self._follow(taken))
+            self.start(self._follow(taken))
         else:
             self._head_came.set()
 
@@ -160,31 +162,6 @@ class Daemon:
             opening.remember(self.settings, self.members())
         except OSError as error:
             self._log.warning("%s can't be written: %s", self.settings.members_path, error)
-
-    def _admits(self, caller: Caller) -> bool:
-        """A host that the site forgot still has its certificate, and is heard no longer. Raises `Refused`, which tells
-        it so."""
-        head = self.revisions.head
-        if caller.role is not Role.PEER or head is None or head.document is None:
-            return True  # while the site file can't be read nobody is a stranger
-        if caller.name in head.document.state.members:
-            return True
-        if caller.name not in self._forgotten:
-            self._forgotten[caller.name] = ""
-            self._start(self._find_forgotten(caller.name))
-        message = f"{caller.name} is not of this site any more"
-        hint = self._forgotten[caller.name]
-        raise Refused(403, Refusal(NOT_A_MEMBER, message, hint, heads=head.heads))
-
-    async def _find_forgotten(self, name: str) -> None:
-        """Who forgot a host, for the host's next question."""
-        try:
-            commit = await self.revisions.call(lambda r: story.forgotten_by(r, name))
-        except (RepositoryError, Busy, Invalid) as error:
-            self._log.warning("who forgot %s can't be found: %s", name, error)
-            return
-        if commit is not None:
-            self._forgotten[name] = f"forgotten by {commit.author} in {commit.id[:10]}"
 
     async def stepped(self) -> None:
         """Wait until the machine has taken another event."""
@@ -216,24 +193,24 @@ class Daemon:
                     f"this host's certificate of {site_id}"
                 )
             await stack.enter_async_context(
-                ApiServer(self.settings, self._answers, admits=self._admits)
+                ApiServer(self.settings, self._answers, admits=self._admission.admits)
             )
             self.took_head(head, local=False)
-            self._start(self._step_forever())
-            self._start(self.observer.run(self._looked))
-            self._start(self._tick(notifier))
-            self._start(self._keep_checkout())
-            self._start(self._collect())
-            self._start(membership.end_changes(self, self._answers.end_change))
+            self.start(self._step_forever())
+            self.start(self.observer.run(self._looked))
+            self.start(self._tick(notifier))
+            self.start(self._keep_checkout())
+            self.start(self._collect())
+            self.start(membership.end_changes(self, self._answers.end_change))
             notifier.ready(f"revision {head.revision[:10]}")
-            self._tell("daemon", "", f"started on revision {head.revision[:10]}")
-            stopping = self._start(self._wait_for_stop())
+            self.tell("daemon", "", f"started on revision {head.revision[:10]}")
+            stopping = self.start(self._wait_for_stop())
             await asyncio.wait({stopping, self._failed}, return_when=asyncio.FIRST_COMPLETED)
             notifier.stopping()
             if self._failed.done():
-                self._tell("daemon", "", "ends after a failure; the VMs run on")
+                self.tell("daemon", "", "ends after a failure; the VMs run on")
                 self._failed.result()
-            self._tell("daemon", "", "stopped; the VMs run on")
+            self.tell("daemon", "", "stopped; the VMs run on")
 
     async def _wait_for_stop(self) -> None:
         await self._stopping.wait()
@@ -243,7 +220,8 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have it done beside everything else; a failure ends the daemon."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -283,9 +261,11 @@ class Daemon:
                 case Observe():
                     self.observer.request()
                 case Perform():
-                    self._start(self._perform(effect))
+                    self.start(self._perform(effect))
+                case Abort(action, why):
+                    self.observer.abort(action, why)
                 case Log(kind, vm, message, fields):
-                    self._tell(kind, vm, message, fields)
+                    self.tell(kind, vm, message, fields)
                 case Send():
                     continue  # gathered below: one post carries all that goes to one member
         for member, messages in messages_for(effects).items():
@@ -318,9 +298,10 @@ class Daemon:
             except (RepositoryError, Busy) as error:
                 self._log.warning("the repository was not tidied: %s", error)
 
-    def _tell(
+    def tell(
         self, kind: str, vm: str, message: str, fields: Mapping[str, str] | None = None
     ) -> None:
+        """Note an event, for people: `api.types.Event`."""
         more = "".join(
             f" ({key}: {value})" for key, value in sorted((fields or {}).items()) if value
         )
@@ -337,7 +318,7 @@ class Daemon:
             lambda r: Checkout(self.settings.checkout_dir, r)
         )
         await self._follow()
-        self._start(self._follow_heads())
+        self.start(self._follow_heads())
         watching, waits = None, False
         try:
             while True:
@@ -399,14 +380,14 @@ class Daemon:
             self.checkout_problems = (Problem(str(self.settings.checkout_dir), 0, str(error)),)
             tried = False
         for problem in self.checkout_problems if tried or self.checkout_problems != before else ():
-            self._tell("checkout", "", f"a save was not applied: {problem}")
+            self.tell("checkout", "", f"a save was not applied: {problem}")
         # Also where nothing was to apply: an edit that kept the checkout behind may have been put back.
         await self._follow(taken)
         return tried
 
     def _checkout_trouble(self, problem: Problem) -> None:
         self.checkout_problems = (problem,)
-        self._tell("checkout", "", str(problem))
+        self.tell("checkout", "", str(problem))
 
     async def _follow(self, taken: Edited | None = None) -> None:
         """Bring the checkout to the head, where nobody is editing it; else note why it stays behind."""
@@ -431,9 +412,9 @@ class Daemon:
         before, self.checkout_behind = self.checkout_behind, why
         self.checkout_revision = revision
         if why and why != before:
-            self._tell("checkout", "", why)
+            self.tell("checkout", "", why)
         elif before and not why:
-            self._tell("checkout", "", f"the checkout is on {revision[:10]} again")
+            self.tell("checkout", "", f"the checkout is on {revision[:10]} again")
 
 
 async def open_daemon(settings: Settings) -> Daemon:

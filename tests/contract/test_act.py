@@ -10,6 +10,7 @@ from tests.contract.domains import SITE, definition, mark, uuid_of
 from tests.contract.subjects import Subject
 from xsm.edge.act import adopt, perform
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.peer.events import Way
 from xsm.plan.actions import Action, Consequence, Step
 from xsm.plan.observed import Domain, DomainState
 from xsm.site.tag import Tag
@@ -36,7 +37,7 @@ def action(step: Step, value: int = 0, name: str = "vm1", uuid: str = "") -> Act
 
 
 def do(h: Hypervisor, step: Step, value: int = 0, tag: Tag | None = None, xml: str = "") -> str:
-    return perform(h, action(step, value), xml=xml or definition("vm1"), target_uri=URI, tag=tag)
+    return perform(h, action(step, value), xml=xml or definition("vm1"), way=Way(URI), tag=tag)
 
 
 def refusal(call: Callable[[], object]) -> HypervisorError:
@@ -151,7 +152,7 @@ def test_a_failed_migration_leaves_the_guest_running_here(subject: Subject) -> N
     h = subject.hypervisor
     do(h, Step.CREATE)
     assert "not supported" in refusal(lambda: do(h, Step.MIGRATE)).reason
-    no_uri = refusal(lambda: perform(h, action(Step.MIGRATE), xml="", target_uri=""))
+    no_uri = refusal(lambda: perform(h, action(Step.MIGRATE), xml="", way=Way("")))
     assert "dmz02 has no libvirt URI" in no_uri.reason
     assert only(h).state is DomainState.RUNNING
 
@@ -183,9 +184,7 @@ def test_foreign_domains_are_never_touched(
     error = refusal(lambda: do(h, step, 64, tag=mark("vm1")))
     assert error.reason.startswith("foreign: ")
     if step not in (Step.CREATE, Step.START, Step.DEFINE):  # as the daemon calls it: without XML
-        bare = refusal(
-            lambda: perform(h, action(step, 64), xml="", target_uri=URI, tag=mark("vm1"))
-        )
+        bare = refusal(lambda: perform(h, action(step, 64), xml="", way=Way(URI), tag=mark("vm1")))
         assert bare.reason == error.reason
     assert h.domains() == before
 
@@ -202,7 +201,7 @@ def test_an_older_domain_of_the_vm_is_removed_but_not_overwritten(subject: Subje
     h.define(definition("vm1", uuid=OTHER))
     assert OTHER in refusal(lambda: do(h, Step.CREATE)).reason
     removal = action(Step.UNDEFINE, uuid=OTHER)
-    assert perform(h, removal, xml="", target_uri="") == "shutoff => undefined"
+    assert perform(h, removal, xml="", way=Way("")) == "shutoff => undefined"
     assert do(h, Step.CREATE) == "absent => running"
 
 
@@ -210,7 +209,7 @@ def test_an_older_domain_of_the_vm_is_removed_but_not_overwritten(subject: Subje
 def test_only_the_vms_own_marked_definition_is_taken(subject: Subject, xml: str) -> None:
     h = subject.hypervisor
     create = action(Step.CREATE)
-    assert "mark" in refusal(lambda: perform(h, create, xml=xml, target_uri="")).reason
+    assert "mark" in refusal(lambda: perform(h, create, xml=xml, way=Way(""))).reason
     assert h.domains() == ()
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.contract.domains import definition, mark, uuid_of
 from tests.contract.subjects import Subject
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.peer.events import Way
 from xsm.plan.observed import Domain, DomainState
 from xsm.site.model import HypervisorKind
 
@@ -26,7 +27,7 @@ CALLS: dict[str, Callable[[Hypervisor, str], object]] = {
     "set_memory": lambda h, u: h.set_memory(u, 64),
     "set_vcpus": lambda h, u: h.set_vcpus(u, 1),
     "set_tag": lambda h, u: h.set_tag(u, mark("vm1")),
-    "migrate": lambda h, u: h.migrate(u, "test:///default"),
+    "migrate": lambda h, u: h.migrate(u, Way("test:///default")),
 }
 
 
@@ -394,7 +395,7 @@ def test_the_mark_of_a_foreign_domain_is_set_while_it_runs(subject: Subject) -> 
 
 def test_migration_is_refused_and_the_domain_stays(subject: Subject) -> None:
     h = running(subject)
-    refused(lambda: h.migrate(VM1, "test:///elsewhere"), "not supported")
+    refused(lambda: h.migrate(VM1, Way("test:///elsewhere")), "not supported")
     assert only(h).state is DomainState.RUNNING
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from tests.sim import story
 from tests.sim.script import Script
-from tests.sim.stage import OFF, names
-from tests.sim.world import SimHost, World
+from tests.sim.stage import names
+from tests.sim.world import OFF, SimHost, World
 from xsm.plan.observed import ACTIVE
 from xsm.site.model import Drift, Migration, Power
 
@@ -91,6 +91,10 @@ class Life:
         for name in self.names:
             lines.append(f"slow {name} migrate {chance.uniform(0.2, 6.0):.1f}")
             lines.append(f"slow {name} start {chance.uniform(0.2, START_LIMIT_S):.1f}")
+        # By chances of their own, so that lives of older seeds stay what they were.
+        others = random.Random(f"aborts of life {self.seed}")
+        late = [name for name in self.names if others.random() < 0.3]
+        lines += [f"slow {name} abort {others.uniform(0.1, 6.0):.1f}" for name in late]
         lines.append(f"hand {self.names[0]} foreign scratch")
         return lines
 

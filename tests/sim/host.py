@@ -6,6 +6,7 @@ time, votes on disk before anything else goes on, revisions in a queue of their 
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from tests.sim.archive import HostHistory
 from tests.sim.disk import Disk, JournalDamaged, Torn
-from tests.sim.hypervisor import LOOKING, SimHypervisor, uri
+from tests.sim.flight import Flight
+from tests.sim.hypervisor import LOOKING, SimHypervisor
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import edit as edits
 from xsm.peer.derive import commit_date
 from xsm.peer.events import (
+    Abort,
     Deliver,
     Effect,
     Event,
@@ -35,8 +38,8 @@ from xsm.peer.events import (
     Tick,
 )
 from xsm.peer.machine import TICK_S, Peer, messages_for
-from xsm.plan.actions import Step
-from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.actions import Action, Step
+from xsm.plan.observed import HostReport
 from xsm.site.document import Document, Files
 from xsm.site.problems import Invalid
 
@@ -50,6 +53,7 @@ OBSERVE_S = 0.01
 LOOK_LIMIT_S = 30.0
 """`edge.observer.LOOK_LIMIT_S`: a hypervisor that takes longer to list its domains counts as not answering."""
 ACTION_S = 0.2
+ABORT_S = 0.05
 EVENTS_LIMIT = 10_000
 """`daemon.EVENTS_LIMIT`: with more events waiting the daemon ends."""
 CALLS: Mapping[Step, tuple[str, ...]] = {
@@ -206,6 +210,8 @@ class SimHost:
                     self.observe()
                 case Perform():
                     self._perform(effect)
+                case Abort(action):
+                    self._abort(action)
                 case Log(kind, vm, message, fields):
                     reason = fields.get("reason", "")
                     text = f"{message} ({reason})" if reason else message
@@ -285,21 +291,24 @@ class SimHost:
         """The call reaches the hypervisor even when the daemon that made it is gone by then; not when the host is, nor
         when it hung meanwhile."""
         life, boot = self.life, self.boot
-        step, uuid = effect.action.step, effect.action.uuid
+        step = effect.action.step
         calls = CALLS.get(step, ())
         delay_s = max([ACTION_S, *(self.hypervisor.slow_s.get(call, 0.0) for call in calls)])
         # No two end at one instant: an observation in between would be older than the second, and not know.
         delay_s += 1e-4 * (len(self.world.performed) % 97)
         self.world.performed.append((self.world.now, self.name, effect.action))
         self.world.check()  # against the revision that its peer goes by now: the next event may bring another
-        told: list[SimHost] = []  # the target of a migration, once it has been announced there
+        flight: Flight | None = None
 
-        def announce() -> None:
-            target = self._announce(uuid, effect.target_uri) if boot == self.boot else None
-            told.extend([target] if target else [])
+        def aborted() -> None:
+            self.world.check()
+            if life == self.life:
+                self.feed(Finished(effect.action, "ended on the way, it runs on here"))
 
         def end(is_done: bool = True) -> None:
-            lost = any(not target.hypervisor.drop_incoming(uuid) for target in told)
+            if flight is not None and flight.is_aborted:
+                return
+            lost = flight is not None and not flight.land()
             if boot != self.boot or not is_done:
                 return
             outcome, error = (
@@ -314,18 +323,21 @@ class SimHost:
                 end()
 
         if step is Step.MIGRATE:
-            self.world.after(min(self.world.announce_s, delay_s / 2), announce)
+            flight = Flight(self, effect, aborted)
+            self.world.after(min(self.world.announce_s, delay_s / 2), flight.announce)
         self.world.after(delay_s, arrive)
 
-    def _announce(self, uuid: str, target_uri: str) -> SimHost | None:
-        """A live migration begins: its target has the domain as "incoming" from now on."""
-        target = next((h for h in self.world.hosts.values() if uri(h.name) == target_uri), None)
-        if target is None or target is self or not self.world.linked(self.name, target.name):
-            return None
-        there = next((d for d in self.hypervisor.domains_unchecked() if d.uuid == uuid), None)
-        if there is None or there.state not in ACTIVE or target.hypervisor.lost:
-            return None
-        return target if target.hypervisor.take_incoming(self.hypervisor, uuid) else None
+    def _abort(self, action: Action) -> None:
+        """As `_perform`: it reaches the hypervisor after its daemon's death, too."""
+        boot = self.boot
+
+        def arrive() -> None:
+            if boot == self.boot:
+                # One that comes too late finds nothing to end.
+                with contextlib.suppress(HypervisorError):
+                    self.hypervisor.abort(action.uuid)
+
+        self.world.after(self.hypervisor.slow_s.get("abort", ABORT_S), arrive)
 
     def _call(self, effect: Perform) -> tuple[str, str]:
         """The outcome, and why there is none."""
@@ -334,7 +346,7 @@ class SimHost:
                 self.hypervisor,
                 effect.action,
                 xml=effect.xml,
-                target_uri=effect.target_uri,
+                way=effect.way,
                 tag=effect.tag,
             )
         except HypervisorError as failure:

@@ -17,7 +17,8 @@ from tests.sim.hands import Hands
 from tests.sim.switch import SimSwitch, uri
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
-from xsm.plan.observed import Domain, DomainState, HypervisorFacts
+from xsm.peer.events import Way
+from xsm.plan.observed import Domain, DomainState, HypervisorFacts, Job, Moved
 from xsm.site.model import HypervisorKind
 from xsm.site.tag import Tag
 
@@ -66,6 +67,7 @@ class SimHypervisor(Hands):
         self._on_change = on_change
         self._faults: list[Fault] = []
         self._domains: dict[str, SimDomain] = {}
+        self.flying: dict[str, Callable[[], None]] = {}  # UUID of a domain on its way -> ends that
         self._switch.plug(self)
 
     # -- Hypervisor: looking -----------------------------------------------------
@@ -208,15 +210,29 @@ class SimHypervisor(Hands):
         with self._call("set_tag", uuid):
             self._set(uuid, lambda facts: replace(facts, tag=tag))
 
-    def migrate(self, uuid: str, target_uri: str) -> None:
+    def migrate(self, uuid: str, way: Way) -> Moved | None:
         with self._call("migrate", uuid):
             domain = self._active(uuid)
             if not self._switch.live:
                 raise HypervisorError("p2p migration is not supported by the source host")
-            target = self._switch.reach(self.name, target_uri)
+            target = self._switch.reach(self.name, way.uri)
             if target is self:
                 raise HypervisorError("attempt to migrate guest to the same host")
             self._hand_over(domain, target)
+        return None
+
+    def post_copy(self, uuid: str) -> None:
+        raise HypervisorError("post-copy is not simulated")
+
+    def job(self, uuid: str) -> Job | None:
+        return Job() if uuid in self.flying else None
+
+    def abort(self, uuid: str) -> None:
+        with self._call("abort", uuid):
+            end = self.flying.pop(uuid, None)
+            if end is None:
+                raise HypervisorError(f"{uuid} is not being migrated away from here")
+            end()
 
     def _hand_over(self, domain: SimDomain, target: SimHypervisor) -> None:
         target.receive(domain)
@@ -339,6 +355,7 @@ class SimHypervisor(Hands):
         self.lost = ""
         self._faults.clear()
         self._hangs.clear()
+        self.flying.clear()
         self.give_up_hanging()
         self._touch()
 

@@ -126,7 +126,7 @@ class Network(Clock):
                 return
             members = receiver.peer.members if receiver.peer else ()
             if members and sender.name not in members and not stranger:
-                # The API refuses whom the site forgot (`daemon._admits`), and says by which revisions.
+                # The API refuses whom the site forgot (`api.admission`), and says by which revisions.
                 refusal = f"it refused: {sender.name} is not of this site any more"
                 heads, whole = receiver.disk.heads, self.flows(to, sender.name)
                 self.after(

@@ -134,8 +134,8 @@ class Edits(Members):
     # -- commands -----------------------------------------------------
 
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
-        """command HOST VERB ARGS: migrate VM HOST [cold], start/stop/pause/resume/restart VM, drain/undrain HOST,
-        forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
+        """command HOST VERB ARGS: migrate VM HOST [cold], call-back VM, start/stop/pause/resume/restart VM,
+        drain/undrain HOST, forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
         host = self.open(on)
         if verb == "forget":
             return self.forget_now(on, args[0], "it-is-off" in args)
@@ -152,6 +152,8 @@ class Edits(Members):
         if verb == "migrate":
             vm, to, *cold = args
             return commands.migrate(files, document, vm, to, host.surroundings(), bool(cold))
+        if verb == "call-back":
+            return commands.call_back(files, document, args[0], host.surroundings().reports)
         if verb == "restart":
             token = f"restart-{self.world.now:.0f}"
             return commands.restart(files, document, args, token, host.surroundings())

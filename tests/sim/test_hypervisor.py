@@ -8,6 +8,7 @@ from tests.contract.domains import definition, mark, uuid_of
 from tests.sim.hypervisor import SimHypervisor, SimSwitch, uri
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import HypervisorError
+from xsm.peer.events import Way
 from xsm.plan.actions import Action, Consequence, Step
 from xsm.plan.observed import DomainState
 from xsm.site.model import HypervisorKind
@@ -146,7 +147,7 @@ def test_a_live_migration_moves_the_running_domain_and_its_definition() -> None:
     move = Action(
         "vm1", "dmz01", Consequence.MIGRATE_LIVE, Step.MIGRATE, "host", "", "", "", VM1, 0, "dmz02"
     )
-    outcome = perform(source, move, xml="", target_uri=target.facts().migrate_uri)
+    outcome = perform(source, move, xml="", way=Way(target.facts().migrate_uri))
     assert outcome == "running here => running on dmz02"
     assert source.domains() == ()
     (moved,) = target.domains()
@@ -157,7 +158,7 @@ def test_a_live_migration_moves_the_running_domain_and_its_definition() -> None:
 def test_the_weight_is_the_default_again_after_a_migration_under_xen() -> None:
     source, target = pair()
     running(source).set_weight(VM1, 512)
-    source.migrate(VM1, uri("dmz02"))
+    source.migrate(VM1, Way(uri("dmz02")))
     assert target.domains()[0].cpu_weight == 256
 
 
@@ -193,7 +194,7 @@ def test_the_husk_of_a_cut_migration_is_incoming_and_nobody_touches_it() -> None
     for step in (Step.CREATE, Step.DESTROY, Step.RESUME):
         action = Action("vm1", "dmz01", Consequence.STOP, step, "", "", "", "", VM1)
         error = refusal(
-            lambda action=action: perform(sim, action, xml=definition("vm1"), target_uri="")
+            lambda action=action: perform(sim, action, xml=definition("vm1"), way=Way(""))
         )
         assert "received by a live migration" in error.reason
     sim.by_hand_destroy("vm1")

@@ -20,7 +20,7 @@ from xsm.api.control import Caller, Refused
 from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
 from xsm.api.pushing import Pushing
-from xsm.api.reports import REPORT_AGE_S, Reports
+from xsm.api.reports import REPORT_AGE_S, Reports, own_report
 from xsm.api.types import (
     Applied,
     Command,
@@ -91,7 +91,7 @@ class Answers:
 
     async def report(self) -> HostReport:
         """This host's own word, for the other members."""
-        own = self._daemon.peer.own_report()
+        own = own_report(self._daemon)
         if own is None:
             raise refused(
                 503, "busy", "the hypervisor was not looked at yet", "ask again in a second"
@@ -150,6 +150,7 @@ class Answers:
             pending=pending,
             held=held,
             notes=tuple(line for r in alive for line in r.notes),
+            transfers=tuple(t for r in alive for t in r.transfers),
         )
 
     async def plan(self) -> PlanAnswer:
@@ -188,7 +189,7 @@ class Answers:
             claims=views.claim_story(vm, register, self._daemon.peer.name) if register else (),
             observed=views.observed_story(found, answer.reports, time.time()),
             events=events,
-            next=tuple(str(a) for a in answer.plan.actions if a.vm == vm),
+            next=views.next_story(vm, answer.plan, answer.reports),
         )
 
     async def history(self, limit: int, vm: str | None) -> tuple[RevisionInfo, ...]:

@@ -22,6 +22,12 @@ REPORT_AGE_S = 1.0
 """A report that is no older is used again, so that many questions at once ask each host only once."""
 
 
+def own_report(daemon: Daemon) -> HostReport | None:
+    """This host's word on itself, with what its hypervisor tells of migrations in flight."""
+    own = daemon.peer.own_report()
+    return replace(own, transfers=daemon.observer.transfers.now()) if own else None
+
+
 class Reports:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
@@ -40,7 +46,7 @@ class Reports:
         self, age_s: float = REPORT_AGE_S
     ) -> tuple[dict[str, HostReport], dict[str, str]]:
         """All members' reports, asked for at once where they are older; and why some are missing."""
-        own = self._daemon.peer.own_report()
+        own = own_report(self._daemon)
         reports = {self._daemon.peer.name: own} if own else {}
         unreachable: dict[str, str] = (
             {} if own else {self._daemon.peer.name: "has not looked at its hypervisor yet"}

@@ -12,7 +12,7 @@ from enum import StrEnum
 from xsm.peer.contacts import Reach
 from xsm.peer.messages import PROTOCOL_VERSION
 from xsm.plan.actions import Plan
-from xsm.plan.observed import HostReport
+from xsm.plan.observed import HostReport, Transfer
 from xsm.site.problems import Problem
 from xsm.site.state import Conflict
 
@@ -64,6 +64,7 @@ class Status:
     ] = ()  # restart needed, reported drift, foreign domains: for a person to act on
     checkout_revision: str = ""  # what the checkout is on, "" unknown
     checkout_behind: str = ""  # why it is not on `revision`, "" when it is
+    transfers: tuple[Transfer, ...] = ()  # live migrations in flight
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Verb(StrEnum):
     """Commands that are small edits of the site, made for the user."""
 
     MIGRATE = "migrate"  # vm, to: DOM0 of a pinned VM, or the placement of a floating one
+    CALL_BACK = "call-back"  # vm: a move that is not done; where it runs now becomes its host
     START = "start"
     STOP = "stop"
     PAUSE = "pause"

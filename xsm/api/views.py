@@ -239,6 +239,13 @@ def claim_story(vm: str, register: Register, me: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def next_story(vm: str, plan: Plan, reports: Mapping[str, HostReport]) -> tuple[str, ...]:
+    """What is done about it just now, and what is to be done."""
+    moving = (str(t) for _, report in sorted(reports.items()) for t in report.transfers)
+    lines = [line for line in moving if line.startswith(f"{vm}: ")]
+    return (*lines, *(str(action) for action in plan.actions if action.vm == vm))
+
+
 def observed_story(
     found: Mapping[str, Domain], reports: Mapping[str, HostReport], now: float
 ) -> tuple[str, ...]:

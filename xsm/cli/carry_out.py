@@ -61,6 +61,7 @@ class Change:
     only_vm: str = ""  # show and weigh only this VM's actions; the others' are counted
     shown: Callable[[str], str] = str  # a problem's path as the user knows it
     nothing: str = "Nothing to change: the site is as it should be."
+    take_back: Callable[[], int] | None = None  # what Ctrl-C does while it is followed
 
 
 @dataclass(frozen=True)
@@ -207,12 +208,11 @@ def _finish(
         if applied.changes != preview.changes:
             errand = as_applied(errand, applied.changes)
         try:
-            progress = follow(context.client, shown, applied.revision, errand, manner.timeout_s)
+            ctrl_c = "calls the move back" if change.take_back else "stops only the following"
+            follows = (applied.revision, errand, manner.timeout_s, ctrl_c)
+            progress = follow(context.client, shown, *follows)
         except KeyboardInterrupt:
-            screen.warn(
-                f"interrupted: {short(applied.revision)} is committed, and the hosts go on with it"
-            )
-            return EXIT_INTERRUPTED
+            return _interrupted(context, change, applied, errand)
     if context.json:
         context.show(
             Outcome(
@@ -222,3 +222,18 @@ def _finish(
     elif progress:
         show_progress(screen, progress)
     return EXIT_DONE if progress is None or progress.verdict in CARRIED_OUT else EXIT_FAILED
+
+
+def _interrupted(context: Context, change: Change, applied: Applied, errand: Errand) -> int:
+    """Ctrl-C while it is followed: say what goes on, and how it is called back; or do that."""
+    screen = context.screen
+    if change.take_back is not None:
+        return change.take_back()
+    screen.warn(f"interrupted: {short(applied.revision)} is committed, and the hosts go on with it")
+    try:
+        moving = [t for t in context.client.status().transfers if t.vm in errand.vms]
+    except Failure:
+        moving = []  # then there is nothing more to tell
+    for transfer in moving:
+        screen.warn(f"{transfer} (`xsm migrate {transfer.vm} --abort` calls it back)")
+    return EXIT_INTERRUPTED

@@ -80,13 +80,18 @@ def reasons(status: Status, stands: Standing, verdict: Verdict) -> tuple[str, ..
 
 
 def follow(
-    client: Client, screen: Screen | None, revision: str, errand: Errand, timeout_s: float
+    client: Client,
+    screen: Screen | None,
+    revision: str,
+    errand: Errand,
+    timeout_s: float,
+    ctrl_c: str = "stops only the following",
 ) -> Progress:
     """Poll until there is a verdict. `screen` None: silently, for `-o json`."""
     quick = Client(client.socket_path, POLL_TIMEOUT_S)
     started = answered = time.monotonic()
     held_since: float | None = None
-    with display(screen, revision) as shown:
+    with display(screen, revision, ctrl_c) as shown:
         while True:
             status = _ask(quick)
             now = time.monotonic()

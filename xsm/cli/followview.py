@@ -16,6 +16,7 @@ from xsm.cli.screen import Screen, clean
 from xsm.cli.standing import Standing
 from xsm.cli.texts import short
 from xsm.plan.actions import Action
+from xsm.plan.observed import Transfer
 
 MAX_LIVE_LINES = 12
 _NUMBERS = re.compile(r"\d+")
@@ -49,6 +50,8 @@ class Lines(Display):
             if action not in self.done:
                 self.done.add(action)
                 self.screen.line(f"done: {done_line(action)}")
+        for transfer in stands.transfers:
+            self.tell(str(transfer), _milestone(transfer))
         # What an action waits for just now ("[...]") changes all the time; a line for each would be noise.
         for line in sorted(line.rsplit(" [", 1)[0] for line in stands.waiting):
             self.tell(f"pending: {line}")
@@ -60,6 +63,13 @@ class Lines(Display):
         if (news or line) not in self.told:
             self.told.add(news or line)
             self.screen.line(line)
+
+
+def _milestone(transfer: Transfer) -> str:
+    """What of a migration's progress is worth a line of its own: each tenth, each pass, each decision about it."""
+    job = transfer.job
+    tenth = 10 * (job.total_mib - job.remaining_mib) // job.total_mib if job.total_mib else -1
+    return f"{transfer.vm} to {transfer.target} {tenth} {job.iteration} {transfer.note}"
 
 
 class Live(Display):
@@ -87,7 +97,8 @@ class Live(Display):
             table.add_row(
                 Text(mark, style), Text(member.name, "bold"), short(member.revision), remark
             )
-        lines = [Text(f"… {clean(line)}") for line in stands.waiting]
+        lines = [Text(f"→ {clean(str(transfer))}", "cyan") for transfer in stands.transfers]
+        lines += [Text(f"… {clean(line)}") for line in stands.waiting]
         lines += [Text(clean(held_line(line)), "yellow") for line in stands.held]
         lines += [Text(f"✓ {clean(done_line(action))}", "green") for action in stands.done]
         for line in lines:
@@ -96,11 +107,12 @@ class Live(Display):
 
 
 @contextmanager
-def display(screen: Screen | None, revision: str) -> Iterator[Display]:
+def display(screen: Screen | None, revision: str, ctrl_c: str) -> Iterator[Display]:
+    """`ctrl_c`: what the keys do meanwhile."""
     if screen is None:
         yield Display()
         return
-    screen.line(f"Following {short(revision)} on all hosts (Ctrl-C stops only the following).")
+    screen.line(f"Following {short(revision)} on all hosts (Ctrl-C {ctrl_c}).")
     screen.out.flush()
     if screen.width is None or os.environ.get("TERM") == "dumb":
         yield Lines(screen)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from xsm.api.types import Command, Verb
 from xsm.cli.carry_out import Manner, manner_options
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
+from xsm.cli.failures import EXIT_INTERRUPTED, InputFailure, Refused
 from xsm.cli.names import host_argument, vm_argument
 from xsm.cli.small_edit import run_command
 
@@ -19,23 +22,57 @@ message_option = click.option(
 @site_command(
     "migrate",
     short_help="Move a VM to another host.",
-    examples=("xsm migrate vm1 dmz02", "xsm migrate vm1 dmz02 --cold"),
+    examples=("xsm migrate vm1 dmz02", "xsm migrate vm1 dmz02 --cold", "xsm migrate vm1 --abort"),
 )
 @vm_argument()
-@host_argument("to")
+@host_argument("to", required=False, default="")
 @click.option("--cold", is_flag=True, help="It may be stopped for it: sets MIGRATION to cold.")
+@click.option(
+    "--abort", is_flag=True, help="Call back a move that is not done: VM stays where it runs."
+)
 @message_option
 @manner_options
 @pass_context
-def migrate(context: Context, vm: str, to: str, cold: bool, message: str, manner: Manner) -> int:
+def migrate(
+    context: Context, vm: str, to: str, cold: bool, abort: bool, message: str, manner: Manner
+) -> int:
     """Move VM to HOST: changes its DOM0, or where the site has placed it when it floats.
 
-    Refused when it can't be done now. Asks when the VM has to be stopped for it.
+    Refused when it can't be done now. Asks when the VM has to be stopped for it. Ctrl-C while it is
+    followed calls the move back, as --abort does.
     """
+    if abort:
+        if to or cold:
+            raise InputFailure("--abort takes neither HOST nor --cold", f"xsm migrate {vm} --abort")
+        return run_command(
+            context, Command(Verb.CALL_BACK, vm=vm, message=message), manner, f"Call {vm} back?"
+        )
+    if not to:
+        raise InputFailure("HOST is missing: where should it go?", f"xsm migrate {vm} HOST")
     command = Command(Verb.MIGRATE, vm=vm, to=to, message=message, cold=cold)
     return run_command(
-        context, command, manner, f"Move {vm} to {to}?", nothing=f"{vm} belongs on {to} already."
+        context,
+        command,
+        manner,
+        f"Move {vm} to {to}?",
+        nothing=f"{vm} belongs on {to} already.",
+        take_back=lambda: _call_back(context, vm, to, manner),
     )
+
+
+def _call_back(context: Context, vm: str, to: str, manner: Manner) -> int:
+    """After Ctrl-C in the middle of a move."""
+    context.screen.warn(
+        f"interrupted: calling {vm} back from {to} (Ctrl-C again leaves the hosts to it)"
+    )
+    command = Command(Verb.CALL_BACK, vm=vm)
+    try:
+        run_command(context, command, replace(manner, yes=True), f"Call {vm} back?")
+    except KeyboardInterrupt:
+        context.screen.warn(f"left; `xsm why {vm}` tells what becomes of it")
+    except Refused as refused:
+        context.screen.warn(f"{refused.message}: there is nothing to call back")
+    return EXIT_INTERRUPTED
 
 
 @site_command("start", short_help="Start a VM.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from xsm.api.types import Command, Preview, Verb
@@ -18,6 +19,7 @@ def run_command(
     *,
     always_ask: bool = False,
     nothing: str = "",
+    take_back: Callable[[], int] | None = None,
 ) -> int:
     """Preview the command, ask where it is disruptive, do it, follow it. The exit code."""
     client = context.client
@@ -35,5 +37,6 @@ def run_command(
         always_ask=always_ask,
         only_vm=command.vm,
         nothing=nothing or "Nothing to change: it is so already.",
+        take_back=take_back,
     )
     return carry_out(context, change, manner)

@@ -12,6 +12,7 @@ from xsm.api.types import MemberStatus, Reach, Status
 from xsm.cli.errand import Errand, subject_of
 from xsm.cli.texts import short
 from xsm.plan.actions import Action
+from xsm.plan.observed import Transfer
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Standing:
     done: tuple[Action, ...] = ()
     others: tuple[str, ...] = ()
     others_wait: bool = False  # some of the others are not held: they go on by themselves
+    transfers: tuple[Transfer, ...] = ()  # its live migrations in flight
 
     @property
     def left(self) -> bool:
@@ -57,6 +59,7 @@ def standing(status: Status, errand: Errand, revision: str) -> Standing:
         _done(status, errand, revision, (*waiting, *held)),
         (*others, *errand.others(status.held)),
         bool(others),
+        tuple(t for t in status.transfers if t.vm in errand.vms),
     )
 
 

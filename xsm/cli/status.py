@@ -94,6 +94,7 @@ def _trouble(screen: Screen, status: Status) -> None:
     held = list(status.held)
     _lines(screen, "held", held, "care")
     _lines(screen, "pending", [line for line in status.pending if line not in held], "")
+    _lines(screen, "moving", [str(transfer) for transfer in status.transfers], "")
     _lines(screen, "to know", list(status.notes), "")
     if status.conflicts:
         screen.line()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.peer.events import Way
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, Domain, DomainState
 from xsm.site import tag_xml
@@ -19,11 +20,11 @@ from xsm.site.tag import Tag
 
 
 def perform(
-    hypervisor: Hypervisor, action: Action, *, xml: str, target_uri: str, tag: Tag | None = None
+    hypervisor: Hypervisor, action: Action, *, xml: str, way: Way, tag: Tag | None = None
 ) -> str:
     """Carry out `action.step` unless it is done already; give "old => new" for the log.
 
-    `xml`: for the steps that define. `target_uri`: for MIGRATE. `tag`: what the domain's mark is to be
+    `xml`: for the steps that define. `way`: for MIGRATE. `tag`: what the domain's mark is to be
     afterwards, None: as it is or as `xml` says. Raises `HypervisorError`: the call failed, or
     the step doesn't fit what is there (a foreign domain, a wrong state); then nothing was changed.
     """
@@ -31,7 +32,7 @@ def perform(
     if step is None:
         raise HypervisorError(f"there is nothing to do in step {action.step}")
     domain = _ours(hypervisor, action, xml, tag)
-    outcome = step(hypervisor, action, domain, xml, target_uri)
+    outcome = step(hypervisor, action, domain, xml, way)
     if tag is not None and action.step in TAGGED and domain is not None and domain.tag != tag:
         _mark(hypervisor, action.uuid, tag)
     return outcome
@@ -88,7 +89,7 @@ def _ours(hypervisor: Hypervisor, action: Action, xml: str, tag: Tag | None) -> 
 
 
 def _start(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, xml: str, _way: Way
 ) -> str:
     """CREATE and START: define anew, so that pending changes take effect, then boot."""
     if domain is not None and domain.state in ACTIVE:
@@ -114,14 +115,14 @@ def _never_ran(hypervisor: Hypervisor, uuid: str) -> None:
 
 
 def _define(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, xml: str, _way: Way
 ) -> str:
     hypervisor.define(xml)
     return "absent => defined" if domain is None else "defined => defined anew"
 
 
 def _shutdown(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     if domain is None or domain.state not in ACTIVE:
         return f"already {_state(domain)}"
@@ -130,7 +131,7 @@ def _shutdown(
 
 
 def _destroy(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     if domain is None or domain.state not in ACTIVE:
         return f"already {_state(domain)}"
@@ -139,7 +140,7 @@ def _destroy(
 
 
 def _undefine(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     if domain is None:
         return "already absent"
@@ -150,7 +151,7 @@ def _undefine(
 
 
 def _suspend(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     on = _active(action, domain)
     if on.state is DomainState.PAUSED:
@@ -160,7 +161,7 @@ def _suspend(
 
 
 def _resume(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     on = _active(action, domain)
     if on.state is DomainState.RUNNING:
@@ -170,7 +171,7 @@ def _resume(
 
 
 def _set_memory(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     there = _present(action, domain)
     if there.memory_mib == action.value:
@@ -180,7 +181,7 @@ def _set_memory(
 
 
 def _set_vcpus(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     there = _present(action, domain)
     if there.vcpus == action.value:
@@ -190,7 +191,7 @@ def _set_vcpus(
 
 
 def _set_weight(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
     there = _present(action, domain)
     if there.cpu_weight == action.value:
@@ -201,13 +202,14 @@ def _set_weight(
 
 
 def _migrate(
-    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, target_uri: str
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, way: Way
 ) -> str:
-    if not target_uri:
+    if not way.uri:
         raise HypervisorError(f"{action.target or 'the target'} has no libvirt URI for migrations")
     on = _active(action, domain)
-    hypervisor.migrate(action.uuid, target_uri)
-    return f"{on.state} here => {on.state} on {action.target}"
+    took = hypervisor.migrate(action.uuid, way)
+    outcome = f"{on.state} here => {on.state} on {action.target}"
+    return f"{outcome}: {took}" if took else outcome
 
 
 def _present(action: Action, domain: Domain | None) -> Domain:
@@ -236,7 +238,7 @@ def _mark(hypervisor: Hypervisor, uuid: str, tag: Tag) -> None:
             raise
 
 
-Doing = Callable[[Hypervisor, Action, Domain | None, str, str], str]
+Doing = Callable[[Hypervisor, Action, Domain | None, str, Way], str]
 
 STEPS: dict[Step, Doing] = {
     Step.CREATE: _start,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from xsm.plan.observed import Domain, HypervisorFacts
+from xsm.peer.events import Way
+from xsm.plan.observed import Domain, HypervisorFacts, Job, Moved
 from xsm.site.tag import Tag
 
 OnChange = Callable[[str], None]
@@ -101,8 +102,29 @@ class Hypervisor(Protocol):
         """Write XSM's mark into the domain's metadata, as `set_memory`."""
         ...
 
-    def migrate(self, uuid: str, target_uri: str) -> None:
-        """Move the domain live, peer to peer: afterwards it is defined there and no longer here."""
+    def migrate(self, uuid: str, way: Way) -> Moved | None:
+        """Move the domain live, peer to peer: afterwards it is defined there and no longer here.
+
+        Gives what it took, None where the hypervisor doesn't tell.
+        """
+        ...
+
+    def post_copy(self, uuid: str) -> None:
+        """Let the domain that is migrated away from here run on the target at once; the rest of its memory follows.
+
+        Refused unless its way allowed that.
+        """
+        ...
+
+    def job(self, uuid: str) -> Job | None:
+        """How far the domain's migration away from here is; None when none is in flight."""
+        ...
+
+    def abort(self, uuid: str) -> None:
+        """End the domain's migration away from here; it runs on, and the call of `migrate` raises.
+
+        Refused when none is in flight. One that is nearly done may come to its end all the same.
+        """
         ...
 
     def alive(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import libvirt
 
-from xsm.edge import domain_facts, libvirt_events
+from xsm.edge import domain_facts, libvirt_events, libvirt_jobs
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.edge.libvirt_errors import (
@@ -34,7 +34,9 @@ from xsm.edge.libvirt_facts import (
     why_paused,
 )
 from xsm.edge.libvirt_listing import Listing
-from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts
+from xsm.edge.migrating import SILENT, Announces
+from xsm.peer.events import Way
+from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts, Job, Moved
 from xsm.site import tag as tags
 from xsm.site import tag_xml
 from xsm.site.model import HypervisorKind
@@ -63,7 +65,6 @@ EVENTS = (
     "DEVICE_REMOVED",
     "TUNABLE",
     "CONTROL_ERROR",
-    "JOB_COMPLETED",
 )
 """Besides LIFECYCLE: heard where the driver has them."""
 
@@ -87,20 +88,26 @@ class LibvirtHypervisor:
     """`Hypervisor` over a libvirt connection that the constructor opens; after a loss make another.
 
     Raises `HypervisorError` (lost) that says why there is no connection and what to do.
-    `migrate_uri`: how other hosts reach this hypervisor, passed on in the facts.
+    `announces`: what this host's settings say of migrations, passed on in the facts.
     libvirt's connections are thread-safe; what this object adds is guarded by a lock.
     """
 
-    def __init__(self, uri: str, on_change: OnChange | None = None, migrate_uri: str = "") -> None:
+    def __init__(
+        self,
+        uri: str,
+        on_change: OnChange | None = None,
+        announces: Announces = SILENT,
+    ) -> None:
         self.uri = uri
         self._on_change = on_change
-        self._migrate_uri = migrate_uri
+        self._announces = announces
         self._lock = threading.Lock()
         self._callbacks: list[int] = []
         self._gone = ""  # why the connection is gone, "" while it isn't
         # UUID -> (XML, what it says). Used again only for the very same text, so it can't be stale.
         self._read: dict[str, tuple[str, DomainFacts]] = {}
         self._listing = Listing(self._look)
+        self._jobs = libvirt_jobs.Completed()
         libvirt_events.start()
         try:
             self._conn = libvirt.open(uri)
@@ -128,6 +135,10 @@ class LibvirtHypervisor:
                 None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None
             )
         ]
+        completed = libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED
+        heard = optional(lambda: conn.domainEventRegisterAny(None, completed, self._job_done, None))
+        self._jobs.told = heard is not None
+        ids += [] if heard is None else [heard]
         for name in EVENTS:
             event = getattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{name}")
             heard = optional(partial(conn.domainEventRegisterAny, None, event, self._changed, None))
@@ -140,6 +151,12 @@ class LibvirtHypervisor:
         self._listing.changed(domain.UUIDString())
         if self._on_change is not None and not self._gone:
             self._on_change(domain.UUIDString())
+
+    def _job_done(
+        self, conn: libvirt.virConnect, domain: libvirt.virDomain, stats: dict[str, int], _: object
+    ) -> None:
+        self._jobs.completed(domain.UUIDString(), stats)
+        self._changed(conn, domain)
 
     def _closed(self, _conn: libvirt.virConnect, _reason: int, _opaque: object) -> None:
         told, self._gone = bool(self._gone), self._gone or GONE
@@ -189,7 +206,8 @@ class LibvirtHypervisor:
             cold_only="libvirt's test driver can't migrate"
             if fixed.kind is HypervisorKind.TEST
             else "",
-            migrate_uri=self._migrate_uri,
+            migrate_uri=self._announces.migrate_uri,
+            migrate_tls=self._announces.tls() and fixed.kind in EMULATED,
         )
 
     def _free_memory_mib(self, conn: libvirt.virConnect, memory_mib: int) -> int:
@@ -370,8 +388,27 @@ class LibvirtHypervisor:
             ),
         )
 
-    def migrate(self, uuid: str, target_uri: str) -> None:
-        self._on(uuid, lambda dom: dom.migrateToURI3(target_uri, {}, MIGRATE_FLAGS))
+    def migrate(self, uuid: str, way: Way) -> Moved | None:
+        parameters: dict[str, int] = {}
+        if self._announces.bandwidth_mib_s:
+            parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = self._announces.bandwidth_mib_s
+        flags = MIGRATE_FLAGS
+        if self._fixed.kind in EMULATED:
+            flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
+            flags |= libvirt.VIR_MIGRATE_TLS if way.tls else 0
+            flags |= libvirt.VIR_MIGRATE_POSTCOPY if way.post_copy else 0
+        with self._jobs.awaited(uuid) as took:
+            self._on(uuid, lambda dom: dom.migrateToURI3(way.uri, parameters, flags))
+            return took()
+
+    def post_copy(self, uuid: str) -> None:
+        self._on(uuid, lambda dom: dom.migrateStartPostCopy(0))
+
+    def job(self, uuid: str) -> Job | None:
+        return self._call(lambda conn: libvirt_jobs.progress(conn, uuid))
+
+    def abort(self, uuid: str) -> None:
+        self._on(uuid, libvirt_jobs.abort)
 
     def _set(self, uuid: str, change: Callable[[libvirt.virDomain, int], object]) -> None:
         """Make a change now when active, and for the next boot when persistent.

@@ -14,8 +14,11 @@ from typing import TypeVar
 
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.edge.transfers import Transfers
+from xsm.peer.converging import CONVERGE_LIMIT_S
 from xsm.peer.events import Finished, Perform
 from xsm.peer.work import ACTIONS_LIMIT
+from xsm.plan.actions import Action, Step
 from xsm.plan.observed import HostReport
 
 LOOK_LIMIT_S = 30.0
@@ -41,14 +44,16 @@ class Observer:
         clock: Callable[[], float],
         wall: Callable[[], float],
         look_limit_s: float = LOOK_LIMIT_S,
+        converge_limit_s: float = CONVERGE_LIMIT_S,
     ) -> None:
         self._host = host
         self._connect = connect
         self._clock = clock
         self._wall = wall
         self._look_limit_s = look_limit_s
-        # One thread more than there may be actions: looking must go on while all of them hang.
-        self._pool = ThreadPoolExecutor(ACTIONS_LIMIT + 1, thread_name_prefix="hypervisor")
+        # Threads for looking and for the migrations' progress: both must go on while all actions hang.
+        self._pool = ThreadPoolExecutor(ACTIONS_LIMIT + 2, thread_name_prefix="hypervisor")
+        self.transfers = Transfers(host, self.call, converge_limit_s)
         self._wanted = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hypervisor: Hypervisor | None = None
@@ -81,6 +86,25 @@ class Observer:
 
     async def perform(self, effect: Perform) -> Finished:
         """Carry out one step in a thread of its own."""
+        if effect.action.step is Step.MIGRATE:
+            return await self._migrate(effect)
+        return await self._carry_out(effect)
+
+    async def _migrate(self, effect: Perform) -> Finished:
+        action = effect.action
+        self.transfers.begin(action, effect.way)
+        finished = Finished(action, "", "cut short")
+        try:
+            finished = await self._carry_out(effect)
+        finally:
+            finished = self.transfers.end(finished)
+        return finished
+
+    def abort(self, action: Action, why: str) -> None:
+        """End a live migration that is in flight; its `perform` gives the outcome."""
+        self.transfers.call_back(action, why)
+
+    async def _carry_out(self, effect: Perform) -> Finished:
         try:
             outcome = await asyncio.get_running_loop().run_in_executor(
                 self._pool, self._perform, effect
@@ -97,6 +121,7 @@ class Observer:
 
     def close(self) -> None:
         """Leave the hypervisor; its domains run on. One that hangs is left without a word."""
+        self.transfers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         hypervisor, self._hypervisor = self._hypervisor, None
         if hypervisor is not None:
@@ -138,7 +163,7 @@ class Observer:
             self._connected(),
             effect.action,
             xml=effect.xml,
-            target_uri=effect.target_uri,
+            way=effect.way,
             tag=effect.tag,
         )
 

@@ -19,6 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from xsm.edge.durable import write_durably
+from xsm.edge.migrating import Announces
+from xsm.peer.converging import CONVERGE_LIMIT_S
+from xsm.peer.receiving import ARRIVALS_LIMIT
+from xsm.peer.work import ACTIONS_LIMIT, MIGRATIONS_LIMIT
 from xsm.site.problems import Invalid, Problem
 
 DEFAULT_PORT = 8701
@@ -33,6 +37,11 @@ ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+TLS_CHOICES = ("auto", "on", "off")
+MAX_MIGRATIONS = ACTIONS_LIMIT
+"""At once, in one direction: as many as all actions that a host may have under way."""
+MAX_MIB_S = 1_000_000
+MAX_CONVERGE_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,16 @@ class Settings:
     )
     log_format: str = "text"
     log_level: str = "info"
+    migrate_tls: str = "auto"  # whether the memory of live migrations goes over TLS, too
+    migrate_bandwidth_mib_s: int = 0  # of each live migration away from here; 0: what the link has
+    migrations_out: int = MIGRATIONS_LIMIT  # live migrations away from here at once
+    migrations_in: int = ARRIVALS_LIMIT  # and to here
+    converge_limit_s: int = round(CONVERGE_LIMIT_S)  # after the first pass, until it is given up
+
+    @property
+    def announces(self) -> Announces:
+        """What the hypervisor is told of migrations."""
+        return Announces(self.migrate_uri, self.migrate_tls, self.migrate_bandwidth_mib_s)
 
     @property
     def listen_host(self) -> str:
@@ -93,6 +112,14 @@ class Settings:
 
 
 KEYS = tuple(Settings.__dataclass_fields__)
+LEFT_OUT = (
+    "migrate_tls",
+    "migrate_bandwidth_mib_s",
+    "migrations_out",
+    "migrations_in",
+    "converge_limit_s",
+)
+"""Not written where it is the default: then a later version's default counts."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +211,13 @@ def write_settings(settings: Settings, path: Path) -> None:
     """Write a settings file that `read_settings` reads back equal; atomically, readable by all
     (no secrets)."""
     lines = ["# What this host's xsmd is told; written by xsm, yours to edit (docs/settings.md)."]
-    values = {key: str(getattr(settings, key)) for key in KEYS}
-    lines += [f"{key} = {_toml_string(value)}" for key, value in values.items() if value]
+    values = {key: getattr(settings, key) for key in KEYS}
+    defaults = {key: field.default for key, field in Settings.__dataclass_fields__.items()}
+    lines += [
+        f"{key} = {value if isinstance(value, int) else _toml_string(str(value))}"
+        for key, value in values.items()
+        if str(value) and not (key in LEFT_OUT and value == defaults[key])
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, ("\n".join(lines) + "\n").encode(), 0o644)
 
@@ -275,6 +307,13 @@ class _Reader:
             migrate_uri=migrate_uri,
             log_format=self._choice("log_format", "text", LOG_FORMATS),
             log_level=self._choice("log_level", "info", LOG_LEVELS),
+            migrate_tls=self._choice("migrate_tls", "auto", TLS_CHOICES),
+            migrate_bandwidth_mib_s=self._number("migrate_bandwidth_mib_s", 0, 0, MAX_MIB_S),
+            migrations_out=self._number("migrations_out", MIGRATIONS_LIMIT, 1, MAX_MIGRATIONS),
+            migrations_in=self._number("migrations_in", ARRIVALS_LIMIT, 1, MAX_MIGRATIONS),
+            converge_limit_s=self._number(
+                "converge_limit_s", round(CONVERGE_LIMIT_S), 1, MAX_CONVERGE_S
+            ),
         )
         if self._problems:
             raise Invalid(self._problems)
@@ -349,6 +388,15 @@ class _Reader:
         value = self._string(key, default)
         if value not in choices:
             self._problem(key, f"{value!r} is not known", "one of: " + ", ".join(choices))
+        return value
+
+    def _number(self, key: str, default: int, least: int, most: int) -> int:
+        value = self._table.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self._problem(
+                key, f"must be a whole number from {least} to {most}", f"{key} = {default}"
+            )
+            return default
         return value
 
     def _string(self, key: str, default: str | None) -> str:

@@ -13,7 +13,7 @@ from xsm.peer import claims
 from xsm.peer.ballots import Ballots
 from xsm.peer.claims import Attempt
 from xsm.peer.events import Effect, Log, Observe, Send
-from xsm.peer.messages import ClaimAnswer, EvictAnswer, Settled
+from xsm.peer.messages import ClaimAnswer, EvictAnswer, EvictAsk, Message, Settled
 from xsm.plan.observed import HypervisorFacts
 
 
@@ -28,6 +28,9 @@ class Electorate:
     ]  # whether the last thing heard of a member is that it doesn't answer
     number: int = 0  # of this list of members
     may_claim: bool = True  # this host isn't about to leave, and its list isn't overtaken
+    turn: Callable[[str, float], str] = lambda vm, now: (
+        ""
+    )  # why the VM can't be received live just now
 
 
 class Claiming:
@@ -136,6 +139,13 @@ class Claiming:
             return False
         return claims.kept(attempt, register, self.me, who.members, who.silent)
 
+    @staticmethod
+    def _in_turn(ask: Message, who: Electorate, now: float) -> Message:
+        """Whoever may send the VM live now hears whether this host can receive it just now."""
+        if isinstance(ask, EvictAsk) and ask.last:
+            return replace(ask, wait=who.turn(ask.vm, now))
+        return ask
+
     def _vote_for_myself(self, vm: str) -> None:
         attempt = self.attempts[vm]
         if self.me in attempt.voters:
@@ -159,7 +169,7 @@ class Claiming:
             self.attempts[vm], asks = claims.questions(
                 attempt, register, self.me, who.members, who.facts, now
             )
-            return [Send(to, ask) for to, ask in asks]
+            return [Send(to, self._in_turn(ask, who, now)) for to, ask in asks]
         effects: list[Effect] = []
         if register.held != attempt.epoch:
             self._ballots.win(vm, attempt.epoch)

@@ -168,6 +168,7 @@ def questions(
         attempt.round,
         attempt.number,
         last=len(left) == 1,
+        migrate_tls=facts.migrate_tls if facts else False,
     )
     return asked, [(m, evict) for m in left]
 

@@ -100,6 +100,34 @@ def migrate(
     return Intent(edited, document.state, message, moving)
 
 
+def call_back(
+    files: Files, document: Document, vm_name: str, reports: Mapping[str, HostReport]
+) -> Intent:
+    """A move that is not done yet: the VM belongs again where it runs. Refused when it runs where it belongs, or
+    when nobody can say where that is."""
+    vm = find_vm(document, vm_name)
+    home = document.host_of(vm)
+    runs_on = [
+        host
+        for host, report in sorted(reports.items())
+        for d in report.domains
+        if d.state in ACTIVE and not d.incoming and d.tag is not None
+        and (d.tag.site_id, d.tag.vm) == (document.state.site_id, vm_name)
+    ]  # fmt: skip
+    if not runs_on or home is None:
+        raise CommandRefused(
+            f"{vm_name} runs nowhere, by the word of the hosts that answer: nothing is migrating",
+            f"`xsm why {vm_name}` tells where it belongs",
+        )
+    if home in runs_on:
+        raise CommandRefused(
+            f"{vm_name} runs on {home}, where it belongs: nothing is migrating",
+            f"`xsm migrate {vm_name} HOST` moves it",
+        )
+    intent = migrate(files, document, vm_name, runs_on[0])
+    return replace(intent, message=f"Call {vm_name} back to {runs_on[0]} on its way to {home}")
+
+
 def _refuse_impossible_move(
     document: Document, vm: VM, target: str, around: Surroundings, cold: bool
 ) -> None:

@@ -1,15 +1,18 @@
-"""What an action writes: the domain's XML and its tag.
+"""What an action writes, the domain's XML and its tag; and the way of a migration.
 
 Decides nothing that the plan didn't. Must not know claims, nor how XML gets to libvirt.
 """
 
 from __future__ import annotations
 
+from xsm.peer.events import Way
+from xsm.peer.messages import EvictAsk
 from xsm.plan import tags
 from xsm.plan.actions import STARTS, Action, Step
 from xsm.plan.observed import ACTIVE, HostReport
-from xsm.plan.wanted import Wanted
+from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site import domain as domains
+from xsm.site.model import PostCopy
 from xsm.site.tag import Tag
 
 
@@ -40,3 +43,9 @@ def definition(action: Action, wanted: Wanted, report: HostReport | None) -> tup
         arch=facts.arch,
     ).xml
     return xml, None
+
+
+def way_to(ask: EvictAsk, own: HostReport | None, want: WantedVM | None) -> Way:
+    """How a VM may be migrated live to whom asks for it: over TLS where both hosts say that they can."""
+    tls = ask.migrate_tls and own is not None and own.facts is not None and own.facts.migrate_tls
+    return Way(ask.migrate_uri, tls, want is not None and want.vm.post_copy is PostCopy.ALLOWED)

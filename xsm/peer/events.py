@@ -67,6 +67,7 @@ class Finished:
     action: Action
     outcome: str
     error: str = ""
+    pause_s: float = 0.0  # least time before it is tried again
 
 
 @dataclass(frozen=True)
@@ -129,15 +130,33 @@ class Observe:
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a live migration may go. `tls`: its memory, too, goes over TLS. `post_copy`: the VM's entry allows it where
+    nothing else brings it to an end."""
+
+    uri: str = ""
+    tls: bool = False
+    post_copy: bool = False
+
+
+@dataclass(frozen=True)
 class Perform:
     """Carry out `action.step` (`edge.act.perform`); a `Finished` follows."""
 
     action: Action
     xml: str = ""  # for steps that define the domain
-    target_uri: str = ""  # of a migration
+    way: Way = Way()  # of a migration
     tag: Tag | None = (
         None  # what the domain's tag is to be afterwards; None: as it is, or as `xml` says
     )
+
+
+@dataclass(frozen=True)
+class Abort:
+    """End the live migration that was begun with `action`, if it is still in flight; its own `Finished` follows."""
+
+    action: Action
+    why: str
 
 
 @dataclass(frozen=True)
@@ -150,4 +169,4 @@ class Log:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-Effect = Persist | Send | Deliver | Fetch | Observe | Perform | Log
+Effect = Persist | Send | Deliver | Fetch | Observe | Perform | Abort | Log

@@ -138,7 +138,7 @@ class LettingGo:
     def handovers(self, sight: Sight) -> dict[str, Handover]:
         """The claims for which a VM that runs here may be migrated or stopped."""
         return {
-            vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only)
+            vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only, e.ask.wait)
             for vm, e in self.evictions.items()
             if sight.active_domain(vm) is not None
             and may_hand_over(self._ballots.newest(vm), e.ask.epoch, e.ask.last)

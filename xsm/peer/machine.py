@@ -7,16 +7,16 @@ Must not know libvirt, git, sockets or clocks: `daemon.py` and the simulation ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from xsm.peer import membership
 from xsm.peer.ballots import Ballots
+from xsm.peer.calling_back import call_back
 from xsm.peer.changing import Changing
 from xsm.peer.claiming import Claiming, Electorate
 from xsm.peer.contacts import Contacts
-from xsm.peer.definition import definition
+from xsm.peer.definition import definition, way_to
 from xsm.peer.events import (
     ChangeAsked,
     Contact,
@@ -36,6 +36,7 @@ from xsm.peer.events import (
     Received,
     Send,
     Tick,
+    Way,
 )
 from xsm.peer.letting_go import LettingGo, Sight
 from xsm.peer.messages import (
@@ -49,7 +50,9 @@ from xsm.peer.messages import (
     Message,
     Settled,
 )
+from xsm.peer.receiving import LIMITS, Limits, Receiving
 from xsm.peer.register import Register
+from xsm.peer.telling import Told
 from xsm.peer.work import Work
 from xsm.plan.actions import STARTS, Action, Consequence, Step
 from xsm.plan.observed import HostReport
@@ -59,7 +62,6 @@ from xsm.plan.wanted import Wanted, wanted
 from xsm.site.problems import Invalid
 from xsm.site.state import MERGE_VERSION
 
-COUNTS = re.compile(r" \(\d+ of \d+ hosts agree\)|, \d+ times|; again in \d+ s")
 TICK_S = 0.5
 """The machine wants a `Tick` at least this often."""
 OBSERVE_EVERY_S = 1.0
@@ -86,31 +88,30 @@ class ToDo:
 class Peer:
     """The state of one host's daemon. Everything but the ballots is volatile."""
 
-    def __init__(self, name: str, votes: Mapping[str, Register], now: float) -> None:
+    def __init__(
+        self, name: str, votes: Mapping[str, Register], now: float, limits: Limits = LIMITS
+    ) -> None:
         self.name = name
         self.ballots = Ballots(name, votes)
         self.claiming = Claiming(self.ballots)
         self.contacts = Contacts(name)
-        self.work = Work()
+        self.work = Work(limits.migrations)
+        self.receiving = Receiving(limits.arrivals)
         self.head: Head | None = None
         self.wanted: Wanted | None = None
         self.report: HostReport | None = None
         self.letting_go = LettingGo(self.ballots, self.claiming, self.work, now)
         self.changing = Changing(self.ballots, self.claiming, self.letting_go)
         self.frozen = "no revision yet"
-        self.expelled = (
-            ""  # why this host is of the site no more, so that nothing may be edited here
-        )
+        self.expelled = ""  # why this host is of the site no more, so that nothing may be edited
         self.todo = ToDo()
         self._head_at = now
         self._unacted_since: float | None = None
         self._observe_at = float("-inf")
         self._observing = False
         self._observed_at = float("-inf")
-        self._told: dict[str, str] = {}  # VM -> why it is held, as last logged
-        self._doing: dict[
-            str, tuple[str, bool]
-        ] = {}  # VM -> what hinders its move, and whether that may last
+        self._told = Told()
+        self._doing: dict[str, tuple[str, bool]] = {}  # VM -> what hinders its move; may it last?
         self._waits_since: dict[str, float] = {}  # VM -> since when the plan holds its action
         self._out: list[Effect] = []
 
@@ -244,7 +245,7 @@ class Peer:
         if event.report.facts is None:
             why = f"the hypervisor does not answer: {event.report.error}"
             self.todo = ToDo(self._revision, held=(f"{self.name}: {why}",))
-            self._tell({"": why})
+            self._out += self._told.news({"": why})
             return
         self._out += self.letting_go.answers(self._sight(), now)
         self._act(now)
@@ -288,7 +289,7 @@ class Peer:
                     self.changing.hear(event.sender, message)
 
     def _finished(self, event: Finished, now: float) -> None:
-        self.work.end(event.action, event.error, now)
+        self.work.end(event.action, event.error, now, event.pause_s)
         text = f"{event.action.step} failed: {event.error}" if event.error else event.outcome
         self._out.append(Log("action", event.action.vm, text, {"reason": event.action.reason}))
         self._observe(now)
@@ -322,7 +323,11 @@ class Peer:
         number = self.members_number
         may_claim = self.ballots.may_vote(self.name, number, number)
         facts = self.report.facts if self.report else None
-        return Electorate(self.members, facts, self._silent, number, may_claim)
+        return Electorate(self.members, facts, self._silent, number, may_claim, self._turn)
+
+    def _turn(self, vm: str, now: float) -> str:
+        """Why whoever runs a VM that this host is to get should keep it for now."""
+        return self.receiving.turn(vm, self.report, self.claiming.attempts, now)
 
     def _sight(self) -> Sight:
         """What it knows of itself, for those who ask it to let go of a VM."""
@@ -379,6 +384,7 @@ class Peer:
         plan = plan_host(self.wanted, self.head.document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
         if due:
+            self._out += call_back(self.work, self.wanted)
             starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
             needed = starts | self._unclaimed(now)
             self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
@@ -418,7 +424,7 @@ class Peer:
                 line = str(replace(action, held=""))
                 pending.append(f"{line} [{state}]" if state else line)
                 told.setdefault(action.vm, None)
-        self._tell(told)
+        self._out += self._told.news(told)
         self._doing = doing
         self.todo = ToDo(self._revision, tuple(pending), tuple(held), tuple(notes))
 
@@ -427,6 +433,9 @@ class Peer:
         for something that only the target knows, and says in its own report."""
         if action.consequence is Consequence.HELD:
             return True
+        asked = self.letting_go.evictions.get(action.vm)
+        if asked is not None and asked.ask.wait:
+            return False  # its turn comes
         waits = now - self._waits_since[action.vm]
         return self._silent(action.target) or waits > HANDOVER_WAIT_S
 
@@ -452,13 +461,14 @@ class Peer:
         if action.step in STARTS:
             self.claiming.drop(action.vm)  # the win is used up
         eviction = self.letting_go.evictions.get(action.vm)
-        uri = eviction.ask.migrate_uri if eviction else ""
+        want = self.wanted.by_name.get(action.vm)
+        way = way_to(eviction.ask, self.report, want) if eviction else Way()
         if action.step is Step.MIGRATE and eviction is not None:
             # From here on an older claimant must not hear from this host that the VM is off: it may run on the target.
             self.ballots.let_go(action.vm, eviction.ask.epoch)
             self.claiming.drop(action.vm)
         self.work.begin(action, now)
-        self._out.append(Perform(action, xml, uri, tag))
+        self._out.append(Perform(action, xml, way, tag))
         self._out.append(
             Log(
                 "action",
@@ -473,22 +483,6 @@ class Peer:
         return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(
             member, float("-inf")
         )
-
-    def _tell(self, held: Mapping[str, str | None]) -> None:
-        """Log what is held and why, when that is news. None: nothing to tell of the VM now, but what was told of it
-        may only have been put off (by a new revision, say), and is no news when it comes back."""
-        told: dict[str, str] = {}
-        for vm, text in sorted(held.items()):
-            before = self._told.get(vm, "")
-            if text is not None and _news(text) != _news(before):
-                self._out.append(Log("held", vm, f"held: {text}"))
-            told[vm] = before if text is None else text
-        self._told = told
-
-
-def _news(text: str) -> str:
-    """What of a reason is worth another line in the log: counts and countdowns change all the time."""
-    return COUNTS.sub("", text)
 
 
 def messages_for(effects: Iterable[Effect]) -> dict[str, list[Message]]:

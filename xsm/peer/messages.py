@@ -75,6 +75,8 @@ class EvictAsk:
     last: bool = (
         False  # all others have let go: only now may you migrate it to me, or stop it for me
     )
+    migrate_tls: bool = False  # my QEMU takes memory over TLS
+    wait: str = ""  # why you shouldn't migrate it live to me just now
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ Decides which of the planned actions may go now. Must not know how an action is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xsm.plan.actions import Action, Step
 
 ACTIONS_LIMIT = 8
 """Actions in flight at once on one host."""
 MIGRATIONS_LIMIT = 2
-"""Of these, outgoing live migrations."""
+"""Of these, live migrations away from here, unless the host's settings say otherwise. Two use a link better than one,
+and more only make each of them last longer."""
 STUCK_AFTER = 3
 """Failures in a row after which an action is shown as held."""
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -28,6 +29,7 @@ UNHEEDED_AFTER = len(BACKOFF_S) + 1
 class Flight:
     action: Action
     since: float
+    called_back: str = ""  # a migration: why it was told to end
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Asked:
 class Work:
     """The volatile memory of one host's doing. A restarted daemon starts with none and observes anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, migrations_limit: int = MIGRATIONS_LIMIT) -> None:
+        self.migrations_limit = migrations_limit
         self.in_flight: dict[str, Flight] = {}
         self.failures: dict[str, Failure] = {}
         self.asked: dict[str, Asked] = {}
@@ -64,7 +67,11 @@ class Work:
     def begin(self, action: Action, now: float) -> None:
         self.in_flight[action.vm] = Flight(action, now)
 
-    def end(self, action: Action, error: str, now: float) -> None:
+    def call_back(self, vm: str, why: str) -> None:
+        """The migration of the VM is told to end; it is in flight until it has."""
+        self.in_flight[vm] = replace(self.in_flight[vm], called_back=why)
+
+    def end(self, action: Action, error: str, now: float, least_pause_s: float = 0.0) -> None:
         """An action ended; a failure makes the VM (and nobody else) wait."""
         self.in_flight.pop(action.vm, None)
         self.ended_at[action.vm] = now
@@ -77,7 +84,8 @@ class Work:
         last = self.failures.get(action.vm)
         count = last.count + 1 if last and last.step is action.step else 1
         pause_s = BACKOFF_S[min(count, len(BACKOFF_S)) - 1]
-        self.failures[action.vm] = Failure(action.step, count, now + pause_s, error)
+        until = now + max(pause_s, least_pause_s)
+        self.failures[action.vm] = Failure(action.step, count, until, error)
 
     def _asked(self, action: Action, now: float) -> None:
         """Note what the guest is to heed; each time that it has done nothing towards it, the next one is later."""
@@ -112,7 +120,8 @@ class Work:
         """Why `action` can't go now, "" when it can. `observed_at`: when the observation it was planned from began."""
         flight = self.in_flight.get(action.vm)
         if flight is not None:
-            return f"{flight.action.step} under way for {now - flight.since:.0f} s"
+            back = f", called back: {flight.called_back}" if flight.called_back else ""
+            return f"{flight.action.step} under way for {now - flight.since:.0f} s{back}"
         if self.ended_at.get(action.vm, float("-inf")) > observed_at:
             return "looking again after the last action"
         failure = self.failures.get(action.vm)
@@ -128,8 +137,8 @@ class Work:
         if len(self.in_flight) >= ACTIONS_LIMIT:
             return f"{ACTIONS_LIMIT} other actions are under way"
         migrations = sum(f.action.step is Step.MIGRATE for f in self.in_flight.values())
-        if action.step is Step.MIGRATE and migrations >= MIGRATIONS_LIMIT:
-            return f"{MIGRATIONS_LIMIT} other migrations are under way"
+        if action.step is Step.MIGRATE and migrations >= self.migrations_limit:
+            return f"{migrations} other {'migration is' if migrations == 1 else 'migrations are'} under way"
         return ""
 
 

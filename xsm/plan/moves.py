@@ -72,6 +72,9 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
         move = replace(move, consequence=Consequence.MIGRATE_COLD, step=step, reason=reason)
     if not claimed:
         return replace(move, held=f"waiting for {home} to claim it")
+    wait = r.turn(w, home)
+    if wait and not not_live:
+        return replace(move, held=f"waiting for its turn: {wait}")
     return move
 
 

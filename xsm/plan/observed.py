@@ -58,6 +58,7 @@ class HypervisorFacts:
     cpu_model: str = ""
     cold_only: str = ""
     migrate_uri: str = ""  # libvirt URI by which other hosts reach it, "" when none is configured
+    migrate_tls: bool = False  # memory goes over TLS between hosts that both say so
 
 
 def cannot_receive(facts: HypervisorFacts) -> str:
@@ -65,6 +66,56 @@ def cannot_receive(facts: HypervisorFacts) -> str:
     if facts.cold_only or facts.migrate_uri:
         return facts.cold_only
     return "its xsmd.toml sets no migrate_uri"
+
+
+@dataclass(frozen=True)
+class Job:
+    """How far a live migration is, in the words of its source's hypervisor. Sizes are of the guest's memory, and of
+    disks that are copied along."""
+
+    elapsed_s: float = 0.0
+    total_mib: int = 0  # 0: the hypervisor has not told yet
+    sent_mib: int = 0  # over the network, what had to be sent again included
+    remaining_mib: int = 0
+    rate_mib_s: int = 0
+    dirty_mib_s: int = 0  # what the guest changes meanwhile, and has to be sent again
+    iteration: int = 0  # passes over the memory begun
+    downtime_ms: int = 0  # that is to be expected
+    post_copy: bool = False  # the guest runs on the target already, and fetches what it lacks
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A VM's live migration in flight. In the report of its source."""
+
+    vm: str
+    source: str
+    target: str
+    job: Job = Job()
+    note: str = ""  # what was decided about it: called back, switched to post-copy
+
+    def __str__(self) -> str:
+        job = self.job
+        text = f"{self.vm}: migrating to {self.target}"
+        if job.total_mib:
+            done_mib = max(0, job.total_mib - job.remaining_mib)
+            text += f": {done_mib} of {job.total_mib} MiB, {job.rate_mib_s} MiB/s"
+        if job.iteration > 1:
+            text += f", pass {job.iteration} (the guest changes {job.dirty_mib_s} MiB/s)"
+        return f"{text}; {self.note}" if self.note else text
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a live migration took, once it is done."""
+
+    total_ms: int
+    downtime_ms: int
+    sent_mib: int
+
+    def __str__(self) -> str:
+        took = f"{self.total_ms / 1000:.1f} s, of which the guest stood still for {self.downtime_ms} ms"
+        return f"{took}; {self.sent_mib} MiB sent"
 
 
 @dataclass(frozen=True)
@@ -86,3 +137,4 @@ class HostReport:
         default=()
     )  # what only a person should act on: restart needed, reported drift, foreign domains
     frozen: str = ""  # why it acts on nothing at all, "" normally
+    transfers: tuple[Transfer, ...] = ()  # live migrations in flight from here

@@ -57,6 +57,11 @@ class Round:
             self._shortages[host] = shortage(self.wanted, self.document, self.view, host)
         return self._shortages[host]
 
+    def turn(self, w: WantedVM, home: str) -> str:
+        """Why `home`, which has claimed `w`, can't receive it live just now."""
+        handover = (self.view.handovers or {}).get(w.name)
+        return handover.wait if handover is not None and handover.target == home else ""
+
     def kind(self, host: str) -> HypervisorKind | None:
         facts = self.view.facts(host)
         return facts.kind if facts else None

@@ -29,6 +29,7 @@ class Handover:
     epoch: int
     kind: HypervisorKind
     cold_only: str
+    wait: str = ""  # why it can't be received live just now, though it will
 
 
 @dataclass(frozen=True)

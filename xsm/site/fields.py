@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from xsm.site.file_limits import MAX_CPU_WEIGHT, MAX_MEMORY_MIB, MAX_VCPUS
-from xsm.site.model import Drift, Migration, Power
+from xsm.site.model import Drift, Migration, PostCopy, Power
 
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 """Names of VMs, sets, hosts, configs and tags: safe as a file name, a shell word and a domain name."""
@@ -358,6 +358,14 @@ VM_ENTRY = Entry(
             _choice(Migration),
             "How the VM may change hosts: live only, cold too (stopped and started there), or never while it runs.",
             default=Migration.LIVE,
+        ),
+        Field(
+            "POSTCOPY",
+            "post_copy",
+            _choice(PostCopy),
+            "What to do when the VM's memory changes faster than it can be sent: never or allowed to let it run on the "
+            "target with the rest still to come. A link or host that fails then costs the guest its life.",
+            default=PostCopy.NEVER,
         ),
         Field(
             "DRIFT",

@@ -36,6 +36,14 @@ class Migration(StrEnum):
     NEVER = "never"
 
 
+class PostCopy(StrEnum):
+    """Whether a live migration that doesn't come to an end may let the guest run on the target before all of its memory
+    is there. When the link or a host fails then, the guest is lost."""
+
+    NEVER = "never"
+    ALLOWED = "allowed"
+
+
 class Drift(StrEnum):
     """What to do when somebody changed the domain behind XSM's back."""
 
@@ -67,6 +75,7 @@ class VM:
     )
     power: Power = Power.RUNNING
     migration: Migration = Migration.LIVE
+    post_copy: PostCopy = PostCopy.NEVER
     drift: Drift = Drift.REPAIR
     apart: tuple[
         str, ...
