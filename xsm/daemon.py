@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from xsm.api import membership
+from xsm.api import fencing, membership
 from xsm.api.admission import Admission
 from xsm.api.answers import Answers
 from xsm.api.server import ApiServer, StartRefused
@@ -202,6 +202,8 @@ class Daemon:
             self.start(self._keep_checkout())
             self.start(self._collect())
             self.start(membership.end_changes(self, self._answers.end_change))
+            self.start(fencing.watch(self, self._answers.fence_unasked))
+            self.start(fencing.come_back(self))
             notifier.ready(f"revision {head.revision[:10]}")
             self.tell("daemon", "", f"started on revision {head.revision[:10]}")
             stopping = self.start(self._wait_for_stop())

@@ -38,7 +38,12 @@ class Life:
         that size instead of one by chance."""
         self.seed = seed
         self.random = random.Random(f"life {seed}")
-        self.happenings = RESTLESS if restless else ORDINARY
+        # By chances of their own, so that lives of older seeds stay what they were.
+        self.fences = random.Random(f"fences of life {seed}").choice(
+            ["", "", " fence", " fence=30"]
+        )
+        more = FENCED if self.fences else ()
+        self.happenings = (*(RESTLESS if restless else ORDINARY), *more)
         by_chance = self.random.choices([*SIZES], [*SIZES.values()])[0]
         self.hosts = hosts or by_chance  # at the beginning
         self.names = names(self.hosts)
@@ -77,7 +82,7 @@ class Life:
     def _beginning(self) -> list[str]:
         chance, pick = self.random, self.random.choice
         live = " live" if chance.random() < 0.7 else ""
-        lines = [f"site random hosts={len(self.names)} seed={self.seed}{live}"]
+        lines = [f"site random hosts={len(self.names)} seed={self.seed}{live}{self.fences}"]
         for i in range(1, max(5, len(self.names) // 2) + 1):
             host = pick([*self.names, ""])
             more = pick(["", " MIGRATION cold", " DRIFT report", " APART a"])
@@ -249,6 +254,15 @@ class Life:
             return [f"forget {on.name} {self.random.choice(drained)}"]
         return [f"forget {on.name} {self.random.choice(off)} it-is-off"] if off else []
 
+    def fence(self) -> list[str]:
+        """Somebody has a host fenced, dead or alive; its device may be broken."""
+        running = self.running()
+        if not running:
+            return []
+        on, lost = self.random.choice(running).name, self.random.choice(self.there()).name
+        broken = [f"break-fence {lost}"] if self.random.random() < 0.2 else []
+        return [*broken, f"fence {on} {lost}"]
+
     def join(self) -> list[str]:
         """A machine joins, or tries again."""
         running = self.running()
@@ -402,6 +416,8 @@ RESTLESS: tuple[Happening, ...] = (
     (Life.hang, 2),
 )
 """What may happen, and how likely. Nothing happens where it makes no sense."""
+FENCED: tuple[Happening, ...] = ((Life.fence, 2), (Life.boot, 3))
+"""The same, where hosts can be fenced."""
 
 
 def main(argv: list[str]) -> int:

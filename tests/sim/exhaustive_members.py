@@ -32,6 +32,7 @@ class List(NamedTuple):
 
     number: int = -1
     members: int = 0
+    fenced: int = 0
 
 
 class Claim(NamedTuple):
@@ -43,7 +44,8 @@ class Claim(NamedTuple):
 
 
 class Making(NamedTuple):
-    """A change of members under way at the host that makes it. `known`: what its voters told."""
+    """A change of members under way at the host that makes it. `known`: what its voters told. `fence`: who is to be
+    fenced, `fenced`: who has been."""
 
     number: int
     after: int
@@ -51,6 +53,8 @@ class Making(NamedTuple):
     voters: int
     known: Reg
     wrote: int = 0
+    fence: int = 0
+    fenced: int = 0
 
 
 class Host(NamedTuple):
@@ -83,6 +87,7 @@ class Changes:
     join: str = ""  # who may join
     forget: str = ""  # who may be powered off, and forgotten by the operator's word
     leave: str = ""  # who may be forgotten alive
+    fence: str = ""  # who may be fenced, at any time; and be switched on again, and be taken back
     renew: bool = False  # hosts number the members anew, too
     together: bool = False  # all of `forget` at once, instead of one by one
     running: int = (
@@ -103,6 +108,9 @@ class Changes:
     runs_nothing: bool = True  # who leaves alive runs nothing and drops what it has won
     newcomer_knows: bool = True
     stays_off: bool = True  # a forgotten host comes back only when all others know
+    fenced_first: bool = True  # who is fenced is off before the change is committed
+    fenced_last: bool = True  # ...and only once enough have voted for it
+    back_empty: bool = True  # who was fenced comes back only when it runs nothing
 
 
 class Search(BreadthFirst[State]):
@@ -113,6 +121,7 @@ class Search(BreadthFirst[State]):
         self.may_vote = lru_cache(None)(self._may_vote)
         self.enough = lru_cache(None)(self._enough)
         self.won = lru_cache(None)(self._won)
+        self.outlived = lru_cache(None)(self._outlived)
         self.learnt = lru_cache(None)(self._learnt)
         self.opened = lru_cache(None)(self._opened)
         self.newest = lru_cache(None)(self._newest)
@@ -135,7 +144,7 @@ class Search(BreadthFirst[State]):
         return self.site.may_vote(unpack(mine), NAMES[claimant], its, number)
 
     def change(self, m: Making, base: int, now: int) -> Change:
-        return Change(m.number, base, names(now), names(m.after), names(m.off))
+        return Change(m.number, base, names(now), names(m.after), names(m.off), names(m.fence))
 
     def _enough(self, m: Making, now: int, took_part: int, wrote: bool) -> bool:
         rule = self.site.enough_wrote if wrote else self.site.enough
@@ -158,6 +167,9 @@ class Search(BreadthFirst[State]):
             else frozenset()
         )
         return claims.won(a, unpack(reg), NAMES[me], who), bits(asks)
+
+    def _outlived(self, vote: Reg, new: List) -> Reg:
+        return pack(membership.outlive(unpack(vote), new.number, names(new.fenced)))
 
     def _learnt(self, mine: Reg, other: Reg) -> Reg:
         return pack(self.site.learn(unpack(mine), unpack(other)))
@@ -202,7 +214,7 @@ class Search(BreadthFirst[State]):
 
     def back(self, s: State, i: int, host: Host) -> Steps:
         others = [h for x, h in enumerate(s.hosts) if x != i and h.on]
-        known = all(not h.list.members >> i & 1 for h in others)
+        known = NAMES[i] in self.site.fence or all(not h.list.members >> i & 1 for h in others)
         if host.list.number >= 0 and (known or not self.site.stays_off):
             yield f"{NAMES[i]} is powered on", put(s, i, host._replace(on=True))
 
@@ -213,7 +225,7 @@ class Search(BreadthFirst[State]):
             yield f"{name} crashes and boots", put(s, i, down)
         if host.runs and self.site.crashes:
             yield f"{name}'s guest stops", put(s, i, host._replace(runs=False))
-        if name in self.site.forget:
+        if name in self.site.forget or name in self.site.fence:
             yield f"{name} is powered off", put(s, i, down._replace(on=False))
 
     def documents(self, s: State, i: int, host: Host) -> Steps:
@@ -224,7 +236,8 @@ class Search(BreadthFirst[State]):
                     if host.claim and (host.claim.won or not self.site.fresh_votes)
                     else None
                 )
-                then = host._replace(list=new, claim=kept, making=None)
+                vote = self.outlived(host.vote, new)
+                then = host._replace(list=new, claim=kept, making=None, vote=vote)
                 yield (
                     f"{NAMES[i]} learns of list {new.number}: {text(new.members)}",
                     put(s, i, then),
@@ -295,8 +308,12 @@ class Search(BreadthFirst[State]):
             if now >> i & 1:
                 yield from self.begins(s, i, host)
             return
+        if m.fence & ~m.fenced and not self.site.fenced_last:
+            yield from self.fences(s, i, host, m)
         if not self.enough(m, now, m.voters, False):
             return
+        if m.fence & ~m.fenced:
+            yield from self.fences(s, i, host, m)
         for x in range(self.n):
             to = s.hosts[x]
             if m.voters & ~m.wrote & 1 << x and to.on:
@@ -307,39 +324,65 @@ class Search(BreadthFirst[State]):
                 else:
                     new = put(s, i, host._replace(making=making), (x, noted))
                     yield f"{NAMES[x]} notes down what {NAMES[i]} knows", new
-        if m.wrote >> i & 1 and self.enough(m, now, m.wrote, True):
-            new_list = List(m.number, m.after)
+        off = m.fenced == m.fence or not self.site.fenced_first
+        if off and m.wrote >> i & 1 and self.enough(m, now, m.wrote, True):
+            new_list = List(m.number, m.after, (host.list.fenced | m.fence) & ~m.after)
             knows = host.reg if self.site.newcomer_knows else Reg()
             kept = (
                 host.claim if host.claim and (host.claim.won or not self.site.fresh_votes) else None
             )
-            new = put(s, i, host._replace(list=new_list, claim=kept, making=None))
+            vote = self.outlived(host.vote, new_list)
+            new = put(s, i, host._replace(list=new_list, claim=kept, making=None, vote=vote))
             for x in range(self.n):
                 if m.after & ~now & 1 << x:
                     # One that joined by another change already keeps what it wrote down.
                     joins = new.hosts[x]._replace(reg=self.learnt(new.hosts[x].reg, knows))
                     newer = max(joins.list, new_list)
-                    new = put(new, x, joins._replace(on=True, list=newer))
+                    vote = self.outlived(joins.vote, newer)
+                    new = put(new, x, joins._replace(on=True, list=newer, vote=vote))
             lists = tuple(sorted({*s.lists, new_list}))
             yield f"{NAMES[i]} commits list {m.number}: {text(m.after)}", new._replace(lists=lists)
 
+    def fences(self, s: State, i: int, host: Host, m: Making) -> Steps:
+        """All that are to be fenced, at once; each may be switched on again in the next step."""
+        new = put(s, i, host._replace(making=m._replace(fenced=m.fence)))
+        for x in range(self.n):
+            if m.fence >> x & 1:
+                off = new.hosts[x]._replace(on=False, runs=False, claim=None, making=None)
+                new = put(new, x, off)
+        yield f"{NAMES[i]} has {text(m.fence)} fenced", new
+
+    def returns(self, s: State, x: int) -> bool:
+        """Whether a host that was fenced asks to be taken back."""
+        host = s.hosts[x]
+        empty = not (host.runs or host.claim) or not self.site.back_empty
+        return NAMES[x] in self.site.fence and host.on and host.list.number >= 0 and empty
+
     def begins(self, s: State, i: int, host: Host) -> Steps:
         now, base = host.list.members, host.list.number
-        # The members afterwards, and who of the others is off.
-        wants: list[tuple[int, int]] = [(now, 0)] if self.site.renew else []
+        # The members afterwards, who of the others is off, and who is to be fenced.
+        wants: list[tuple[int, int, int]] = [(now, 0, 0)] if self.site.renew else []
         for x, name in enumerate(NAMES[: self.n]):
             if name in self.site.join and s.hosts[x].list.number < 0:
-                wants.append((now | 1 << x, 0))
+                wants.append((now | 1 << x, 0, 0))
+            if not now >> x & 1 and self.returns(s, x):
+                wants.append((now | 1 << x, 0, 0))
+            if x != i and now >> x & 1 and name in self.site.fence:
+                wants.append((now & ~(1 << x), 0, 1 << x))
             if x != i and now >> x & 1 and name in self.site.leave and s.hosts[x].on:
-                wants.append((now & ~(1 << x), 0))
+                wants.append((now & ~(1 << x), 0, 0))
         off = sum(1 << x for x, h in enumerate(s.hosts) if now >> x & 1 and not h.on)
         if self.site.together:
-            wants += [(now & ~off, off)] if off else []
+            wants += [(now & ~off, off, 0)] if off else []
         else:
-            wants += [(now & ~(1 << x), 1 << x) for x in range(self.n) if off >> x & 1]
-        for after, gone in wants:
+            wants += [
+                (now & ~(1 << x), 1 << x, 0)
+                for x, name in enumerate(NAMES[: self.n])
+                if off >> x & 1 and name in self.site.forget
+            ]
+        for after, gone, fence in wants:
             for number in range(max(host.vote.voted, base) + 1, self.site.numbers + 1):
-                m = Making(number, after, gone, 1 << i, host.reg)
+                m = Making(number, after, gone, 1 << i, host.reg, fence=fence)
                 mine = self.change_voted(host.vote, m, base, now, i, base)
                 if mine is not None:
                     what = f"{NAMES[i]} begins to make list {number}: {text(after)}"
@@ -368,7 +411,8 @@ class Search(BreadthFirst[State]):
 
     def role(self, i: int) -> tuple[bool, ...]:
         site = self.site
-        return i < site.members, *(NAMES[i] in w for w in (site.join, site.forget, site.leave))
+        may = (site.join, site.forget, site.leave, site.fence)
+        return i < site.members, *(NAMES[i] in w for w in may)
 
     def canonical(self, s: State) -> State:
         """The same state with hosts that are alike in a certain order. Where they can't be told apart any is right."""
@@ -379,7 +423,9 @@ class Search(BreadthFirst[State]):
         hosts: list[Host] = [Host()] * self.n
         for i, host in enumerate(s.hosts):
             hosts[to[i]] = self.renamed(host, to)
-        lists = tuple(sorted(List(x.number, spread(x.members, to)) for x in s.lists))
+        lists = tuple(
+            sorted(List(x.number, spread(x.members, to), spread(x.fenced, to)) for x in s.lists)
+        )
         return State(tuple(hosts), lists, frozenset((to[h], e) for h, e in s.settled))
 
     def places(self, s: State) -> tuple[int, ...]:
@@ -399,9 +445,9 @@ class Search(BreadthFirst[State]):
         def sets(value: Any, *fields: str) -> Any:
             return value and value._replace(**{f: spread(getattr(value, f), to) for f in fields})
 
-        making = sets(host.making, "after", "off", "voters", "wrote")
+        making = sets(host.making, "after", "off", "voters", "wrote", "fence", "fenced")
         return host._replace(
-            list=sets(host.list, "members"),
+            list=sets(host.list, "members", "fenced"),
             reg=reg(host.reg),
             vote=reg(host.vote),
             claim=sets(host.claim, "voters", "earlier", "gone"),
@@ -455,6 +501,8 @@ def nameless(h: Host) -> tuple[Any, ...]:
         m.off.bit_count(),
         m.voters.bit_count(),
         m.wrote.bit_count(),
+        m.fence.bit_count(),
+        m.fenced.bit_count(),
     )
     regs = (h.reg.voted, h.reg.bar, h.reg.held, h.vote.voted, h.vote.bar, m.known.voted)
     return h.on, h.list.number, h.runs, c.epoch, c.won, counts, making, regs

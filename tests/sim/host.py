@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tests.sim.archive import HostHistory
 from tests.sim.disk import Disk, JournalDamaged, Torn
+from tests.sim.fencing import Fencing
 from tests.sim.flight import Flight
 from tests.sim.hypervisor import LOOKING, SimHypervisor
 from xsm.edge.act import perform
@@ -105,6 +106,7 @@ class SimHost:
         self.head = None
         self._forget_all()
         self.peer = Peer(self.name, votes, self.world.now)
+        self._fencing = Fencing(self)
         if self.disk.heads:
             self._take((), local=False, parent=None)
         self._tick(self.life)
@@ -148,6 +150,7 @@ class SimHost:
             self.feed(Tick())
             if self.peer.has_unended_change and not self.is_changing_members:
                 self.world.end_change(self)
+            self._fencing.tick()
             self.world.after(TICK_S, lambda: self._tick(life))
 
     def _changed(self, uuid: str) -> None:

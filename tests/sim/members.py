@@ -57,6 +57,8 @@ class Agreement:
         commit: Callable[[int, Callable[[str], None]], None],
         end: Callable[[str], None],
         when_stuck: Callable[[str], None] | None = None,
+        fenced: Collection[str] = (),
+        unasked: bool = False,
     ) -> None:
         """`when_stuck`: called instead of `end` when another host's change has no end."""
         self._host = host
@@ -68,7 +70,7 @@ class Agreement:
         self._until = 0.0
         self._began = False
         self._change: Change | None = None
-        self._asked = ChangeAsked(frozenset(after), frozenset(off))
+        self._asked = ChangeAsked(frozenset(after), frozenset(off), frozenset(fenced), unasked)
         dead = f"xsmd on {host.name} died meanwhile"
         self._key = host.world.on_death(host, lambda: self._finish(dead))
         self._begin()
@@ -190,10 +192,10 @@ def forget(world: World, on: str, name: str, sure: bool) -> Errand:
         alive = reach is Reach.ALIVE and name not in around.unreachable
         report = around.reports.get(name)
         intent = commands.forget(host.head_files, document, name, report, alive, sure, on)
-        return _edited(host, intent.files, replace(intent.state, members_number=number), around)
+        return edited(host, intent.files, replace(intent.state, members_number=number), around)
 
     def commit(number: int, end: Callable[[str], None]) -> None:
-        _commit(host, ready(number), f"Forget host {name}", revision, end)
+        commit_edit(host, ready(number), f"Forget host {name}", revision, end)
 
     revision = ""
 
@@ -294,7 +296,7 @@ def _take_in(host: SimHost, newcomer: SimHost, reply: Reply) -> None:
         around = edits.Surroundings({}, {}, host.wall())
         new = replace(state, members=after, members_number=number)
         edited = edits.edit(files, head.revision, files, head.revision, files, around, new)
-        _commit(host, edited, f"{newcomer.name} joins the site", head.revision, end)
+        commit_edit(host, edited, f"{newcomer.name} joins the site", head.revision, end)
 
     Agreement(host, after.keys(), (), commit, reply)
 
@@ -329,14 +331,14 @@ def _catch_up(world: World, on: str, newcomer: SimHost, end: Callable[[str], Non
     world.request(newcomer, on, give_heads, took_heads, stranger=True)
 
 
-def _edited(
+def edited(
     host: SimHost, files: Mapping[str, bytes], state: State, around: edits.Surroundings
 ) -> edits.Edited:
     head = host.head_files
     return edits.edit(head, "head", head, "head", files, around, state)
 
 
-def _commit(
+def commit_edit(
     host: SimHost, edited: edits.Edited, message: str, parent: str, end: Callable[[str], None]
 ) -> None:
     committed = host.new_commit(edited.files, message, parent)

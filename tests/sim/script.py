@@ -30,7 +30,7 @@ from xsm.site.problems import Invalid
 SETTLE_LIMIT_S = 300.0
 AFTERMATH_S = 3.0
 """After all is as wanted, claims of what came by migration may still be on their way."""
-TOLD = ("action", "claim", "held", "member")
+TOLD = ("action", "claim", "fence", "held", "member")
 """Kinds of log lines that are shown under the command after which they came."""
 BEGUN = re.compile("(" + "|".join(Step) + "): ")
 """How the log of an action's beginning starts. It is left out where its end follows at once."""
@@ -127,12 +127,13 @@ class Script(Edits, Faults, Looks):
 
     def do_site(self, folder: str, *options: str) -> Iterable[str]:
         """site FOLDER [hosts=N] [live] [kind=qemu] [memory=MIB] [told]: hosts dmz01.. with that sample site; all is
-        running when it begins. site random [hosts=N] [seed=N] [live]: a site with the VMs of the `vm` lines that
-        follow, which starts from nothing; the seed is that of its network."""
+        running when it begins. site random [hosts=N] [seed=N] [live] [fence[=SECONDS]]: a site with the VMs of the
+        `vm` lines that follow, which starts from nothing; the seed is that of its network."""
         given = dict(o.split("=", 1) if "=" in o else (o, "yes") for o in options)
         hosts = int(given.get("hosts", "4"))
         if folder == "random":
-            self.draft = Draft(hosts, int(given.get("seed", "0")), "live" in given)
+            seed = int(given.get("seed", "0"))
+            self.draft = Draft(hosts, seed, "live" in given, given.get("fence", ""))
             return []
         root = SITES / folder
         paths = sorted(p for p in root.rglob("*") if p.is_file())

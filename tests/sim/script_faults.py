@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from tests.sim.checkers import Violation, at_rest
 from tests.sim.disk import TORN, Torn
 from tests.sim.script_members import ERRAND_LIMIT_S, Members
-from tests.sim.stage import OFF, Senseless
-from tests.sim.world import SimHost
+from tests.sim.stage import Senseless
+from tests.sim.world import OFF, SimHost
 from xsm.plan.observed import ACTIVE
 
 FOREIGN = """<domain type="test"><name>{name}</name><memory unit="MiB">64</memory><vcpu>1</vcpu>

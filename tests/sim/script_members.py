@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tests.sim.members import Errand
-from tests.sim.stage import OFF, Senseless, Stage
-from tests.sim.world import SimHost
+from tests.sim.stage import Senseless, Stage
+from tests.sim.world import OFF, SimHost
 from xsm.peer.commands import CommandRefused
 from xsm.peer.edit import describe_changes
 
@@ -75,6 +75,16 @@ class Members(Stage):
         if sure:
             self.gone.add(lost)
         return errand
+
+    def do_fence(self, on: str, lost: str) -> None:
+        """fence HOST HOST: `xsm host fence` on the first host. It takes its time."""
+        self.open(on)
+        self.host(lost)
+        self.errands.append((self.world.fence(on, lost), lost))
+
+    def do_break_fence(self, *hosts: str) -> None:
+        """break-fence HOST...: their fence devices don't answer from now on."""
+        self.world.broken_fences |= {self.host(name).name for name in hosts}
 
     # -- what became of it -----------------------------------------------------
 

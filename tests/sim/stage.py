@@ -18,8 +18,6 @@ SITES = Path(__file__).parents[2] / "sites"
 CONFIGS = SITES / "figure3" / "configs"
 RANDOM_MEMORY_MIB = 1100
 """Memory of the hosts of a `site random`: about five of its VMs fit, so that it runs short now and then."""
-OFF = "powered off"
-"""Why the hypervisor of a host without power does not answer."""
 VM_FIELDS = {f.tag: f for f in fields.VM_ENTRY.fields}
 
 
@@ -38,10 +36,17 @@ class Draft:
     hosts: int
     seed: int
     live: bool
+    fence: str = (
+        ""  # "yes": its hosts can be fenced; a number: and are, after so many seconds of silence
+    )
     vms: dict[str, str] = field(default_factory=dict)  # name -> XML
 
     def build(self) -> World:
-        lines = ['<XSMConfig><Set name="web">', *self.vms.values(), "</Set></XSMConfig>"]
+        after = f"<FENCE_AFTER>{self.fence}</FENCE_AFTER>" if self.fence.isdigit() else ""
+        fenced = names(self.hosts) if self.fence else []
+        hosts = [f'<Host name="{h}"><FENCE>fence_sim</FENCE>{after}</Host>' for h in fenced]
+        vms = ['<Set name="web">', *self.vms.values(), "</Set>"]
+        lines = ["<XSMConfig>", *hosts, *vms, "</XSMConfig>"]
         configs = {f"configs/{p.name}": p.read_bytes() for p in sorted(CONFIGS.iterdir())}
         files = {"site.xml": "\n".join(lines).encode(), **configs}
         world = World(names(self.hosts), files, seed=self.seed, live=self.live)

@@ -8,7 +8,8 @@ What can befall it (each shown in test_world.py):
   disk        host.disk.fsync_s, host.disk.commit_s; host.crash(torn), host.kill_daemon(torn), host.reboot(torn, daemon)
   clock       host.clock_skew_s
   hypervisor  hypervisor.hang(call), release(), slow_s, fail_next, lose, restore, guest_crashes and the other hands
-  members     world.add_host(name), join(on, name), forget(on, name, sure): these take their time, see `members.Errand`
+  members     world.add_host(name), join(on, name), forget(on, name, sure), fence(on, name): these take their time, see
+              `members.Errand`; broken_fences: whose fence device fails
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import Random
 
-from tests.sim import members
+from tests.sim import fencing, members
 from tests.sim.archive import Archive
 from tests.sim.disk import FSYNC_S, Changes
 from tests.sim.host import EPOCH, SimHost, Violation
@@ -38,6 +39,8 @@ from xsm.site.problems import Problem
 from xsm.site.state import Member, State
 
 SITE_ID = "5f0c1a52-0000-4000-8000-00000000beef"
+OFF = "powered off"
+"""Why a hypervisor is lost: its host has no power."""
 FIRST_ADDRESS = 101
 """Hosts are 192.168.5.101 and so on."""
 
@@ -63,6 +66,7 @@ class World(Network):
         self.sent: list[
             tuple[str, str, list[Message]]
         ] = []  # (from, to, messages) since the last check
+        self.broken_fences: set[str] = set()  # hosts whose fence device does not answer
         self.checkers: list[Callable[[World], None]] = []
         for name in names:
             self._new_host(name)
@@ -98,6 +102,17 @@ class World(Network):
         """A host is no member any more. `sure`: by somebody's word that it is off. Raises `CommandRefused`."""
         return members.forget(self, on, name, sure)
 
+    def fence(self, on: str, name: str) -> Errand:
+        """A host is switched off by its fence device, and is no member until it is back. Raises `CommandRefused`."""
+        return fencing.fence(self, on, name)
+
+    def cut_power(self, name: str) -> None:
+        """The fence device's doing: the host is off, as after `crash`."""
+        host = self.hosts[name]
+        if host.hypervisor.lost != OFF:
+            host.crash()
+            host.hypervisor.lose(OFF)
+
     def end_change(self, host: SimHost) -> None:
         """A change of members that the host made and that came to nothing is overtaken."""
         members.end_change(host)
@@ -109,6 +124,7 @@ class World(Network):
         """The network and all disks are as they should be; daemons and hosts that are off stay off."""
         self.heal()
         self.loss = self.doubled = self.jitter = 0.0
+        self.broken_fences.clear()
         for host in self.hosts.values():
             host.disk.fsync_s, host.disk.commit_s = FSYNC_S, 0.0
             host.hypervisor.no_more_faults()

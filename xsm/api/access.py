@@ -109,6 +109,8 @@ class Rule:
 
 
 GIT_PREFIX = "/git/site.git"
+RETURN_PATH = "/v1/peer/return"
+"""What a host that was fenced may still ask."""
 
 RULES: tuple[Rule, ...] = (
     Rule("GET", "/v1/ca", Least.ANYBODY, gate=Gate.STRANGERS),
@@ -134,6 +136,7 @@ RULES: tuple[Rule, ...] = (
     Rule("POST", "/v1/peer/fetch", Least.PEER, MIB, gate=Gate.PEERS),
     Rule("GET", "/v1/peer/heads", Least.PEER, gate=Gate.PEERS),
     Rule("GET", "/v1/peer/report", Least.PEER, gate=Gate.PEERS),
+    Rule("POST", RETURN_PATH, Least.PEER, KIB, gate=Gate.PEERS, finish=True),
     Rule("GET", "/v1/peer/events", Least.PEER, gate=Gate.PEERS),
     Rule("GET", "/v1/peer/registers", Least.PEER, gate=Gate.PEERS),
     Rule("POST", "/v1/peer/registers", Least.PEER, 16 * MIB, gate=Gate.PEERS, finish=True),

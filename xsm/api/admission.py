@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from xsm.api.access import Caller, Role
+from xsm.api.access import RETURN_PATH, Caller, Role
 from xsm.api.control import Refused
 from xsm.api.types import NOT_A_MEMBER, Refusal
 from xsm.edge import story
@@ -30,13 +30,14 @@ class Admission:
     def head_changed(self) -> None:
         self._forgotten.clear()
 
-    def admits(self, caller: Caller) -> bool:
-        """A host that the site forgot still has its certificate, and is heard no longer. Raises `Refused`, which tells
-        it so."""
+    def admits(self, caller: Caller, path: str) -> bool:
+        """A host that the site forgot still has its certificate, and is heard no longer; one that was fenced may ask to
+        be taken back. Raises `Refused`, which tells it so."""
         head = self._daemon.revisions.head
         if caller.role is not Role.PEER or head is None or head.document is None:
             return True  # while the site file can't be read nobody is a stranger
-        if caller.name in head.document.state.members:
+        state = head.document.state
+        if caller.name in state.members or (caller.name in state.fenced and path == RETURN_PATH):
             return True
         if caller.name not in self._forgotten:
             self._forgotten[caller.name] = ""

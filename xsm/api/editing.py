@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from xsm.api.control import Caller, Refused
 from xsm.api.types import Applied, Command, Preview, Proposal, Refusal, Verb
-from xsm.peer import commands
+from xsm.peer import commands, fencing
 from xsm.peer.commands import CommandRefused, Intent
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Edited, Overtaken, PlaceRefused, Surroundings, edit, overlay
@@ -166,6 +166,8 @@ def intent_of(
         report: HostReport | None = around.reports.get(name)
         alive = reaches.get(name) is Reach.ALIVE and name not in around.unreachable
         return commands.forget(files, document, command.host, report, alive, command.sure, me)
+    if verb is Verb.FENCE:
+        return fencing.fence(files, document, command.host, me)
     if verb is Verb.RESOLVE:
         return commands.resolve(files, document, command.vm)
     if verb is Verb.ROLLBACK and old is not None:

@@ -59,11 +59,18 @@ def entries(registers: Mapping[str, Register]) -> Registers:
 
 @asynccontextmanager
 async def agreed(
-    daemon: Daemon, members: Mapping[str, Member], after: Iterable[str], off: Iterable[str] = ()
+    daemon: Daemon,
+    members: Mapping[str, Member],
+    after: Iterable[str],
+    off: Iterable[str] = (),
+    fenced: Iterable[str] = (),
+    unasked: bool = False,
 ) -> AsyncIterator[int]:
     """Within this context the members may be changed to `after`, under the number that it gives; the list `members` is
-    the present one. `off`: of whom the operator says that they are off. Raises `Refused` (503)."""
-    await daemon.take(ChangeAsked(frozenset(after), frozenset(off)))
+    the present one. `off`: of whom the operator says that they are off. `fenced`: who has to be switched off within,
+    before the change is committed; `unasked`: only if nobody else hears of them. Raises `Refused` (503)."""
+    wish = ChangeAsked(frozenset(after), frozenset(off), frozenset(fenced), unasked)
+    await daemon.take(wish)
     try:
         change = await _votes(daemon)
         others = {n: members[n] for n in sorted(change.voters) if n != daemon.peer.name}

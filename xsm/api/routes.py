@@ -19,9 +19,9 @@ import msgspec
 from aiohttp import web
 
 from xsm.api import git_http
-from xsm.api.access import GIT_PREFIX
+from xsm.api.access import GIT_PREFIX, RETURN_PATH
 from xsm.api.asking import Ask, json_answer, refused
-from xsm.api.types import Command, Event, JoinRequest, Proposal
+from xsm.api.types import Command, Event, JoinRequest, Proposal, Returning
 from xsm.edge.settings import NAME
 from xsm.edge.transport import HEADS_HEADER, HEADS_LIMIT, Fetch, Heads, Heard, Registers
 
@@ -277,6 +277,11 @@ async def get_heads(ask: Ask) -> web.StreamResponse:
     return json_answer(Heads(await ask.control.heads()))
 
 
+async def post_return(ask: Ask) -> web.StreamResponse:
+    await ask.decoded(Returning)
+    return json_answer(await ask.control.take_back(ask.known.name))
+
+
 async def get_report(ask: Ask) -> web.StreamResponse:
     return json_answer(await ask.control.report())
 
@@ -314,6 +319,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/v1/peer/fetch"): post_fetch,
     ("GET", "/v1/peer/heads"): get_heads,
     ("GET", "/v1/peer/report"): get_report,
+    ("POST", RETURN_PATH): post_return,
     ("GET", "/v1/peer/events"): get_own_events,
     ("GET", "/v1/peer/registers"): get_registers,
     ("POST", "/v1/peer/registers"): post_registers,

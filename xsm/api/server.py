@@ -59,7 +59,7 @@ STARTED = web.RequestKey("started", bool)
 log = logging.getLogger(__name__)
 
 
-def admit_all(_caller: Caller) -> bool:
+def admit_all(_caller: Caller, _path: str) -> bool:
     return True
 
 
@@ -71,7 +71,7 @@ class ApiServer:
         settings: Settings,
         control: Control,
         *,
-        admits: Callable[[Caller], bool] = admit_all,
+        admits: Callable[[Caller, str], bool] = admit_all,
         limits: Limits | None = None,
         places: Places | None = None,
     ) -> None:
@@ -315,7 +315,7 @@ class ApiServer:
                 )
             who = f"{caller.name} is {caller.role}"
             raise refused(403, "forbidden", f"{who}; this is for: {least}")
-        if caller is not None and not caller.local and not self._admits(caller):
+        if caller is not None and not caller.local and not self._admits(caller, rule.path):
             raise refused(403, "forbidden", f"{caller.name} is not of this site any more")
 
 

@@ -102,6 +102,7 @@ class Verb(StrEnum):
     DRAIN = "drain"  # host
     UNDRAIN = "undrain"  # host
     FORGET = "forget"  # host: no longer a member
+    FENCE = "fence"  # host: switched off by its fence agent; no member until it is back
     RESOLVE = "resolve"  # vm: keep the shown values of its conflicts
     ROLLBACK = "rollback"  # to: revision whose site file and configs become the new head
     ADOPT = "adopt"  # host, vms (names of foreign domains; none: all of the host)
@@ -123,6 +124,11 @@ class Command:
         False  # forget: the operator's word that the host is off; nobody can take that back
     )
     cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
+
+
+@dataclass(frozen=True)
+class Returning:
+    """POST /v1/peer/return: a host that was fenced has started anew and runs nothing. Its certificate says who."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, WantedVM, wanted
 from xsm.site.document import Document
 
+FENCED = "fenced: it was switched off, and is no member until it is switched on and runs nothing"
+
 
 def members(
     peer: Peer,
@@ -29,8 +31,8 @@ def members(
     unreachable: Mapping[str, str],
     clocks: Mapping[str, str],
 ) -> tuple[MemberStatus, ...]:
-    """All members as this host sees them, by name. `reports`, `unreachable`: what they answered just now, which is
-    newer than the last greeting. `clocks`: what is wrong with whose."""
+    """All members as this host sees them, and hosts that were fenced, by name. `reports`, `unreachable`: what they
+    answered just now, which is newer than the last greeting. `clocks`: what is wrong with whose."""
     shown = []
     for name, member in sorted(document.state.members.items()):
         heard = peer.contacts.heard_at.get(name)
@@ -62,7 +64,11 @@ def members(
                 clock=clocks.get(name, ""),
             )
         )
-    return tuple(shown)
+    shown += [
+        MemberStatus(m.name, m.address, m.url, Reach.FAILED, None, "", False, error=FENCED)
+        for m in document.state.fenced.values()
+    ]
+    return tuple(sorted(shown, key=lambda m: m.name))
 
 
 def _revision(peer: Peer, name: str, report: HostReport | None) -> str:

@@ -1,4 +1,4 @@
-"""`xsm host drain|resume|forget|list`: what hosts may do for the site."""
+"""`xsm host drain|resume|fence|forget|list`: what hosts may do for the site."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from xsm.cli.power import message_option
 from xsm.cli.small_edit import run_command
 
 
-@click.group("host", short_help="Drain, resume, forget or list hosts.")
+@click.group("host", short_help="Drain, resume, fence, forget or list hosts.")
 def command() -> None:
-    """Drain, resume, forget or list hosts."""
+    """Drain, resume, fence, forget or list hosts."""
 
 
 @site_command("list", short_help="The same as `xsm hosts`.")
@@ -97,5 +97,30 @@ def forget(
     )
 
 
-for _command in (drain, resume, forget, list_hosts):
+@site_command(
+    "fence",
+    short_help="Switch a host off, so that its VMs may start elsewhere.",
+    examples=("xsm host fence dmz02",),
+)
+@host_argument()
+@message_option
+@manner_options
+@pass_context
+def fence(context: Context, host: str, message: str, manner: Manner) -> int:
+    """Switch HOST off by the fence agent that the site file names for it (FENCE). All its VMs stop.
+
+    A majority of all hosts has to agree. Floating VMs then start elsewhere; pinned ones wait. HOST is no member until it
+    is switched on again and runs nothing: then it comes back by itself.
+    """
+    command = Command(Verb.FENCE, host=host, message=message)
+    return run_command(
+        context,
+        command,
+        manner,
+        f"Switch {host} off now, with all its VMs?",
+        always_ask=True,
+    )
+
+
+for _command in (drain, resume, forget, fence, list_hosts):
     command.add_command(_command)

@@ -190,12 +190,7 @@ def _state_lines(old: State, new: State) -> Iterator[_Line]:
     for vm in sorted(new.restarts):
         if new.restarts[vm] != old.restarts.get(vm):
             yield (vm,), f"{vm}: restart asked for"
-    yield from (((), f"{host}: drained") for host in sorted(new.drained - old.drained))
-    yield from (((), f"{host}: no longer drained") for host in sorted(old.drained - new.drained))
-    yield from (
-        ((), f"{host}: joined the site") for host in sorted({*new.members} - {*old.members})
-    )
-    yield from (((), f"{host}: forgotten") for host in sorted({*old.members} - {*new.members}))
+    yield from (((), line) for line in new.hosts_since(old))
     were, are = ({(c.vm, c.what): c for c in state.conflicts} for state in (old, new))
     for key in sorted({*were, *are}):
         if key not in were:

@@ -6,7 +6,7 @@ no register can change without getting to disk before anybody hears of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from xsm.peer import membership
 from xsm.peer import register as rules
@@ -90,6 +90,10 @@ class Ballots:
         self._put(MEMBERS, changed)
         stuck = ask.off and membership.voted_for_others(mine, sender, number)
         return MemberAnswer(ask.number, not why_not, why_not, changed.voted, stuck)
+
+    def outlive(self, number: int, fenced: Collection[str]) -> None:
+        """The list of members is `number` now: see `membership.outlive`."""
+        self._put(MEMBERS, membership.outlive(self.of(MEMBERS), number, fenced))
 
     def may_vote(self, claimant: str, its: int, mine: int) -> bool:
         """Whether a claim may be voted for at all: see `membership.may_vote`."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from xsm.peer import membership
 from xsm.peer.ballots import Ballots
 from xsm.peer.claiming import Claiming
+from xsm.peer.contacts import Contacts
 from xsm.peer.events import ChangeAsked, Effect, Send
 from xsm.peer.letting_go import LettingGo, Sight
 from xsm.peer.membership import Change
@@ -18,12 +19,15 @@ from xsm.peer.messages import MemberAnswer, MemberAsk
 
 
 class Changing:
-    def __init__(self, ballots: Ballots, claiming: Claiming, letting_go: LettingGo) -> None:
+    def __init__(
+        self, ballots: Ballots, claiming: Claiming, letting_go: LettingGo, contacts: Contacts
+    ) -> None:
         self.me = ballots.me
         self.change: Change | None = None  # that this host makes
         self._ballots = ballots
         self._claiming = claiming
         self._letting_go = letting_go
+        self._contacts = contacts
 
     def asked(self, event: ChangeAsked, members: frozenset[str], number: int) -> None:
         """Begin to make a change of the list `number`, or end that."""
@@ -31,7 +35,7 @@ class Changing:
             self.change = None
             return
         vote = self._ballots.of(membership.MEMBERS)
-        self.change = membership.open_change(vote, number, members, event.after, event.off)
+        self.change = membership.open_change(vote, number, members, event)
 
     def is_unended(self, number: int) -> bool:
         """Whether a change that this host made broke off: the members have to be numbered anew."""
@@ -62,6 +66,7 @@ class Changing:
         """This host's vote. One that is to leave alive must run nothing, and starts nothing from then on."""
         leaves = self.me in ask.leaving
         why_not = self._letting_go.why_it_stays(sight, now) if leaves else ""
+        why_not = why_not or membership.still_heard(ask, lambda h: self._contacts.heard_s(h, now))
         if why_not:
             return MemberAnswer(ask.number, False, why_not)
         answer = self._ballots.vote_for_change(sender, ask, number)

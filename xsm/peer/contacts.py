@@ -44,6 +44,10 @@ class Contacts:
         self.errors.pop(member, None)
         self.expels.pop(member, None)
 
+    def heard_s(self, member: str, now: float) -> float:
+        """How long ago the member was heard of; without end when it never was."""
+        return now - self.heard_at.get(member, float("-inf"))
+
     def failed(self, member: str, reason: str, now: float, expels: str = "") -> None:
         self.failed_at[member] = now
         self.errors[member] = reason

@@ -216,10 +216,7 @@ def _state_changes(old: State, new: State) -> list[str]:
         was, now = old.placement.get(vm), new.placement.get(vm)
         if was != now and now is not None:
             lines.append(f"{vm}: placed on {now}" + (f" (was {was})" if was else ""))
-    lines += [f"{host}: drained" for host in sorted(new.drained - old.drained)]
-    lines += [f"{host}: no longer drained" for host in sorted(old.drained - new.drained)]
-    lines += [f"{host}: joined the site" for host in sorted({*new.members} - {*old.members})]
-    lines += [f"{host}: forgotten" for host in sorted({*old.members} - {*new.members})]
+    lines += new.hosts_since(old)
     asked = [vm for vm in sorted(new.restarts) if new.restarts[vm] != old.restarts.get(vm)]
     lines += [f"{vm}: restart asked for" for vm in asked]
     there = {(c.vm, c.what) for c in new.conflicts}

@@ -101,7 +101,7 @@ class Peer:
         self.wanted: Wanted | None = None
         self.report: HostReport | None = None
         self.letting_go = LettingGo(self.ballots, self.claiming, self.work, now)
-        self.changing = Changing(self.ballots, self.claiming, self.letting_go)
+        self.changing = Changing(self.ballots, self.claiming, self.letting_go, self.contacts)
         self.frozen = "no revision yet"
         self.expelled = ""  # why this host is of the site no more, so that nothing may be edited
         self.todo = ToDo()
@@ -173,6 +173,10 @@ class Peer:
     def _revision(self) -> str:
         return self.head.revision if self.head else ""
 
+    def why_it_stays(self, now: float) -> str:
+        """Why this host can't leave the site alive, nor come back to it: `LettingGo.why_it_stays`."""
+        return self.letting_go.why_it_stays(self._sight(), now)
+
     def own_report(self) -> HostReport | None:
         """This host's word on itself, with what it still has to do."""
         if self.report is None:
@@ -192,6 +196,9 @@ class Peer:
         before = self.head
         self.head = event.head
         self._freeze(event.head)
+        if event.head.document is not None:
+            state = event.head.document.state
+            self.ballots.outlive(state.members_number, state.fenced)
         if before is None or before.revision != event.head.revision:
             self._head_at = now
             self._unacted_since = self._unacted_since if self._unacted_since is not None else now

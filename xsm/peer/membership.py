@@ -11,14 +11,18 @@ changes of that list.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from xsm.peer.events import ChangeAsked
 from xsm.peer.messages import MemberAnswer, MemberAsk
 from xsm.peer.register import JUMP_LIMIT, Register, learn
 
 MEMBERS = "/members"
 """Where this host's vote is kept among its registers. No VM can be called so."""
+SILENT_S = 25.0
+"""Nobody is fenced unasked of whom a voter has heard since. Less than the least `FENCE_AFTER`, as voters don't begin to
+miss a host all at once."""
 ASK_AGAIN_S = 1.0
 """How long a host that hasn't voted for a change is left alone before it is asked again."""
 
@@ -33,6 +37,18 @@ def may_vote(vote: Register, claimant: str, its: int, mine: int) -> bool:
     """Whether `claimant`, who counts by the list `its`, may get votes for a claim from a host with the list `mine`."""
     leaves = vote.bar == mine and claimant in vote.claimants
     return its == mine and counts(vote, mine) and not leaves
+
+
+def outlive(vote: Register, number: int, fenced: Collection[str]) -> Register:
+    """This host's vote for a change, as it gets the list `number`, by which the hosts `fenced` are none.
+
+    One of them may have begun that change, which overtook this list: it comes to nothing, and nobody need wait for its
+    end. For a majority agreed to the fencing, and none of these voted for that change: not before, as its number is the
+    higher one, and not afterwards, as nobody votes for a host's change after having voted for it to leave.
+    """
+    if vote.claimant in fenced and not counts(vote, number):
+        return replace(vote, bar=number, claimants=frozenset())
+    return vote
 
 
 def voted_for_others(mine: Register, sender: str, number: int) -> bool:
@@ -68,6 +84,9 @@ def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Regi
             mine,
             f"it voted for {mine.claimant}'s change of these members, of which it has heard no end",
         )
+    # Else a host that is being fenced could overtake that, and nobody would ever hear an end of its own change.
+    if mine.bar == number and sender in mine.claimants:
+        return mine, f"it voted for {sender} to leave the site"
     leaving = frozenset(ask.leaving)
     return replace(
         mine,
@@ -81,13 +100,16 @@ def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Regi
 
 @dataclass(frozen=True)
 class Change:
-    """A change of members that this host makes. `off`: those of the hosts that leave of whom the operator says so."""
+    """A change of members that this host makes. `off`: those of the hosts that leave of whom the operator says so.
+    `fenced`: those that are powered off once enough have voted, before the change is committed."""
 
     number: int
     base: int
     now: frozenset[str]
     after: frozenset[str]
     off: frozenset[str] = frozenset()
+    fenced: frozenset[str] = frozenset()
+    unasked: bool = False  # nobody said that these are to be fenced: they are silent
     voters: frozenset[str] = frozenset()
     reasons: Mapping[str, str] = field(default_factory=dict)  # who didn't vote for it -> why
     stuck: bool = (
@@ -97,43 +119,55 @@ class Change:
 
     @property
     def leaving(self) -> frozenset[str]:
-        """Who leaves alive: it must say itself that it runs nothing, and can win no claim from then on."""
+        """Who leaves and may be alive yet: it can win no claim from then on, and must say itself that it runs nothing,
+        unless it is fenced."""
         return self.now - self.after - self.off
 
     @property
     def ask(self) -> MemberAsk:
-        return MemberAsk(self.number, self.base, tuple(sorted(self.leaving)), bool(self.off))
+        silent = tuple(sorted(self.fenced)) if self.unasked else ()
+        return MemberAsk(
+            self.number, self.base, tuple(sorted(self.leaving)), bool(self.off), silent
+        )
 
     @property
     def agreed(self) -> bool:
         return enough(self, self.voters)
 
 
-def open_change(
-    vote: Register, base: int, now: Iterable[str], after: Iterable[str], off: Iterable[str]
-) -> Change:
+def open_change(vote: Register, base: int, now: Iterable[str], asked: ChangeAsked) -> Change:
+    """A change of the list `base`, the members `now`, to what was asked for."""
     number = max(vote.voted, base) + 1
-    return Change(number, base, frozenset(now), frozenset(after), frozenset(off))
+    after = asked.after or frozenset()
+    return Change(number, base, frozenset(now), after, asked.off, asked.fenced, asked.unasked)
 
 
 def enough(change: Change, names: Collection[str]) -> bool:
     """Whether these hosts are enough to vote for the change, and to know all claims that count.
 
     They must share a host with every majority of the present list and of the next one. A host that is off votes for
-    nothing else; where half or more are off, every single one of those who stay has to take part.
+    nothing else; where half or more are off, every single one of those who stay has to take part. One that is fenced
+    may be switched on again at any time, and knows nothing of it: without it there has to be a majority of all.
     """
     took_part = frozenset(names) & change.now
     stay = change.now & change.after
-    if not change.leaving <= took_part or 2 * len(took_part & stay) <= len(stay):
+    if not change.leaving - change.fenced <= took_part or 2 * len(took_part & stay) <= len(stay):
         return False
     if change.off:
         return 2 * len(took_part) >= len(change.now) or stay <= took_part
     return 2 * len(took_part) > len(change.now)
 
 
+def still_heard(ask: MemberAsk, heard_s: Callable[[str], float]) -> str:
+    """Why a host doesn't vote for fencing others unasked: it has heard of one of them, which may only be cut off from
+    whoever wants that. `heard_s`: how long ago it heard of a host, in seconds."""
+    heard = [host for host in ask.silent if heard_s(host) < SILENT_S]
+    return f"it heard of {heard[0]} {heard_s(heard[0]):.0f} s ago" if heard else ""
+
+
 def silent(change: Change, names: Collection[str]) -> list[str]:
     """Who should take part and doesn't."""
-    return sorted(change.now - change.off - frozenset(names))
+    return sorted(change.now - change.off - change.fenced - frozenset(names))
 
 
 def hear(change: Change, sender: str, answer: MemberAnswer) -> Change:

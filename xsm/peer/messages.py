@@ -111,6 +111,7 @@ class MemberAsk:
     base: int
     leaving: tuple[str, ...] = ()
     off: bool = False  # others leave by the operator's word
+    silent: tuple[str, ...] = ()  # of those who leave: to be fenced unless somebody hears of them
 
 
 @dataclass(frozen=True)

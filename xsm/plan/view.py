@@ -70,6 +70,8 @@ def clock_text(at: float) -> str:
 
 def owner_trouble(document: Document, view: View, host: str) -> str:
     """Why `host` can't act on its VMs now, "" when it can."""
+    if host in document.state.fenced:
+        return f"{host} was fenced (switched off); it comes back to the site when it is switched on"
     if host not in document.state.members:
         return f"no xsmd has joined for {host} (`xsm invite {host}` here, `xsm join` there)"
     report = view.reports.get(host)

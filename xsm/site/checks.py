@@ -87,6 +87,7 @@ def check(
         *_hosts_twice(site_path, site.hosts),
         *_missing_configs(site_path, vms, sorted(config_names)),
         *_unknown_hosts(site_path, site, vms, names, state),
+        *_fencing(site_path, site.hosts),
         *_room(site_path, vms, names),
     ]
     return tuple(sorted(found))
@@ -195,6 +196,17 @@ def _no_members(path: str, vms: Iterable[VM], names: HostNames, state: State) ->
             near(host, known) + f"; or `xsm invite {host}` takes it in",
             Severity.WARNING,
         )
+
+
+def _fencing(path: str, hosts: Iterable[Host]) -> Iterable[Problem]:
+    for host in hosts:
+        if host.fence_after_s is not None and host.fence is None:
+            yield Problem(
+                path,
+                host.line,
+                f"host {host.name}: FENCE_AFTER without FENCE",
+                "FENCE says which agent switches it off; or leave FENCE_AFTER out",
+            )
 
 
 def _room(path: str, vms: Iterable[VM], names: HostNames) -> Iterable[Problem]:

@@ -16,7 +16,14 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from xsm.site.file_limits import MAX_CPU_WEIGHT, MAX_MEMORY_MIB, MAX_VCPUS
+from xsm.site import fence
+from xsm.site.file_limits import (
+    MAX_CPU_WEIGHT,
+    MAX_FENCE_AFTER_S,
+    MAX_MEMORY_MIB,
+    MAX_VCPUS,
+    MIN_FENCE_AFTER_S,
+)
 from xsm.site.model import Drift, Migration, PostCopy, Power
 
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
@@ -207,6 +214,14 @@ def _parse_owner(text: str) -> str:
             "an owner is one line of at most 256 printable characters",
             "for example root@domain.com",
         )
+    return text
+
+
+def _parse_fence(text: str) -> str:
+    try:
+        fence.parse(text)
+    except ValueError as error:
+        raise Wrong(str(error), fence.HINT) from None
     return text
 
 
@@ -416,6 +431,20 @@ HOST_ENTRY = Entry(
             "memory_mib",
             MEMORY,
             "Memory in MiB that VMs may use in all. Absent: what the hypervisor reports.",
+        ),
+        Field(
+            "FENCE",
+            "fence",
+            Kind(fence.HINT, _parse_fence, fence.PATTERN),
+            "The fence agent that switches the host off from outside, and its options; secrets are kept apart, in "
+            "/etc/xsm/fence/NAME of the other hosts. `xsm host fence` uses it.",
+        ),
+        Field(
+            "FENCE_AFTER",
+            "fence_after_s",
+            _number(MIN_FENCE_AFTER_S, MAX_FENCE_AFTER_S, "seconds"),
+            "Seconds of silence after which a majority of the others has the host fenced, and its floating VMs start "
+            "elsewhere. Absent: only people fence it.",
         ),
     ),
 )

@@ -59,3 +59,7 @@ MAX_YAML_LINES = 400_000
 MAX_ODD_YAML_BYTES = MIB
 """Size of a site.yaml in another layout than the one `xsm convert` writes: 6,000 VMs or so, read in about 3 s by the
 YAML parser, which is pure Python."""
+
+MIN_FENCE_AFTER_S = 30
+"""A host counts as failed after so long (`xsm/peer/contacts.py`); before that it may be a lost packet."""
+MAX_FENCE_AFTER_S = 86_400

@@ -38,6 +38,7 @@ from xsm.site.state_file import place_rows
 
 _CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
 _MEMBERS = state_file.path_of("members")
+_FENCED = state_file.path_of("fenced")
 _SITE_STATE = state_file.path_of("site")
 
 
@@ -190,8 +191,9 @@ def _merge_tables(
         rows = {key: value for key, value in rows.items() if value is not None}
         if path == PLACEMENT:
             rows = place_rows(placement)
-        if path == _MEMBERS:
-            rows = _newest_members(first, second) or rows
+        if path in (_MEMBERS, _FENCED):
+            newest = _newest_members(first, second, path)
+            rows = rows if newest is None else newest
         if path == _SITE_STATE:
             for key in ("merge_version", "members_number"):
                 numbers = [t[key] for t in (one, two) if isinstance(t.get(key), int)]
@@ -201,15 +203,15 @@ def _merge_tables(
     return files
 
 
-def _newest_members(first: Side, second: Side) -> dict[str, Any] | None:
-    """The whole list of members with the higher number; None when both have the same. Two lists are never mixed: a
-    mixture is a list that nobody voted for."""
+def _newest_members(first: Side, second: Side, path: str) -> dict[str, Any] | None:
+    """The whole list of members with the higher number, and who was fenced by then; None when both have the same. Two
+    lists are never mixed: a mixture is a list that nobody voted for."""
     one, two = (
         (table_of(s.files, _SITE_STATE) or {}).get("members_number", 0) for s in (first, second)
     )
     if one == two or not (isinstance(one, int) and isinstance(two, int)):
         return None
-    return table_of((first if one > two else second).files, _MEMBERS)
+    return table_of((first if one > two else second).files, path)
 
 
 def _merge_others(

@@ -102,6 +102,8 @@ class Host:
     mac: str | None = None  # for deployment
     uri: str | None = None  # libvirt URI as seen on the host itself; None: what its xsmd was told
     memory_mib: int | None = None  # what VMs may use in all; None: what the hypervisor reports
+    fence: str | None = None  # what switches it off from outside (fence.py); None: nothing does
+    fence_after_s: int | None = None  # of silence, until it is fenced unasked; None: never
     line: int = field(default=0, compare=False)
 
 

@@ -57,11 +57,25 @@ class State:
     members: Mapping[str, Member] = field(default_factory=dict)
     placement: Mapping[str, str] = field(default_factory=dict)  # floating VM -> member
     chosen: frozenset[str] = frozenset()  # floating VMs whose place a person chose, not the site
+    fenced: Mapping[str, Member] = field(
+        default_factory=dict
+    )  # hosts that were switched off by their fence device: no members until they come back
     drained: frozenset[str] = frozenset()  # members that should run no VMs
     restarts: Mapping[str, str] = field(
         default_factory=dict
     )  # VM -> token of the last restart asked for
     conflicts: tuple[Conflict, ...] = ()
+
+    def hosts_since(self, old: State) -> list[str]:
+        """Which hosts came and went since `old`, for people: one line each."""
+        lines = [f"{host}: drained" for host in sorted(self.drained - old.drained)]
+        lines += [f"{host}: no longer drained" for host in sorted(old.drained - self.drained)]
+        for host in sorted({*self.members} - {*old.members}):
+            lines.append(f"{host}: {'came back' if host in old.fenced else 'joined the site'}")
+        for host in sorted({*old.members, *old.fenced} - {*self.members}):
+            if host in old.members or host not in self.fenced:
+                lines.append(f"{host}: {'fenced' if host in self.fenced else 'forgotten'}")
+        return lines
 
     @property
     def choices(self) -> dict[str, str]:
@@ -70,5 +84,6 @@ class State:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Of the members, by name."""
-        return {name: member.address for name, member in self.members.items()}
+        """Of the members, and of hosts that were fenced, by name."""
+        both = {**self.fenced, **self.members}
+        return {name: member.address for name, member in both.items()}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xsm.site.document import Files
 
 FOLDER = "state/"
-TABLES = ("site", "members", "placement", "drained", "restarts", "conflicts")
+TABLES = ("site", "members", "fenced", "placement", "drained", "restarts", "conflicts")
 
 MAX_TABLE_BYTES = 8 * 1024 * 1024
 """About 100,000 entries; more is no table of XSM's."""
@@ -114,6 +114,7 @@ def read(files: Files) -> State:
         members=_rows(tables["members"], "members", _member, problems),
         placement={vm: place.member for vm, place in placed.items()},
         chosen=frozenset(vm for vm, place in placed.items() if place.chosen),
+        fenced=_rows(tables["fenced"], "fenced", _member, problems),
         drained=frozenset(_rows(tables["drained"], "drained", _true, problems)),
         restarts=_rows(tables["restarts"], "restarts", _restart, problems),
         conflicts=tuple(_rows(tables["conflicts"], "conflicts", _conflict, problems).values()),
@@ -186,6 +187,10 @@ def _member(key: str, value: Any) -> Member:
     return Member(key, _text(row.get("address", ""), "address"), url)
 
 
+def _member_rows(members: Mapping[str, Member]) -> dict[str, Any]:
+    return {m.name: {"address": m.address, "url": m.url} for m in members.values()}
+
+
 def places(table: Mapping[str, Any]) -> dict[str, Place]:
     """The rows of placement.json that can be read, by VM."""
     found = {}
@@ -249,7 +254,8 @@ def write(state: State) -> dict[str, bytes]:
         site["members_number"] = state.members_number
     tables: dict[str, Mapping[str, Any]] = {
         "site": site if state.site_id or site != {"id": "", "merge_version": MERGE_VERSION} else {},
-        "members": {m.name: {"address": m.address, "url": m.url} for m in state.members.values()},
+        "members": _member_rows(state.members),
+        "fenced": _member_rows(state.fenced),
         "placement": place_rows(
             {vm: Place(member, vm in state.chosen) for vm, member in state.placement.items()}
         ),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from xsm.peer import membership
 from xsm.peer.ballots import Ballots
+from xsm.peer.events import ChangeAsked
 from xsm.peer.membership import MEMBERS, Change
 from xsm.peer.messages import MemberAnswer, MemberAsk
 from xsm.peer.register import Register, learn, next_epoch, vote
@@ -68,7 +69,7 @@ def test_an_empty_change_overtakes_one_without_an_end_and_then_a_forget_goes():
     forgets c by the operator's word."""
     host = Ballots("v", {})
     assert host.vote_for_change("b", MemberAsk(5, 4), 4).granted
-    change = membership.open_change(Register(), 4, ABC, ABC - {"c"}, {"c"})
+    change = membership.open_change(Register(), 4, ABC, ChangeAsked(ABC - {"c"}, frozenset("c")))
     refused = host.vote_for_change("a", change.ask, 4)
     assert not refused.granted
     stuck = membership.hear(change, "v", refused)
