@@ -144,7 +144,9 @@ class Fencing:
         def ask_next(answer: object = "", error: str = "no") -> None:
             if left and (error or answer):
                 to = left.pop(0)
-                host.world.request(host, to, take_back, ask_next, stranger=True)
+                head = host.world.hosts[to].head  # `api.admission`
+                fenced = head and head.document and host.name in head.document.state.fenced
+                host.world.request(host, to, take_back, ask_next, stranger=bool(fenced))
 
         def take_back(receiver: SimHost, reply: Reply) -> None:
             _take_back(receiver, host.name, reply)

@@ -109,8 +109,8 @@ def forget(
 def fence(context: Context, host: str, message: str, manner: Manner) -> int:
     """Switch HOST off by the fence agent that the site file names for it (FENCE). All its VMs stop.
 
-    A majority of all hosts has to agree. Floating VMs then start elsewhere; pinned ones wait. HOST is no member until it
-    is switched on again and runs nothing: then it comes back by itself.
+    A majority of all hosts has to agree. Floating VMs then start elsewhere; pinned ones wait. HOST is no member until
+    it is switched on again and runs nothing: then it comes back by itself.
     """
     command = Command(Verb.FENCE, host=host, message=message)
     return run_command(
