@@ -54,7 +54,8 @@ from xsm.peer.events import (
     Send,
     Tick,
 )
-from xsm.peer.machine import TICK_S, Peer, messages_for
+from xsm.peer.machine import TICK_S, Peer
+from xsm.peer.posts import messages_for
 from xsm.peer.receiving import Limits
 from xsm.plan.observed import HostReport
 from xsm.site.problems import Invalid, Problem
@@ -260,8 +261,8 @@ class Daemon:
                     self.peers.deliver(members)
                 case Fetch(member, heads):
                     self.peers.fetch(member, heads)
-                case Observe():
-                    self.observer.request()
+                case Observe(needs):
+                    self.observer.request(needs)
                 case Perform():
                     self.start(self._perform(effect))
                 case Abort(action, why):

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from tests.sim.switch import uri
+from xsm.edge.hypervisor import HypervisorError
 from xsm.peer.events import Perform
-from xsm.plan.observed import ACTIVE
+from xsm.plan.observed import ACTIVE, Job
 
 if TYPE_CHECKING:
     from tests.sim.host import SimHost
+
+
+class Flights:
+    """A part of `hypervisor.SimHypervisor`: what it says and does of migrations away from it."""
+
+    flying: dict[str, Callable[[], None]]  # UUID of a domain on its way -> ends that
+    _call: Callable[..., AbstractContextManager[None]]
+
+    def post_copy(self, uuid: str) -> None:
+        raise HypervisorError("post-copy is not simulated")
+
+    def job(self, uuid: str) -> Job | None:
+        return Job() if uuid in self.flying else None
+
+    def abort(self, uuid: str) -> None:
+        with self._call("abort", uuid):
+            end = self.flying.pop(uuid, None)
+            if end is None:
+                raise HypervisorError(f"{uuid} is not being migrated away from here")
+            end()
 
 
 class Flight:

@@ -17,6 +17,7 @@ from tests.sim.disk import Disk, JournalDamaged, Torn
 from tests.sim.fencing import Fencing
 from tests.sim.flight import Flight
 from tests.sim.hypervisor import LOOKING, SimHypervisor
+from tests.sim.jobs import Job, Look
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import edit as edits
@@ -38,10 +39,12 @@ from xsm.peer.events import (
     Send,
     Tick,
 )
-from xsm.peer.machine import TICK_S, Peer, messages_for
+from xsm.peer.machine import TICK_S, Peer
+from xsm.peer.posts import messages_for
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import HostReport
 from xsm.site.document import Document, Files
+from xsm.site.needs import Needs
 from xsm.site.problems import Invalid
 
 if TYPE_CHECKING:
@@ -89,10 +92,11 @@ class SimHost:
         self.on_death: dict[int, Callable[[], None]] = {}  # what breaks off when the daemon dies
         self._inbox: deque[tuple[Event, Callable[[], None] | None]] = deque()
         self._stepping = False
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._observing = False
         self._observe_again = False
-        self._look: _Look | None = None
+        self._look: Look | None = None
+        self._needs: Mapping[str, Needs] = {}
 
     # -- life -----------------------------------------------------
 
@@ -141,6 +145,7 @@ class SimHost:
         self._stepping = self._observing = self._observe_again = False
         self.is_changing_members = False
         self._look = None
+        self._needs = {}
         broken, self.on_death = self.on_death, {}
         for tell in broken.values():
             tell()
@@ -209,7 +214,8 @@ class SimHost:
                         self.world.deliver(self, member)
                 case Fetch(member, heads):
                     self.world.fetch(self, member, heads)
-                case Observe():
+                case Observe(needs):
+                    self._needs = self._needs if needs is None else needs
                     self.observe()
                 case Perform():
                     self._perform(effect)
@@ -238,7 +244,7 @@ class SimHost:
         self._observing = True
         look = self._look
         if look is None:
-            look = self._look = _Look(self.world.now, self._report())
+            look = self._look = Look(self.world.now, self._report())
             look.hangs = self.hypervisor.hangs(
                 LOOKING, lambda ended: self._answered(look) if ended else None
             )
@@ -250,7 +256,7 @@ class SimHost:
                 return
         self._give_up_later(look)
 
-    def _answered(self, look: _Look) -> None:
+    def _answered(self, look: Look) -> None:
         """The hypervisor has told what it saw when it was asked."""
         if look is not self._look:
             return
@@ -258,7 +264,7 @@ class SimHost:
         look.hangs = False
         self._looked(look.report, look.began_at)
 
-    def _give_up_later(self, look: _Look) -> None:
+    def _give_up_later(self, look: Look) -> None:
         """A look that hangs is waited for no longer than that; the next one waits for the same answer."""
         look.waits += 1
         this, life, asked_at = look.waits, self.life, self.world.now
@@ -280,7 +286,9 @@ class SimHost:
     def _report(self) -> HostReport:
         at = self.wall()
         try:
-            return HostReport(self.name, at, "", self.hypervisor.facts(), self.hypervisor.domains())
+            facts, domains = self.hypervisor.facts(), self.hypervisor.domains()
+            lacks = {vm: self.hypervisor.lacking(needs) for vm, needs in self._needs.items()}
+            return HostReport(self.name, at, "", facts, domains, lacks=lacks)
         except HypervisorError as error:
             return HostReport(self.name, at, "", error=error.reason)
 
@@ -362,7 +370,7 @@ class SimHost:
         self, new: Iterable[str], local: bool, done: Callable[[], None] | None = None
     ) -> None:
         """Add heads to this host's repository, and derive what main shows: one after the other, as the disk goes."""
-        self._queue(_Job(tuple(new), local, None, done))
+        self._queue(Job(tuple(new), local, None, done))
 
     def commit(self, files: Files, message: str) -> str:
         """Commit an edit that was made from the head. Nobody hears of it before it is on disk."""
@@ -380,14 +388,14 @@ class SimHost:
         self, commit_id: str, parent: str, done: Callable[[], None] | None = None
     ) -> None:
         """Make an edit the head, if that is still what it was made from. `done` is called whether or not."""
-        self._queue(_Job((commit_id,), True, parent, done))
+        self._queue(Job((commit_id,), True, parent, done))
 
     def store(self, heads: tuple[str, ...]) -> None:
         """Take up revisions while no daemon runs."""
         self.history.have |= self.world.archive.past(heads, self.history.have)
         self.disk.set_heads(self.world.archive.maximal({*self.disk.heads, *heads}))
 
-    def _queue(self, job: _Job) -> None:
+    def _queue(self, job: Job) -> None:
         self._jobs.append(job)
         if len(self._jobs) == 1:
             self._begin_job()
@@ -473,29 +481,3 @@ class SimHost:
             else:
                 unreachable[host.name] = "connection refused"
         return edits.Surroundings(reports, unreachable, self.wall(), moving or {})
-
-
-class _Look:
-    """One question to the hypervisor, and what it saw when it was asked."""
-
-    def __init__(self, began_at: float, report: HostReport) -> None:
-        self.began_at = began_at
-        self.report = report
-        self.hangs = False
-        self.waits = 0
-
-
-class _Job:
-    """Something that the repository has to write. `parent`: the revision that an edit was made from."""
-
-    def __init__(
-        self,
-        heads: tuple[str, ...],
-        local: bool,
-        parent: str | None,
-        done: Callable[[], None] | None,
-    ) -> None:
-        self.heads = heads
-        self.local = local
-        self.parent = parent
-        self.done = done

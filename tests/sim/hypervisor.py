@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from tests.sim.definitions import Fault, SimDomain, checked, written
+from tests.sim.flight import Flights
 from tests.sim.hands import Hands
 from tests.sim.switch import SimSwitch, uri
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.peer.events import Way
-from xsm.plan.observed import Domain, DomainState, HypervisorFacts, Job, Moved
+from xsm.plan.observed import Domain, DomainState, HypervisorFacts, Moved
 from xsm.site.model import HypervisorKind
+from xsm.site.needs import Needs
 from xsm.site.tag import Tag
 
 MEMORY_MIB = 65536
@@ -29,7 +31,7 @@ __all__ = ["LOOKING", "SimHypervisor", "SimSwitch", "uri"]
 LOOKING = frozenset({"facts", "domains", "find", "domain_xml"})
 
 
-class SimHypervisor(Hands):
+class SimHypervisor(Hands, Flights):
     """`xsm.edge.hypervisor.Hypervisor` without libvirt.
 
     `keeps_definitions`: a crash leaves persistent domains defined (a real host); False: it leaves
@@ -67,7 +69,8 @@ class SimHypervisor(Hands):
         self._on_change = on_change
         self._faults: list[Fault] = []
         self._domains: dict[str, SimDomain] = {}
-        self.flying: dict[str, Callable[[], None]] = {}  # UUID of a domain on its way -> ends that
+        self.missing: set[str] = set()  # paths, bridges and networks that this host hasn't got
+        self.flying = {}
         self._switch.plug(self)
 
     # -- Hypervisor: looking -----------------------------------------------------
@@ -101,6 +104,10 @@ class SimHypervisor(Hands):
         with self._call("find"):
             found = (d for d in self._domains.values() if d.uuid == uuid or d.name == name)
             return tuple(sorted((self._seen(d) for d in found), key=lambda d: (d.name, d.uuid)))
+
+    def lacking(self, needs: Needs) -> str:
+        gone = sorted(self.missing.intersection((*needs.paths, *needs.bridges, *needs.networks)))
+        return ", ".join(f"{what} is not on {self.name}" for what in gone)
 
     def domain_xml(self, uuid: str) -> str:
         with self._call("domain_xml", uuid):
@@ -220,19 +227,6 @@ class SimHypervisor(Hands):
                 raise HypervisorError("attempt to migrate guest to the same host")
             self._hand_over(domain, target)
         return None
-
-    def post_copy(self, uuid: str) -> None:
-        raise HypervisorError("post-copy is not simulated")
-
-    def job(self, uuid: str) -> Job | None:
-        return Job() if uuid in self.flying else None
-
-    def abort(self, uuid: str) -> None:
-        with self._call("abort", uuid):
-            end = self.flying.pop(uuid, None)
-            if end is None:
-                raise HypervisorError(f"{uuid} is not being migrated away from here")
-            end()
 
     def _hand_over(self, domain: SimDomain, target: SimHypervisor) -> None:
         target.receive(domain)

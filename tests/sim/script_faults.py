@@ -67,6 +67,14 @@ class Faults(Members):
             "" if call == "any" else call, reason, times=int(times), after=bool(after)
         )
 
+    def do_lack(self, on: str, what: str) -> None:
+        """lack HOST WHAT: it hasn't got that path, bridge or libvirt network."""
+        self.host(on).hypervisor.missing.add(what)
+
+    def do_have(self, on: str, what: str) -> None:
+        """have HOST WHAT: it has got it (again)."""
+        self.host(on).hypervisor.missing.discard(what)
+
     def do_slow(self, on: str, call: str, seconds: str) -> None:
         """slow HOST CALL SECONDS: such calls of the hypervisor take so long from now on."""
         self.host(on).hypervisor.slow_s[call] = float(seconds)

@@ -166,15 +166,15 @@ def test_a_target_that_refuses_leaves_everything_as_it_was() -> None:
     source, target = pair()
     running(source)
     running(target)
-    assert "already active" in refusal(source.migrate, VM1, uri("dmz02")).reason
+    assert "already active" in refusal(source.migrate, VM1, Way(uri("dmz02"))).reason
     target.destroy(VM1)
     target.memory_mib = 10
-    assert "not enough memory" in refusal(source.migrate, VM1, uri("dmz02")).reason
+    assert "not enough memory" in refusal(source.migrate, VM1, Way(uri("dmz02"))).reason
     target.lose()
-    error = refusal(source.migrate, VM1, uri("dmz02"))
+    error = refusal(source.migrate, VM1, Way(uri("dmz02")))
     assert "unable to connect" in error.reason
     assert not error.lost, "our own connection lives"
-    assert "unable to connect" in refusal(source.migrate, VM1, uri("dmz99")).reason
+    assert "unable to connect" in refusal(source.migrate, VM1, Way(uri("dmz99"))).reason
     assert state(source) is DomainState.RUNNING
     assert state(target) is DomainState.SHUTOFF
 
@@ -183,7 +183,7 @@ def test_hosts_that_are_cut_off_from_each_other_cannot_migrate() -> None:
     switch = SimSwitch(live=True, linked=lambda one, other: False)
     source, _ = (SimHypervisor(n, switch=switch) for n in ("dmz01", "dmz02"))
     running(source)
-    assert "unable to connect" in refusal(source.migrate, VM1, uri("dmz02")).reason
+    assert "unable to connect" in refusal(source.migrate, VM1, Way(uri("dmz02"))).reason
 
 
 def test_the_husk_of_a_cut_migration_is_incoming_and_nobody_touches_it() -> None:

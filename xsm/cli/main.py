@@ -61,7 +61,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pause": ("xsm.cli.power:pause", "VMs and hosts", "Pause a VM."),
     "resume": ("xsm.cli.power:resume", "VMs and hosts", "Let a paused VM go on."),
     "restart": ("xsm.cli.power:restart", "VMs and hosts", "Restart a VM; pending changes apply."),
-    "host": ("xsm.cli.host:command", "VMs and hosts", "Drain, resume, fence, forget or list hosts."),
+    "host": (
+        "xsm.cli.host:command",
+        "VMs and hosts",
+        "Drain, resume, fence, forget or list hosts.",
+    ),
 }
 """Name -> (module:attribute, section of the help, one line). The line is the command's own short
 help.

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from xsm.peer.events import Way
 from xsm.plan.observed import Domain, HypervisorFacts, Job, Moved
+from xsm.site.needs import Needs
 from xsm.site.tag import Tag
 
 OnChange = Callable[[str], None]
@@ -47,6 +48,10 @@ class Hypervisor(Protocol):
 
     def find(self, uuid: str, name: str) -> tuple[Domain, ...]:
         """The domains that have this UUID or this name (none, one, or one each), sorted by name."""
+        ...
+
+    def lacking(self, needs: Needs) -> str:
+        """What of these the host hasn't got, for people; "" when nothing is known to be lacking."""
         ...
 
     def domain_xml(self, uuid: str) -> str:

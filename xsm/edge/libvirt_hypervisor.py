@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import libvirt
 
-from xsm.edge import domain_facts, libvirt_events, libvirt_jobs
+from xsm.edge import domain_facts, libvirt_events, libvirt_jobs, libvirt_needs
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.edge.libvirt_errors import (
@@ -40,6 +40,7 @@ from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts, Job,
 from xsm.site import tag as tags
 from xsm.site import tag_xml
 from xsm.site.model import HypervisorKind
+from xsm.site.needs import Needs
 from xsm.site.tag import Tag
 
 KEEPALIVE_INTERVAL_S = 5
@@ -297,6 +298,9 @@ class LibvirtHypervisor:
 
     def domain_xml(self, uuid: str) -> str:
         return self._on(uuid, lambda dom: str(dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
+
+    def lacking(self, needs: Needs) -> str:
+        return self._call(lambda conn: libvirt_needs.lacking(conn, self._fixed.kind, needs))
 
     # -- acting -----------------------------------------------------
 

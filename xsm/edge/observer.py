@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.edge.preflight import Preflight
 from xsm.edge.transfers import Transfers
 from xsm.peer.converging import CONVERGE_LIMIT_S
 from xsm.peer.events import Finished, Perform
 from xsm.peer.work import ACTIONS_LIMIT
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import HostReport
+from xsm.site.needs import Needs
 
 LOOK_LIMIT_S = 30.0
 """A hypervisor that takes longer to list its domains counts as not answering."""
@@ -51,8 +54,10 @@ class Observer:
         self._clock = clock
         self._wall = wall
         self._look_limit_s = look_limit_s
-        # Threads for looking and for the migrations' progress: both must go on while all actions hang.
-        self._pool = ThreadPoolExecutor(ACTIONS_LIMIT + 2, thread_name_prefix="hypervisor")
+        # Threads for looking, for migrations' progress and for what VMs lack: all that goes on while all actions hang.
+        self._pool = ThreadPoolExecutor(ACTIONS_LIMIT + 3, thread_name_prefix="hypervisor")
+        self._preflight = Preflight(self.call, clock)
+        self._needs: Mapping[str, Needs] = {}
         self.transfers = Transfers(host, self.call, converge_limit_s)
         self._wanted = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -64,8 +69,10 @@ class Observer:
         self._try_at = float("-inf")
         self._last_error = "not connected yet"
 
-    def request(self) -> None:
-        """Look soon. Safe to call often."""
+    def request(self, needs: Mapping[str, Needs] | None = None) -> None:
+        """Look soon. Safe to call often. `needs`: what these and later looks are to find out about VMs that are to
+        start here; None: as before."""
+        self._needs = self._needs if needs is None else needs
         self._wanted.set()
 
     async def run(self, took: Callable[[HostReport, float], None]) -> None:
@@ -140,6 +147,8 @@ class Observer:
         if not done:
             return self._silent(f"no answer within {self._look_limit_s:.0f} s")
         report, self._hanging = self._hanging.result(), None
+        if self._needs and report.facts is not None:
+            report = replace(report, lacks=await self._preflight.lacks(self._needs))
         return report
 
     def _silent(self, why: str) -> HostReport:

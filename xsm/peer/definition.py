@@ -9,10 +9,13 @@ from xsm.peer.events import Way
 from xsm.peer.messages import EvictAsk
 from xsm.plan import tags
 from xsm.plan.actions import STARTS, Action, Step
-from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.observed import ACTIVE, HostReport, HypervisorFacts
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site import domain as domains
+from xsm.site import needs
 from xsm.site.model import PostCopy
+from xsm.site.needs import Needs
+from xsm.site.problems import Invalid
 from xsm.site.tag import Tag
 
 
@@ -33,16 +36,23 @@ def definition(action: Action, wanted: Wanted, report: HostReport | None) -> tup
     else:
         power = tags.POWER_AFTER[action.step]
         tag = tags.fresh(wanted.site_id, want, facts.kind, power)
-    xml = domains.render(
-        want.vm,
-        want.config,
-        uuid=want.uuid,
-        mac=want.mac,
-        kind=facts.kind,
-        tag=tag,
-        arch=facts.arch,
+    return _rendered(want, facts, tag), None
+
+
+def _rendered(want: WantedVM, facts: HypervisorFacts, tag: Tag | None) -> str:
+    kind, arch = facts.kind, facts.arch
+    return domains.render(
+        want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=kind, tag=tag, arch=arch
     ).xml
-    return xml, None
+
+
+def needs_of(want: WantedVM, facts: HypervisorFacts) -> Needs:
+    """What a host needs for the VM to start there; nothing where its domain can't be made: that is told elsewhere."""
+    try:
+        xml = _rendered(want, facts, None)
+    except Invalid:
+        return Needs()
+    return needs.of(xml)
 
 
 def way_to(ask: EvictAsk, own: HostReport | None, want: WantedVM | None) -> Way:

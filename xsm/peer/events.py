@@ -10,6 +10,7 @@ from xsm.peer.register import Register
 from xsm.plan.actions import Action
 from xsm.plan.observed import HostReport
 from xsm.site.document import Document
+from xsm.site.needs import Needs
 from xsm.site.tag import Tag
 
 # -- events ----------------------------------------------------------------------------------------------------------
@@ -128,7 +129,10 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Observe:
-    """Ask the hypervisor now; an `Observed` follows."""
+    """Ask the hypervisor now; an `Observed` follows. `needs`: of VMs that are to start here, whose lack this report and
+    later ones tell; None: of the same as before."""
+
+    needs: Mapping[str, Needs] | None = None
 
 
 @dataclass(frozen=True)

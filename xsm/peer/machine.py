@@ -7,8 +7,8 @@ Must not know libvirt, git, sockets or clocks: `daemon.py` and the simulation ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from xsm.peer import membership
 from xsm.peer.ballots import Ballots
@@ -47,12 +47,12 @@ from xsm.peer.messages import (
     Hello,
     MemberAnswer,
     MemberAsk,
-    Message,
     Settled,
 )
+from xsm.peer.preflight import Preflight
 from xsm.peer.receiving import LIMITS, Limits, Receiving
 from xsm.peer.register import Register
-from xsm.peer.telling import Told
+from xsm.peer.telling import ToDo, Told
 from xsm.peer.work import Work
 from xsm.plan.actions import STARTS, Action, Consequence, Step
 from xsm.plan.observed import HostReport
@@ -70,19 +70,9 @@ ACT_AFTER_HEAD_S = 0.5
 """Edits made at once on several hosts merge within this time; acting on the first alone would undo and redo."""
 ACT_AFTER_HEAD_LIMIT_S = 5.0
 """...but a site that is edited all the time is acted on all the same."""
+LOOKING = "looking whether the host has what it needs"
 HANDOVER_WAIT_S = 10.0
 """A VM that is to go and that its target doesn't claim for so long is shown as held."""
-
-
-@dataclass(frozen=True)
-class ToDo:
-    """What the last round found, in words. `revision` is the one that it planned for: a newer head
-    may have come since, and then this says nothing about it."""
-
-    revision: str = ""
-    pending: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Peer:
@@ -97,6 +87,7 @@ class Peer:
         self.contacts = Contacts(name)
         self.work = Work(limits.migrations)
         self.receiving = Receiving(limits.arrivals)
+        self.preflight = Preflight()
         self.head: Head | None = None
         self.wanted: Wanted | None = None
         self.report: HostReport | None = None
@@ -249,6 +240,7 @@ class Peer:
         self._observing = False
         self.report = event.report
         self._observed_at = event.started_at
+        self.preflight.saw(event.report, event.started_at)
         if event.report.facts is None:
             why = f"the hypervisor does not answer: {event.report.error}"
             self.todo = ToDo(self._revision, held=(f"{self.name}: {why}",))
@@ -366,7 +358,8 @@ class Peer:
     def _observe(self, now: float) -> None:
         self._observe_at = now
         self._observing = True
-        self._out.append(Observe())
+        needs = self.preflight.ask(self.wanted, self.report, self.name, now)
+        self._out.append(Observe(needs))
 
     def _act(self, now: float) -> None:
         """Plan from the last observation, and let those actions go that may."""
@@ -390,9 +383,13 @@ class Peer:
         )
         plan = plan_host(self.wanted, self.head.document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
+        looked = self.preflight
         if due:
+            if any(a.step in STARTS and not looked.is_asked(a.vm) for a in plan.actions):
+                self._observe(now)  # with their needs
             self._out += call_back(self.work, self.wanted)
             starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
+            starts = {vm for vm in starts if vm in self.claiming.attempts or looked.is_done(vm)}
             needed = starts | self._unclaimed(now)
             self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
         self._waits_since = {a.vm: self._waits_since.get(a.vm, now) for a in plan.actions if a.held}
@@ -458,6 +455,8 @@ class Peer:
         hindrance = self.work.hindrance(action, self._observed_at, now)
         if hindrance:
             return hindrance, self.work.keeps_failing(action.vm)
+        if action.step in STARTS and not self.preflight.is_done(action.vm):
+            return LOOKING, False
         if action.step in STARTS and not self.claiming.may_start(action.vm, self._observed_at):
             return self.claiming.waiting_for(action.vm, self._electorate())
         assert self.wanted is not None
@@ -490,12 +489,3 @@ class Peer:
         return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(
             member, float("-inf")
         )
-
-
-def messages_for(effects: Iterable[Effect]) -> dict[str, list[Message]]:
-    """Gather what goes to the same member, so that one post carries it."""
-    posts: dict[str, list[Message]] = {}
-    for effect in effects:
-        if isinstance(effect, Send):
-            posts.setdefault(effect.to, []).append(effect.message)
-    return posts

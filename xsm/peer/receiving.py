@@ -15,7 +15,8 @@ from xsm.plan.observed import HostReport
 ARRIVALS_LIMIT = 2
 """Live migrations to this host at once, unless its settings say otherwise. As for those away from it."""
 TURN_S = 3.0
-"""How long a turn waits for the VM to be announced by this host's hypervisor; as long again before it has another."""
+"""How long a turn waits for the VM to be announced by this host's hypervisor, and how long who asked counts as waiting:
+questions come each second (`claims.ASK_AGAIN_S`)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Receiving:
     def __init__(self, limit: int = ARRIVALS_LIMIT) -> None:
         self._limit = limit
         self._turns: dict[str, float] = {}  # VM -> when it was told to come, or last seen arriving
+        self._waits: dict[str, float] = {}  # VM -> when it asked last, in vain
         self._passed: dict[str, float] = {}  # VM -> when its turn passed without it
 
     def turn(self, vm: str, report: HostReport | None, claimed: Iterable[str], now: float) -> str:
@@ -42,10 +44,13 @@ class Receiving:
         if vm in self._turns:
             return ""
         busy = sorted(arriving | self._turns.keys())
-        if len(busy) >= self._limit or vm in self._passed:
-            return f"{', '.join(busy) or 'another VM'} first"
-        self._turns[vm] = now
-        return ""
+        self._waits[vm] = now
+        queue = sorted(self._waits, key=lambda each: (self._passed.get(each, 0.0), each))
+        if vm in queue[: max(0, self._limit - len(busy))]:
+            del self._waits[vm]
+            self._turns[vm] = now
+            return ""
+        return f"after {', '.join(busy or queue[:1])}"
 
     def _expire(self, arriving: set[str], claimed: set[str], now: float) -> None:
         for vm, since in sorted(self._turns.items()):
@@ -56,4 +61,5 @@ class Receiving:
             elif now > since + TURN_S:
                 del self._turns[vm]
                 self._passed[vm] = now
-        self._passed = {vm: at for vm, at in self._passed.items() if now <= at + TURN_S}
+        self._waits = {vm: at for vm, at in self._waits.items() if now <= at + TURN_S}
+        self._passed = {vm: at for vm, at in self._passed.items() if vm in claimed}

@@ -1,4 +1,5 @@
-"""What is held, told once: a reason that was logged is logged again only when it is another one.
+"""What a host still has to do, in words; and what is held, told once: a reason that was logged is logged again only
+when it is another one.
 
 Decides what is news. Must not know why anything is held.
 """
@@ -7,10 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from xsm.peer.events import Log
 
 COUNTS = re.compile(r" \(\d+ of \d+ hosts agree\)|, \d+ times|; again in \d+ s")
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """What the last round found, in words. `revision` is the one that it planned for: a newer head
+    may have come since, and then this says nothing about it."""
+
+    revision: str = ""
+    pending: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -138,3 +139,6 @@ class HostReport:
     )  # what only a person should act on: restart needed, reported drift, foreign domains
     frozen: str = ""  # why it acts on nothing at all, "" normally
     transfers: tuple[Transfer, ...] = ()  # live migrations in flight from here
+    lacks: Mapping[str, str] = field(
+        default_factory=dict
+    )  # VM that is to start here -> what it needs and the host lacks, "" nothing

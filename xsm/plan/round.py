@@ -69,7 +69,7 @@ class Round:
     def obstacle(self, w: WantedVM, host: str, kind: HypervisorKind | None) -> str:
         """Why `w` can't come to or start on `host`, "" when it can. `kind`: the host's, None when
         unknown."""
-        found = self.target_trouble(host) or self._unfit(w, host, kind)
+        found = self.target_trouble(host) or self._unfit(w, host, kind) or self._lack(w, host)
         return found or (self.shortage(host).too_big.get(w.name, "") if w.is_on else "")
 
     def return_obstacle(self, w: WantedVM, host: str) -> str:
@@ -77,6 +77,11 @@ class Round:
         could."""
         unfit = self._unfit(w, host, self.kind(host))
         return unfit or self.shortage(host).no_growth.get(w.name, "")
+
+    def _lack(self, w: WantedVM, host: str) -> str:
+        """What `host` itself found missing when it looked for what `w` needs there."""
+        report = self.view.reports.get(host)
+        return report.lacks.get(w.name, "") if report is not None and w.is_on else ""
 
     def _unfit(self, w: WantedVM, host: str, kind: HypervisorKind | None) -> str:
         refusal = w.refusal(kind) if kind is not None else ""

@@ -41,10 +41,8 @@ class Wrong(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a value may be.
-
-    `parse` takes the stripped text and raises `Wrong`; `format` is its inverse. `pattern` is a regular expression that
-    XML Schema, ECMA 262 and Python read alike; it may allow more than `parse` does, never less.
+    """What a value may be. `parse` takes the stripped text and raises `Wrong`; `format` is its inverse. `pattern` is a
+    regular expression that XML Schema, ECMA 262 and Python read alike; it may allow more than `parse` does, never less.
     """
 
     about: str
@@ -378,8 +376,7 @@ VM_ENTRY = Entry(
             "POSTCOPY",
             "post_copy",
             _choice(PostCopy),
-            "What to do when the VM's memory changes faster than it can be sent: never or allowed to let it run on the "
-            "target with the rest still to come. A link or host that fails then costs the guest its life.",
+            "Whether a migration that would never end may run it on the target too early; a failure then kills it.",
             default=PostCopy.NEVER,
         ),
         Field(

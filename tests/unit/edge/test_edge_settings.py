@@ -163,3 +163,24 @@ def test_whatever_is_in_it(raw: bytes) -> None:
         parse_settings(raw, "x", ROOT)
     except Invalid as invalid:
         assert invalid.problems
+
+
+def test_settings_of_migrations_are_numbers_within_limits() -> None:
+    given = LEAST + (
+        'migrate_tls = "off"\nmigrate_bandwidth_mib_s = 40\nmigrations_out = 1\n'
+        "migrations_in = 8\nconverge_limit_s = 60\n"
+    )
+    read = parse_settings(given.encode(), "x", ROOT)
+    assert (read.announces.migrate_tls, read.announces.bandwidth_mib_s) == ("off", 40)
+    assert (read.migrations_out, read.migrations_in, read.converge_limit_s) == (1, 8, 60)
+    wrong = LEAST + 'migrations_in = 0\nmigrations_out = "2"\nconverge_limit_s = true\n'
+    assert [line for line, _, _ in problems(wrong)] == [3, 4, 5]
+    assert "a whole number from 1 to 8" in problems(wrong)[0][1]
+
+
+def test_what_is_written_leaves_the_migrations_defaults_out(tmp_path: Path) -> None:
+    path = tmp_path / "xsmd.toml"
+    usual = parse_settings(LEAST.encode(), "x", ROOT)
+    write_settings(replace(usual, migrations_in=3), path)
+    assert "migrations_in = 3" in path.read_text()
+    assert "migrations_out" not in path.read_text()

@@ -1,0 +1,64 @@
+"""Looking before leaping: what the VMs that are to start here need of this host.
+
+Decides which needs are looked up, and whether that has been done: before, this host claims none of them, so nothing is
+stopped elsewhere for a start that could not succeed. What is lacking holds the VM by the plan (`plan.round`). Costs
+nothing while all VMs of the host run. Must not know how needs are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xsm.peer.definition import needs_of
+from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.wanted import Wanted, WantedVM
+from xsm.site.needs import Needs
+
+
+@dataclass(frozen=True)
+class _Asked:
+    want: WantedVM
+    needs: Needs
+    at: float  # a look that began before shows what other needs lack
+
+
+class Preflight:
+    def __init__(self) -> None:
+        self._asked: dict[str, _Asked] = {}
+        self._done: set[str] = set()
+
+    def ask(
+        self, wanted: Wanted | None, report: HostReport | None, host: str, now: float
+    ) -> Mapping[str, Needs]:
+        """What the next look is to find out: the needs of each VM that is to be on here and is not."""
+        if wanted is None or report is None or report.facts is None:
+            return {}
+        active = {d.uuid for d in report.domains if d.state in ACTIVE and not d.incoming}
+        asked: dict[str, _Asked] = {}
+        for vm in wanted.by_host.get(host, ()):
+            want = wanted.by_name[vm]
+            if not want.is_on or want.uuid in active:
+                continue
+            known = self._asked.get(vm)
+            if known is None or known.want is not want:
+                needs = needs_of(want, report.facts)
+                since = known.at if known is not None and known.needs == needs else now
+                known = _Asked(want, needs, since)
+            asked[vm] = known
+        self._asked = asked
+        return {vm: each.needs for vm, each in asked.items() if not each.needs.nothing}
+
+    def saw(self, report: HostReport, began_at: float) -> None:
+        """A look is over."""
+        known = self._asked.items()
+        self._done = {vm for vm, each in known if vm in report.lacks and began_at >= each.at}
+
+    def is_asked(self, vm: str) -> bool:
+        """Whether the looks find out what the VM needs."""
+        return vm in self._asked
+
+    def is_done(self, vm: str) -> bool:
+        """Whether it is known what the VM lacks here, if anything."""
+        asked = self._asked.get(vm)
+        return asked is not None and (asked.needs.nothing or vm in self._done)
