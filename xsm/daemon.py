@@ -115,7 +115,7 @@ class Daemon:
         )
         self._stepped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answers = Answers(self)
+        self.answers = Answers(self)
         self._admission = Admission(self)
         self._stopping = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -193,17 +193,17 @@ class Daemon:
                     f"{self.settings.repository_dir} is of the site {head.document.state.site_id}, "
                     f"this host's certificate of {site_id}"
                 )
-            await stack.enter_async_context(
-                ApiServer(self.settings, self._answers, admits=self._admission.admits)
-            )
+            server = ApiServer(self.settings, self.answers, admits=self._admission.admits)
+            await stack.enter_async_context(server)
             self.took_head(head, local=False)
             self.start(self._step_forever())
             self.start(self.observer.run(self._looked))
             self.start(self._tick(notifier))
             self.start(self._keep_checkout())
             self.start(self._collect())
-            self.start(membership.end_changes(self, self._answers.end_change))
-            self.start(fencing.watch(self, self._answers.fence_unasked))
+            self.start(self.answers.renewing.keep(server.reload_certificate))
+            self.start(membership.end_changes(self, self.answers.end_change))
+            self.start(fencing.watch(self, self.answers.fence_unasked))
             self.start(fencing.come_back(self))
             notifier.ready(f"revision {head.revision[:10]}")
             self.tell("daemon", "", f"started on revision {head.revision[:10]}")
@@ -377,7 +377,7 @@ class Daemon:
             if edited is None:
                 self.checkout_problems = ()
             else:
-                self.checkout_problems = await self._answers.apply_save(edited)
+                self.checkout_problems = await self.answers.apply_save(edited)
                 taken = None if self.checkout_problems else edited
         except (RepositoryError, Busy, Moved, OSError) as error:
             self.checkout_problems = (Problem(str(self.settings.checkout_dir), 0, str(error)),)

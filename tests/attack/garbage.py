@@ -21,7 +21,14 @@ from hypothesis import strategies as st
 from tests.attack.doors import Request
 from xsm.api.access import RULES, Rule
 from xsm.api.routes import HookRequest, InviteRequest
-from xsm.api.types import Command, JoinRequest, Proposal
+from xsm.api.types import (
+    CaKey,
+    CertificateRequest,
+    Command,
+    JoinRequest,
+    Proposal,
+    SignerRequest,
+)
 from xsm.edge.transport import Fetch
 from xsm.peer import messages
 
@@ -190,6 +197,9 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
     "/v1/preview-command": of_type(Command),
     "/v1/command": of_type(Command),
     "/v1/invite": of_type(InviteRequest),
+    "/v1/signer": of_type(SignerRequest),
+    "/v1/peer/certificate": of_type(CertificateRequest),
+    "/v1/peer/ca-key": of_type(CaKey),
     "/v1/hook/pre-receive": of_type(HookRequest),
     "/v1/hook/post-receive": of_type(HookRequest),
     "/v1/peer/messages": _messages(),

@@ -52,8 +52,8 @@ def ensure() -> None:
     if stamp.exists() and stamp.read_text() == wanted:
         return
     IMAGES.mkdir(parents=True, exist_ok=True)
-    kernel = _unpacked(_kernel_package())
-    agent = _unpacked(AGENT)
+    kernel = unpacked(_kernel_package())
+    agent = unpacked(AGENT)
     shutil.copyfile(next((kernel / "boot").glob("vmlinuz-*")), IMAGES / "vmlinuz")
     files = {"init": init, "bin/busybox": BUSYBOX.read_bytes()}
     for module in MODULES:
@@ -76,7 +76,7 @@ def _kernel_package() -> str:
     return found[1]
 
 
-def _unpacked(package: str) -> Path:
+def unpacked(package: str) -> Path:
     """The files of a Debian package."""
     folder = KEPT / "packages" / package
     if folder.exists():

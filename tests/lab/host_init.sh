@@ -2,7 +2,7 @@
 # The first process of a lab host, in namespaces of its own: makes the host's file systems and starts libvirtd.
 #
 # HOST is the host's folder, LAB the lab's, IMAGES the guest's images, SHARED/GUEST/CONSOLES see places.py. What the
-# host writes to /etc, /var, /root and /srv goes to HOST/written; nothing of the machine itself is changed.
+# host writes to /etc, /var, /root, /srv, /opt and /usr/local goes to HOST/written; nothing of the machine is changed.
 set -euo pipefail
 : "${HOST:?}" "${LAB:?}" "${IMAGES:?}" "${SHARED:?}" "${GUEST:?}" "${CONSOLES:?}" "${ADDRESS:?}" "${NAME:?}"
 mount --make-rprivate /
@@ -25,7 +25,7 @@ else
     done
 fi
 
-for folder in etc var srv root; do
+for folder in etc var srv root opt usr/local; do
     mkdir -p "$HOST/written/$folder" "$HOST/work/$folder"
     mount -t overlay -o "lowerdir=/$folder,upperdir=$HOST/written/$folder,workdir=$HOST/work/$folder" overlay "/$folder"
 done
@@ -43,7 +43,6 @@ grep -q ^libvirt-qemu: /etc/passwd || echo "libvirt-qemu:x:64055:64055::/var/lib
 grep -q ^libvirt-qemu: /etc/group || echo "libvirt-qemu:x:64055:" >>/etc/group
 grep -q ^kvm: /etc/group || echo "kvm:x:64056:" >>/etc/group
 cp -r "$HOST/files/libvirt/." /etc/libvirt/
-cp -r "$HOST/files/pki/." /etc/pki/
 
 # Devices: no /dev/kvm, which may be there and not work.
 mount -t tmpfs -o mode=755 dev /dev
@@ -83,7 +82,10 @@ ip link set br0 up
 touch "$HOST/up"
 mount -t tmpfs -o ro hidden "$LAB"
 
-libvirtd --listen --daemon --pid-file /run/libvirtd.pid
+# It needs certificates before it can listen.
+listen=
+[[ ! -e /etc/pki/libvirt/servercert.pem ]] || listen=--listen
+libvirtd $listen --daemon --pid-file /run/libvirtd.pid
 while :; do # reaps what loses its parent
     sleep infinity &
     wait $!

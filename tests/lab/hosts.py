@@ -34,10 +34,7 @@ BIN = Path(sys.executable).parent
 
 LIBVIRTD_CONF = """\
 host_uuid = "{uuid}"
-listen_tls = 1
-listen_tcp = 0
 listen_addr = "{address}"
-auth_tls = "none"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
 unix_sock_group = "root"
@@ -58,7 +55,6 @@ migration_address = "{address}"
 migration_host = "{address}"
 keepalive_interval = 5
 keepalive_count = 3
-default_tls_x509_cert_dir = "/etc/pki/qemu"
 """
 
 
@@ -102,7 +98,8 @@ class LabHost:
         (place.folder / "up").unlink(missing_ok=True)
         joins = cgroups.make(self.name)
         script = (
-            "until [ -e /sys/class/net/eth0 ] || ip link show eth0 >/dev/null 2>&1; do :; done; "
+            # /sys is still the machine's, which may have an eth0 of its own.
+            "until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done; "
             f'exec bash "{HERE}/host_init.sh"'
         )
         command = [
@@ -260,6 +257,15 @@ class LabHost:
     def start_libvirtd(self) -> None:
         self.run("libvirtd", "--listen", "--daemon", "--pid-file", "/run/libvirtd.pid")
         self.wait_up()
+
+    def set_up_libvirt_tls(self) -> None:
+        """As a user does on a host without systemd."""
+        self.xsm("host", "libvirt-tls", "--yes")
+        self.stop_daemon("libvirtd")
+        wait_for(
+            f"libvirtd of {self.name} ends", lambda: not self.daemon_pid("libvirtd"), UP_LIMIT_S
+        )
+        self.start_libvirtd()
 
     def start_xsmd(self) -> None:
         """As docs/operations.md says for hosts without systemd."""

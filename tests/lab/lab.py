@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.lab import certificates, cgroups, guest, processes
+from tests.lab import cgroups, guest, processes
 from tests.lab.hosts import LabHost, all_hosts
 from tests.lab.places import HOSTS, ROOT, SWITCH_PID_FILE
 from tests.lab.processes import LabFailed, wait_for
@@ -77,7 +77,6 @@ class Lab:
         for host in self.hosts.values():
             host.place.folder.mkdir()
             host.write_files()
-        certificates.write(HOSTS.values())
         command = [
             "unshare",
             "--net",
@@ -148,13 +147,16 @@ class Lab:
     # -- a site -----------------------------------------------------
 
     def make_site(self) -> None:
-        """By the documented commands: `xsm init` on the first host, `xsm invite` there and `xsm join` on the others."""
+        """By the documented commands: `xsm init` on the first host, `xsm invite` there and `xsm join` on the others;
+        libvirt's TLS on each."""
         first, *others = self.hosts.values()
         first.xsm("init", *own_options(first))
+        first.set_up_libvirt_tls()
         first.start_xsmd()
         for host in others:
             token = json.loads(first.run("xsm", "invite", host.name, "-o", "json").stdout)["token"]
             host.xsm("join", token, *own_options(host))
+            host.set_up_libvirt_tls()
             host.start_xsmd()
         self.wait_whole()
 
@@ -186,11 +188,7 @@ class Lab:
 
 def own_options(host: LabHost) -> list[str]:
     """What `xsm init` and `xsm join` are told of the host."""
-    address = host.place.address
-    return [
-        *("--name", host.name, "--address", address, "--uri", "qemu:///system"),
-        *("--migrate-uri", f"qemu+tls://{address}/system"),
-    ]
+    return ["--name", host.name, "--address", host.place.address, "--uri", "qemu:///system"]
 
 
 def _in_switch(*command: str) -> bool:

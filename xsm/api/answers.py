@@ -19,8 +19,11 @@ from xsm.api.clocks import remarks
 from xsm.api.control import Caller, Refused
 from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
+from xsm.api.exchanging import Exchanging
 from xsm.api.pushing import Pushing
+from xsm.api.renewing import Renewing
 from xsm.api.reports import REPORT_AGE_S, Reports, own_report
+from xsm.api.signing import Signing
 from xsm.api.types import (
     Applied,
     Command,
@@ -39,15 +42,12 @@ from xsm.api.types import (
 )
 from xsm.edge import story
 from xsm.edge.checkout import Edited
-from xsm.edge.repository import PackRefused
 from xsm.edge.revisions import Moved
-from xsm.edge.transport import Registers
 from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Surroundings
-from xsm.peer.events import Head, Learned, Received
+from xsm.peer.events import Head
 from xsm.peer.fencing import readmit
-from xsm.peer.messages import Hello, Malformed, OtherVersion, decode
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
@@ -75,7 +75,16 @@ class Answers:
         self._daemon = daemon
         self._reports = Reports(daemon)
         self._editing = asyncio.Lock()
-        self._enrolling = Enrolling(daemon)
+        self._signing = Signing(daemon)
+        exchanging = Exchanging(daemon)
+        self.registers, self.learn_registers = exchanging.registers, exchanging.learn_registers
+        self.receive_messages, self.own_events = exchanging.receive_messages, exchanging.own_events
+        self.receive_pack, self.send_pack = exchanging.receive_pack, exchanging.send_pack
+        self.heads = exchanging.heads
+        self.certify, self.take_key = self._signing.certify, self._signing.take_key
+        self.hand_over = self._signing.hand_over
+        self.renewing = Renewing(daemon, self._signing)
+        self._enrolling = Enrolling(daemon, self._signing)
         self._pushing = Pushing(daemon, self._editing)
 
     # -- what is known -----------------------------------------------------
@@ -115,6 +124,8 @@ class Answers:
         members = (
             views.members(peer, document, now, reports, unreachable, clocks) if document else ()
         )
+        signers = self._signing.signers()
+        members = tuple(replace(m, signs=m.name in signers) for m in members)
         alive = [reports[m.name] for m in members if m.reach is Reach.ALIVE and m.name in reports]
         pending = tuple(line for r in alive for line in r.pending)
         held = views.held_once(alive)
@@ -355,7 +366,8 @@ class Answers:
             ready, around = await self._ready_command(command)
         except Invalid as error:
             return editing.preview_problems(self._head()[0], error)
-        return editing.preview(ready, around)
+        preview = editing.preview(ready, around)
+        return replace(preview, problems=preview.problems + self._signing.warnings(command))
 
     async def command(self, command: Command, caller: Caller) -> Applied:
         async with self._editing:
@@ -459,58 +471,6 @@ class Answers:
 
     async def hook_post_receive(self, old: str, new: str, ref: str) -> Applied:
         return await self._pushing.take(old, new, self._around)
-
-    # -- peers -----------------------------------------------------
-
-    async def registers(self) -> Registers:
-        return membership.entries(self._daemon.peer.ballots.known())
-
-    async def learn_registers(self, registers: Registers) -> None:
-        await self._daemon.take(Learned(membership.read(registers)))
-
-    async def own_events(self, since: int) -> tuple[Event, ...]:
-        return self._daemon.events.own_since(since)
-
-    async def receive_messages(self, sender: str, body: bytes) -> int:
-        try:
-            messages = decode(body)
-        except Malformed as error:
-            status, code = (
-                (409, "version") if isinstance(error, OtherVersion) else (400, "bad-request")
-            )
-            raise refused(status, code, str(error)) from error
-        hellos = [m for m in messages if isinstance(m, Hello)]
-        heads = sorted({h for hello in hellos for h in hello.heads})
-        missing = await self._daemon.revisions.missing(heads) if heads else ()
-        if heads and not missing:
-            # Their commits are here, but a crash may have come before they counted as heads.
-            head = await self._daemon.revisions.take(heads)
-            if head is not None:
-                self._daemon.took_head(head, local=False)
-        # Answered when they are taken: a member that floods waits for itself, and the machine's queue stays short.
-        await self._daemon.take(Received(sender, messages, missing))
-        return self._daemon.events.last_own
-
-    async def receive_pack(
-        self, sender: str, heads: tuple[str, ...], pack: bytes
-    ) -> tuple[str, ...]:
-        try:
-            head = await self._daemon.revisions.store(pack, heads)
-        except PackRefused as error:
-            raise refused(409, "conflict", str(error)) from error
-        if head is not None:
-            self._daemon.took_head(head, local=False)
-        return await self.heads()
-
-    async def send_pack(self, sender: str, want: tuple[str, ...], have: tuple[str, ...]) -> bytes:
-        missing = await self._daemon.revisions.missing(want)
-        if missing:
-            raise refused(404, "unknown", f"no revision {missing[0][:10]} here")
-        return await self._daemon.revisions.pack(want, have)
-
-    async def heads(self) -> tuple[str, ...]:
-        head = self._daemon.revisions.head
-        return head.heads if head else ()
 
     # -- new hosts -----------------------------------------------------
 

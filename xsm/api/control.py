@@ -12,8 +12,12 @@ from typing import Protocol
 from xsm.api.access import Caller, Role
 from xsm.api.types import (
     Applied,
+    CaKey,
+    CertificateAnswer,
+    CertificateRequest,
     Command,
     Event,
+    Handed,
     Invitation,
     JoinAnswer,
     JoinRequest,
@@ -22,6 +26,7 @@ from xsm.api.types import (
     Proposal,
     Refusal,
     RevisionInfo,
+    SignerRequest,
     Status,
     VmStatus,
     Why,
@@ -83,6 +88,16 @@ class Control(Protocol):
     async def join(self, request: JoinRequest) -> JoinAnswer:
         """Check the request first and redeem the token last: it is good only once."""
         ...
+
+    async def certify(self, name: str, request: CertificateRequest) -> CertificateAnswer:
+        """New certificates for the member `name`, of a host that holds the CA's key."""
+        ...
+
+    async def hand_over(self, request: SignerRequest) -> Handed:
+        """Give the CA's key to another member."""
+        ...
+
+    async def take_key(self, sender: str, key: CaKey) -> Handed: ...
 
     async def hook_pre_receive(
         self, old: str, new: str, ref: str, environ: Mapping[str, str]

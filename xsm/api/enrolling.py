@@ -36,8 +36,7 @@ from xsm.site.problems import Invalid
 from xsm.site.state import Member, State
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from xsm.api.signing import Signing
     from xsm.daemon import Daemon
     from xsm.edge.ca import Authority
 
@@ -62,16 +61,10 @@ class Intake:
     domains: tuple[Domain, ...]
 
 
-def _authority(tls_dir: Path) -> Authority:
-    """The site's CA. Imported at use: invitations are rare, and it costs 9 MiB. Raises `CertificateRefused`."""
-    from xsm.edge.ca import load_ca
-
-    return load_ca(tls_dir)
-
-
 class Enrolling:
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, signing: Signing) -> None:
         self._daemon = daemon
+        self._signing = signing
 
     # -- hosts -----------------------------------------------------
 
@@ -92,8 +85,11 @@ class Enrolling:
                 f"{name} is a member already",
                 "a new host needs a name of its own; `xsm hosts` lists those that are taken",
             )
+        if not self._signing.has_key():
+            missing = "this host doesn't hold the site's CA key, so it can't invite"
+            raise refused(409, "conflict", missing, self._signing.where())
         try:
-            authority = _authority(daemon.settings.tls_dir)
+            authority = self._signing.authority()
             return self._invitations(authority).create(name, daemon.settings.url, time.time())
         except (CertificateRefused, TokenRefused) as error:
             raise refused(409, "conflict", str(error)) from error
@@ -119,7 +115,7 @@ class Enrolling:
             raise refused(409, "conflict", f"{taken[0]} has that address or URL already")
         now = time.time()
         try:
-            authority = _authority(daemon.settings.tls_dir)
+            authority = self._signing.authority()
             key = authority.key_id(request.csr_pem, request.name)
             name = self._invitations(authority).check(request.token, now)
         except (CertificateRefused, TokenRefused) as error:
@@ -142,12 +138,11 @@ class Enrolling:
 
         Else it would be a member for good that can't speak, and one more for a majority.
         """
-        tls_dir = self._daemon.settings.tls_dir
         member = document.state.members.get(request.name)
         if member is None or (member.address, member.url) != (request.address, request.url):
             return False
         try:
-            authority = _authority(tls_dir)
+            authority = self._signing.authority()
             used_by = self._invitations(authority).used_by(request.token, time.time())
             return used_by == authority.key_id(request.csr_pem, request.name)
         except (CertificateRefused, TokenRefused):
@@ -156,14 +151,18 @@ class Enrolling:
     def _answer(self, request: JoinRequest, document: Document) -> JoinAnswer:
         """Raises `Refused`."""
         try:
-            authority = _authority(self._daemon.settings.tls_dir)
-            certificate = authority.issue_peer(
-                request.csr_pem, request.name, request.address, time.time()
-            )
+            authority = self._signing.authority()
+            now = time.time()
+            certificate = authority.issue_peer(request.csr_pem, request.name, request.address, now)
+            libvirt_pem = ""
+            if request.libvirt_csr_pem:
+                csr_pem = request.libvirt_csr_pem
+                libvirt_pem = authority.issue_libvirt(csr_pem, request.name, request.address, now)
         except CertificateRefused as error:
             raise refused(403, "forbidden", str(error)) from error
         others = {m.url for m in document.state.members.values() if m.name != request.name}
-        return JoinAnswer(authority.pem, certificate, document.state.site_id, tuple(sorted(others)))
+        site_id = document.state.site_id
+        return JoinAnswer(authority.pem, certificate, site_id, tuple(sorted(others)), libvirt_pem)
 
     async def _take_in(
         self, request: JoinRequest, head: Head, state: State, redeem: Callable[[], str], now: float

@@ -23,9 +23,14 @@ REPORT_AGE_S = 1.0
 
 
 def own_report(daemon: Daemon) -> HostReport | None:
-    """This host's word on itself, with what its hypervisor tells of migrations in flight."""
+    """This host's word on itself, with what its hypervisor tells of migrations in flight, and what is wrong with its
+    certificates."""
     own = daemon.peer.own_report()
-    return replace(own, transfers=daemon.observer.transfers.now()) if own else None
+    if own is None:
+        return None
+    trouble = daemon.answers.renewing.trouble
+    notes = (*own.notes, f"{own.host}: {trouble}") if trouble else own.notes
+    return replace(own, transfers=daemon.observer.transfers.now(), notes=notes)
 
 
 class Reports:

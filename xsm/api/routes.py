@@ -21,7 +21,16 @@ from aiohttp import web
 from xsm.api import git_http
 from xsm.api.access import GIT_PREFIX, RETURN_PATH
 from xsm.api.asking import Ask, json_answer, refused
-from xsm.api.types import Command, Event, JoinRequest, Proposal, Returning
+from xsm.api.types import (
+    CaKey,
+    CertificateRequest,
+    Command,
+    Event,
+    JoinRequest,
+    Proposal,
+    Returning,
+    SignerRequest,
+)
 from xsm.edge.settings import NAME
 from xsm.edge.transport import HEADS_HEADER, HEADS_LIMIT, Fetch, Heads, Heard, Registers
 
@@ -192,7 +201,17 @@ async def post_command(ask: Ask) -> web.StreamResponse:
 
 
 async def post_invite(ask: Ask) -> web.StreamResponse:
-    name = (await ask.decoded(InviteRequest)).name
+    name = _host_name((await ask.decoded(InviteRequest)).name)
+    return json_answer(await ask.control.invite(name))
+
+
+async def post_signer(ask: Ask) -> web.StreamResponse:
+    request = await ask.decoded(SignerRequest)
+    _host_name(request.name)
+    return json_answer(await ask.control.hand_over(request))
+
+
+def _host_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise refused(
             400,
@@ -200,7 +219,7 @@ async def post_invite(ask: Ask) -> web.StreamResponse:
             f"{name[:80]!r} can't be a host's name",
             "letters, digits, '.', '_' and '-', at most 63",
         )
-    return json_answer(await ask.control.invite(name))
+    return name
 
 
 async def post_join(ask: Ask) -> web.StreamResponse:
@@ -238,7 +257,16 @@ async def _hook(ask: Ask) -> HookRequest:
 
 async def post_messages(ask: Ask) -> web.StreamResponse:
     last = await ask.control.receive_messages(ask.known.name, await ask.body())
-    return json_answer(Heard(last))
+    return json_answer(Heard(last, signs=ask.settings.ca_key_path.exists()))
+
+
+async def post_certificate(ask: Ask) -> web.StreamResponse:
+    request = await ask.decoded(CertificateRequest)
+    return json_answer(await ask.control.certify(ask.known.name, request))
+
+
+async def post_ca_key(ask: Ask) -> web.StreamResponse:
+    return json_answer(await ask.control.take_key(ask.known.name, await ask.decoded(CaKey)))
 
 
 async def get_registers(ask: Ask) -> web.StreamResponse:
@@ -312,11 +340,14 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/v1/preview-command"): post_preview_command,
     ("POST", "/v1/command"): post_command,
     ("POST", "/v1/invite"): post_invite,
+    ("POST", "/v1/signer"): post_signer,
     ("POST", "/v1/hook/pre-receive"): post_pre_receive,
     ("POST", "/v1/hook/post-receive"): post_post_receive,
     ("POST", "/v1/peer/messages"): post_messages,
     ("POST", "/v1/peer/pack"): post_pack,
     ("POST", "/v1/peer/fetch"): post_fetch,
+    ("POST", "/v1/peer/certificate"): post_certificate,
+    ("POST", "/v1/peer/ca-key"): post_ca_key,
     ("GET", "/v1/peer/heads"): get_heads,
     ("GET", "/v1/peer/report"): get_report,
     ("POST", RETURN_PATH): post_return,

@@ -34,6 +34,7 @@ class MemberStatus:
     myself: bool = False
     error: str = ""  # what went wrong when it was last asked
     clock: str = ""  # what is wrong with its clock
+    signs: bool = False  # it holds the site's CA key
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,7 @@ class JoinRequest:
     address: str
     url: str
     csr_pem: str
+    libvirt_csr_pem: str = ""  # for the certificate that the host gives to libvirt
 
 
 @dataclass(frozen=True)
@@ -270,3 +272,39 @@ class JoinAnswer:
     certificate_pem: str
     site_id: str
     members: tuple[str, ...]  # their URLs
+    libvirt_pem: str = ""
+
+
+@dataclass(frozen=True)
+class CertificateRequest:
+    """POST /v1/peer/certificate: a member's certificates are to be renewed."""
+
+    csr_pem: str
+    libvirt_csr_pem: str
+
+
+@dataclass(frozen=True)
+class CertificateAnswer:
+    certificate_pem: str
+    libvirt_pem: str
+
+
+@dataclass(frozen=True)
+class SignerRequest:
+    """POST /v1/signer: give the site's CA key to this member."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class CaKey:
+    """POST /v1/peer/ca-key. Never logged, never in a revision."""
+
+    key_pem: str
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Answer to both: who holds the key now, as far as the host that answers knows."""
+
+    signers: tuple[str, ...]

@@ -20,12 +20,14 @@ from xsm.api.types import (
     Applied,
     Command,
     Event,
+    Handed,
     Invitation,
     PlanAnswer,
     Preview,
     Proposal,
     Refusal,
     RevisionInfo,
+    SignerRequest,
     Status,
     VmStatus,
     Why,
@@ -140,6 +142,9 @@ class Client:
 
     def invite(self, name: str) -> Invitation:
         return self._post("/v1/invite", {"name": name}, Invitation)
+
+    def signer(self, name: str) -> Handed:
+        return self._post("/v1/signer", SignerRequest(name), Handed)
 
     def events(self, since: int, follow: bool) -> Iterator[Event]:
         """Events after number `since`, oldest first; with `follow` until xsmd ends the stream."""

@@ -8,9 +8,12 @@ from xsm.api.types import Command, Verb
 from xsm.cli.carry_out import Manner, manner_options
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
+from xsm.cli.host_add import add
 from xsm.cli.hosts import show_hosts
+from xsm.cli.libvirt_tls import libvirt_tls
 from xsm.cli.names import host_argument
 from xsm.cli.power import message_option
+from xsm.cli.signer import signer
 from xsm.cli.small_edit import run_command
 
 
@@ -122,5 +125,5 @@ def fence(context: Context, host: str, message: str, manner: Manner) -> int:
     )
 
 
-for _command in (drain, resume, forget, fence, list_hosts):
+for _command in (add, drain, resume, forget, fence, libvirt_tls, list_hosts, signer):
     command.add_command(_command)

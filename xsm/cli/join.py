@@ -24,17 +24,21 @@ from xsm.cli.enrolling import (
 @host_options
 @pass_context
 def command(context: Context, token: str, host: HostOptions) -> None:
-    """Join this host to the site whose host gave TOKEN (`xsm invite` there).
+    """Join this host to the site whose host gave TOKEN (`xsm invite` there). TOKEN `-`: read from standard input.
 
     Fetches a certificate and the site's whole history. The token names the site's CA by its
     fingerprint: nothing is told to a host that can't prove to be of that site. The settings go to
     /etc/xsm/xsmd.toml (not root: ~/.config/xsm/xsmd.toml), or to the FILE of `xsm --config FILE join`.
     """
     import asyncio
+    import sys
     import time
 
     from xsm.edge.enrol import join_site
+    from xsm.edge.invitations import MAX_TOKEN_CHARS
 
+    if token == "-":
+        token = sys.stdin.read(MAX_TOKEN_CHARS + 1).strip()
     settings, settings_path = settings_of(context, host)
     with told_as_failures():
         enrolled = asyncio.run(join_site(settings, settings_path, token, time.time()))

@@ -17,16 +17,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from xsm.edge.certificate import (
+    LIBVIRT_ROLE,
     PEER_ROLE,
     CertificateRefused,
     Identity,
     TlsFiles,
+    libvirt_files,
     moment,
     peer_files,
     server_name,
@@ -34,6 +36,7 @@ from xsm.edge.certificate import (
 from xsm.edge.durable import write_durably, write_secret
 
 __all__ = [
+    "LIBVIRT_ROLE",
     "PEER_ROLE",
     "Authority",
     "CertificateRefused",
@@ -43,6 +46,8 @@ __all__ = [
     "create_csr",
     "create_key",
     "install",
+    "install_beside",
+    "libvirt_files",
     "load_ca",
     "peer_files",
     "server_name",
@@ -52,7 +57,8 @@ __all__ = [
 CA_VALIDITY_S = 10 * 365 * 86400
 LEAF_VALIDITY_S = 365 * 86400
 CLOCK_SKEW_S = 3600
-"""A certificate is valid from an hour before it was made, for hosts whose clock is behind."""
+"""A certificate is valid from an hour before it was made, for hosts whose clock is behind. One that lives shorter: by
+its life, so that what is left of it can be told from its dates."""
 
 CLIENT_ROLES = ("admin", "operator", "viewer")
 MAX_PEM_BYTES = 16 * 1024
@@ -67,9 +73,16 @@ NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?")
 class Authority:
     """The site's CA with its key. Only hosts that hold the key can invite others."""
 
-    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    def __init__(
+        self,
+        certificate: x509.Certificate,
+        key: ec.EllipticCurvePrivateKey,
+        life_s: float = LEAF_VALIDITY_S,
+    ) -> None:
+        """`life_s`: how long the certificates last that it issues."""
         self._certificate = certificate
         self._key = key
+        self._life_s = life_s
 
     @property
     def pem(self) -> str:
@@ -95,6 +108,17 @@ class Authority:
         names += _alternative_names(address)
         return self._sign(public_key, (name, PEER_ROLE), names, now)
 
+    def issue_libvirt(self, csr_pem: str, name: str, address: str, now: float) -> str:
+        """Certificate (PEM) for libvirt and QEMU of the host `name`, after checking its request. Raises
+        `CertificateRefused`.
+
+        It names the host by its address only, so that xsmd takes it for nobody. libvirt 9 demands "key encipherment"
+        of a certificate that says what its key is for, which an EC key can't do: so this one doesn't say.
+        """
+        public_key = check_csr(csr_pem, name)
+        names = list(_alternative_names(address))
+        return self._sign(public_key, (name, LIBVIRT_ROLE), names, now, key_usage=False)
+
     def key_id(self, csr_pem: str, name: str) -> str:
         """By what a host that asks for a certificate is known again: SHA-256 of its public key.
         Raises `CertificateRefused`."""
@@ -114,10 +138,11 @@ class Authority:
         name_role: tuple[str, str],
         names: list[x509.GeneralName],
         now: float,
+        key_usage: bool = True,
     ) -> str:
         """`names`: what a server is known by; without any it is a client's certificate only."""
         ca_end = self._certificate.not_valid_after_utc.timestamp()
-        end = min(now + LEAF_VALIDITY_S, ca_end)
+        end = min(now + self._life_s, ca_end)
         if now >= ca_end:
             raise CertificateRefused("the site's CA certificate has expired")
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -127,13 +152,14 @@ class Authority:
         builder = (
             builder.issuer_name(self._certificate.subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(for_ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
             )
         )
+        if key_usage:
+            builder = builder.add_extension(_key_usage(for_ca=False), critical=True)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         signed = builder.sign(self._key, hashes.SHA256())
@@ -168,20 +194,36 @@ def create_ca(tls_dir: Path, site_id: str, now: float) -> Authority:
     return authority
 
 
-def load_ca(tls_dir: Path) -> Authority:
-    """The CA with its key. Raises `CertificateRefused` when this host doesn't hold the key, or it
-    doesn't fit."""
+def load_ca(tls_dir: Path, life_s: float = LEAF_VALIDITY_S) -> Authority:
+    """The CA with its key; `life_s`: of what it issues.
+
+    Raises `CertificateRefused` when this host doesn't hold the key, or it doesn't fit.
+    """
     certificate = load_certificate(tls_dir / "ca.pem")
     key_path = tls_dir / "ca.key"
     if not key_path.exists():
         raise CertificateRefused(
-            f"this host doesn't hold the site's CA key ({key_path}); "
-            "invite from the host where `xsm init` ran"
+            f"this host doesn't hold the site's CA key ({key_path}); `xsm hosts` shows which do"
         )
     key = _load_key(key_path)
     if key.public_key() != certificate.public_key():
         raise CertificateRefused(f"{key_path} is not the key of {tls_dir / 'ca.pem'}")
-    return Authority(certificate, key)
+    return Authority(certificate, key, life_s)
+
+
+def keep_ca_key(tls_dir: Path, key_pem: str) -> None:
+    """Become a host that signs, with the CA's key as another one gave it. Raises `CertificateRefused`, `OSError`."""
+    path = tls_dir / "ca.key"
+    if len(key_pem) > MAX_PEM_BYTES:
+        raise CertificateRefused(f"the key is larger than {MAX_PEM_BYTES} bytes")
+    try:
+        key = serialization.load_pem_private_key(key_pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateRefused("not a private key in PEM") from error
+    if key.public_key() != load_certificate(tls_dir / "ca.pem").public_key():
+        raise CertificateRefused("it is not the key of this site's CA")
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    write_secret(path, _key_pem(key))
 
 
 # --- keys and requests ---------------------------------------------------------------------------
@@ -233,15 +275,20 @@ def install(files: TlsFiles, ca_pem: str, certificate_pem: str) -> Identity:
 
     Raises `CertificateRefused`, and then nothing was written.
     """
-    ca = parse_certificate(ca_pem)
+    result = install_beside(files, ca_pem, certificate_pem)
+    # The CA last: it is by it that a host counts as one of a site.
+    write_durably(files.ca, ca_pem.encode(), 0o644)
+    return result
+
+
+def install_beside(files: TlsFiles, ca_pem: str, certificate_pem: str) -> Identity:
+    """The same without the CA: of a host's second certificate, and of one that is renewed."""
     certificate = parse_certificate(certificate_pem)
-    _check_issued(certificate, ca)
+    _check_issued(certificate, parse_certificate(ca_pem))
     if _load_key(files.key).public_key() != certificate.public_key():
         raise CertificateRefused(f"the certificate is not for the key in {files.key}")
     result = identity(certificate_pem)
-    # The CA last: it is by it that a host counts as one of a site.
     write_durably(files.certificate, certificate_pem.encode(), 0o644)
-    write_durably(files.ca, ca_pem.encode(), 0o644)
     return result
 
 
@@ -325,7 +372,7 @@ def _builder(
         .subject_name(subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(_utc(now - CLOCK_SKEW_S))
+        .not_valid_before(_utc(now - min(CLOCK_SKEW_S, end - now)))
         .not_valid_after(_utc(end))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 PEER_ROLE = "peer"
+LIBVIRT_ROLE = "libvirt"
+"""Of the certificate that a host's libvirt and QEMU show each other. It opens nothing in xsmd."""
 _NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME: the caller's clock decides, not the system's."""
 
@@ -48,6 +50,11 @@ class Identity:
 def peer_files(tls_dir: Path) -> TlsFiles:
     """Where a host keeps its own certificate."""
     return TlsFiles(tls_dir / "ca.pem", tls_dir / "peer.pem", tls_dir / "peer.key")
+
+
+def libvirt_files(tls_dir: Path) -> TlsFiles:
+    """Where a host keeps the certificate that it gives to libvirt. It has its own key: QEMU's processes may read it."""
+    return TlsFiles(tls_dir / "ca.pem", tls_dir / "libvirt.pem", tls_dir / "libvirt.key")
 
 
 def server_name(name: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from xsm.edge import ca
 from xsm.edge.checkout import Checkout
-from xsm.edge.durable import clear_temporaries, sync_dir, write_durably
+from xsm.edge.durable import clear_temporaries, sync_dir, write_durably, write_secret
 from xsm.edge.invitations import Token, TokenRefused, parse_token
 from xsm.edge.joining import join
 from xsm.edge.register_file import RegisterFile, mark_path
@@ -32,6 +32,8 @@ from xsm.site.state import Member, State
 
 UNFINISHED = "init.unfinished"
 """In the data while `xsm init` makes it."""
+TOKEN = "join.token"
+"""In the data until a join is done: whoever lost the token can give the command again with this one."""
 EMPTY_SITE: Files = {"site.xml": b"<XSMConfig>\n</XSMConfig>\n"}
 """What a new site says when nobody gives a file."""
 
@@ -103,11 +105,15 @@ async def join_site(
     if token.name != settings.name:
         raise TokenRefused(f"the token is for {token.name}, not for {settings.name}")
     files = ca.peer_files(settings.tls_dir)
+    kept = settings.data_dir / TOKEN
     if not _has_joined(token, files, now) or settings_path.exists():
         _refuse_existing(settings, settings_path)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_secret(kept, token_text.encode())
         await join(token_text, settings.name, settings.address, settings.url, files)
     enrolled = await _catch_up(settings, settings_path, token)
     write_settings(settings, settings_path)
+    kept.unlink(missing_ok=True)
     return enrolled
 
 
@@ -165,16 +171,17 @@ def _clear_unfinished(settings: Settings) -> None:
 
 
 def _make_certificates(settings: Settings, site_id: str, now: float, undo: ExitStack) -> None:
-    files = ca.peer_files(settings.tls_dir)
-    made = ("ca.pem", "ca.key", files.certificate.name, files.key.name)
-    for path in [settings.tls_dir / name for name in made]:
+    files, libvirt = ca.peer_files(settings.tls_dir), ca.libvirt_files(settings.tls_dir)
+    own = (files.ca, files.certificate, files.key, libvirt.certificate, libvirt.key)
+    for path in (*own, settings.tls_dir / "ca.key"):
         if not path.exists():
             undo.callback(path.unlink, missing_ok=True)
     authority = ca.create_ca(settings.tls_dir, site_id, now)
-    ca.create_key(files.key)
-    csr_pem = ca.create_csr(files.key, settings.name)
-    certificate_pem = authority.issue_peer(csr_pem, settings.name, settings.address, now)
-    ca.install(files, authority.pem, certificate_pem)
+    for each, issue in ((libvirt, authority.issue_libvirt), (files, authority.issue_peer)):
+        ca.create_key(each.key)
+        csr_pem = ca.create_csr(each.key, settings.name)
+        pem = issue(csr_pem, settings.name, settings.address, now)
+        ca.install_beside(each, authority.pem, pem)
 
 
 def _make_votes(settings: Settings, undo: ExitStack) -> None:

@@ -38,8 +38,11 @@ async def join(token_text: str, name: str, address: str, url: str, files: TlsFil
         raise TokenRefused(f"the token is for {token.name}, not for {name}")
     ca.create_key(files.key)
     csr_pem = ca.create_csr(files.key, name)
+    libvirt = ca.libvirt_files(files.ca.parent)
+    ca.create_key(libvirt.key)
+    libvirt_csr_pem = ca.create_csr(libvirt.key, name)
     ca_pem = await _fetch_ca(token)
-    request = JoinRequest(token_text.strip(), name, address, url, csr_pem)
+    request = JoinRequest(token_text.strip(), name, address, url, csr_pem, libvirt_csr_pem)
     raw = await _ask(token, "/v1/join", msgspec.json.encode(request), pinned_context(ca_pem))
     try:
         answer = msgspec.json.decode(raw, type=JoinAnswer)
@@ -47,7 +50,8 @@ async def join(token_text: str, name: str, address: str, url: str, files: TlsFil
         raise PeerUnreachable(token.host, f"its answer can't be understood ({error})") from error
     if ca.fingerprint(answer.ca_pem) != token.ca:
         raise CertificateRefused("the answer names another CA than the token")
-    files.ca.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if answer.libvirt_pem:  # else from an older xsmd; it is made up for with the first renewal
+        ca.install_beside(libvirt, answer.ca_pem, answer.libvirt_pem)
     ca.install(files, answer.ca_pem, answer.certificate_pem)
     return answer
 

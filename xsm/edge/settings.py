@@ -35,6 +35,11 @@ NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
+LIFE = re.compile(r"[0-9]{1,6}[shd]")
+UNITS_S = {"s": 1, "h": 3600, "d": 86400}
+LEAST_LIFE_S, MOST_LIFE_S = 30, 3650 * 86400
+"""Of certificates: less leaves no time to renew them, the CA itself has no more."""
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 TLS_CHOICES = ("auto", "on", "off")
@@ -66,11 +71,20 @@ class Settings:
     migrations_out: int = MIGRATIONS_LIMIT  # live migrations away from here at once
     migrations_in: int = ARRIVALS_LIMIT  # and to here
     converge_limit_s: int = round(CONVERGE_LIMIT_S)  # after the first pass, until it is given up
+    certificate_life: str = "365d"  # of what this host signs, if it holds the site's CA key
 
     @property
     def announces(self) -> Announces:
         """What the hypervisor is told of migrations."""
         return Announces(self.migrate_uri, self.migrate_tls, self.migrate_bandwidth_mib_s)
+
+    @property
+    def certificate_life_s(self) -> float:
+        return _seconds(self.certificate_life)
+
+    @property
+    def ca_key_path(self) -> Path:
+        return self.tls_dir / "ca.key"
 
     @property
     def listen_host(self) -> str:
@@ -235,6 +249,11 @@ def _toml_string(value: str) -> str:
     return '"' + "".join(out) + '"'
 
 
+def _seconds(life: str) -> float:
+    """Of a text like `LIFE`."""
+    return float(int(life[:-1]) * UNITS_S[life[-1]])
+
+
 def _split_listen(value: str) -> tuple[str, int]:
     """ "host:port" or "[v6]:port" -> (host, port). Raises ValueError with words for people."""
     host, colon, port_text = value.rpartition(":")
@@ -314,6 +333,7 @@ class _Reader:
             converge_limit_s=self._number(
                 "converge_limit_s", round(CONVERGE_LIMIT_S), 1, MAX_CONVERGE_S
             ),
+            certificate_life=self._life(),
         )
         if self._problems:
             raise Invalid(self._problems)
@@ -383,6 +403,13 @@ class _Reader:
                 str(default),
             )
         return path
+
+    def _life(self) -> str:
+        value = self._string("certificate_life", "365d")
+        if not LIFE.fullmatch(value) or not LEAST_LIFE_S <= _seconds(value) <= MOST_LIFE_S:
+            message = f"{value!r} is not a time from 30s to 3650d"
+            self._problem("certificate_life", message, "365d, 12h, 600s")
+        return value
 
     def _choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
         value = self._string(key, default)

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import msgspec
 
 from xsm.api.types import API_VERSION, Event, Refusal
 from xsm.edge.certificate import moment, server_name
-from xsm.edge.tls import own_trouble
+from xsm.edge.tls import ClientContext, own_trouble, reload
 from xsm.plan.observed import HostReport
 from xsm.site.state import Member
 
@@ -90,6 +91,7 @@ class Heard:
     """The answer to a post of messages. `last_event`: the number of the member's own newest event."""
 
     last_event: int = 0
+    signs: bool = False  # it holds the site's CA key
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,10 @@ class PeerClient:
         self._connect_timeout_s = connect_timeout_s
         self._total_timeout_s = total_timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._retired: list[aiohttp.ClientSession] = []  # with connections of an older certificate
+        self._busy: Counter[int] = Counter()  # session, by id() -> requests under way
+        self.signs: dict[str, bool] = {}
+        """Member -> whether it said last that it holds the site's CA key."""
         self._lanes: dict[str, _Lane] = {}
         self._dated: dict[str, tuple[str, float]] = {}  # member -> its last answer's date; when
 
@@ -156,14 +162,38 @@ class PeerClient:
             return None
 
     async def close(self) -> None:
+        for session in (*self._retired, *([self._session] if self._session else [])):
+            await session.close()
+        self._session = None
+        self._retired.clear()
+
+    async def renewed(self) -> None:
+        """Show this host's new certificate from now on. Raises `CertificateRefused`.
+
+        Connections that are open were made with the old one, and would be good only until that ends: no further
+        request goes over them.
+        """
+        if isinstance(self._tls, ClientContext) and self._tls.files is not None:
+            reload(self._tls, self._tls.files)
         if self._session is not None:
-            await self._session.close()
+            self._retired.append(self._session)
             self._session = None
+        await self._close_retired()
+
+    async def _close_retired(self) -> None:
+        idle = [session for session in self._retired if not self._busy[id(session)]]
+        self._retired = [session for session in self._retired if session not in idle]
+        for session in idle:
+            await session.close()
 
     async def post_messages(self, member: Member, messages: bytes) -> int:
         """The number of the member's newest event, 0 when it doesn't say."""
         body = await self._ask(member, _Request("POST", "/v1/peer/messages", messages))
-        return _decoded(member, body, Heard).last_event if body else 0
+        if not body:
+            return 0
+        heard = _decoded(member, body, Heard)
+        self.signs[member.name] = heard.signs
+        return heard.last_event
 
     async def get_registers(self, member: Member) -> Registers:
         """What the member knows of claims."""
@@ -254,7 +284,23 @@ class PeerClient:
         headers = {VERSION_HEADER: str(API_VERSION)}
         if request.heads:
             headers[HEADS_HEADER] = ",".join(request.heads)
-        answer = self._opened().request(
+        session = self._opened()
+        self._busy[id(session)] += 1
+        try:
+            return await self._exchange(session, member, request, headers)
+        finally:
+            self._busy[id(session)] -= 1
+            if self._retired:
+                await self._close_retired()
+
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        member: Member,
+        request: _Request,
+        headers: dict[str, str],
+    ) -> bytes:
+        answer = session.request(
             request.method,
             member.url + request.path,
             data=request.body or None,

@@ -7,8 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from xsm.api.control import Caller, Refused
 from xsm.api.types import (
     Applied,
+    CaKey,
+    CertificateAnswer,
+    CertificateRequest,
     Command,
     Event,
+    Handed,
     Invitation,
     JoinAnswer,
     JoinRequest,
@@ -17,6 +21,7 @@ from xsm.api.types import (
     Proposal,
     Refusal,
     RevisionInfo,
+    SignerRequest,
     Status,
     VmStatus,
     Why,
@@ -126,6 +131,18 @@ class SmallControl:
     async def join(self, request: JoinRequest) -> JoinAnswer:
         self._note("join", request)
         return JoinAnswer("", "", "s", ())
+
+    async def certify(self, name: str, request: CertificateRequest) -> CertificateAnswer:
+        self._note("certify", name, request)
+        return CertificateAnswer("", "")
+
+    async def hand_over(self, request: SignerRequest) -> Handed:
+        self._note("hand_over", request)
+        return Handed(("dmz01", request.name))
+
+    async def take_key(self, sender: str, key: CaKey) -> Handed:
+        self._note("take_key", sender, key)
+        return Handed(("dmz01",))
 
     async def hook_pre_receive(
         self, old: str, new: str, ref: str, environ: Mapping[str, str]

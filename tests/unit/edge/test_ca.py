@@ -249,3 +249,24 @@ def test_tokens_that_are_none(invitations: Invitations) -> None:
     with pytest.raises(TokenRefused, match="begins with"):
         parse_token("../../etc/passwd")
     assert invitations.redeem(good, NOW, "key") == "dmz05"
+
+
+def test_what_libvirts_certificate_says(authority: ca.Authority) -> None:
+    pem = authority.issue_libvirt(request("dmz01"), "dmz01", "192.168.5.101", NOW)
+    assert (ca.identity(pem).name, ca.identity(pem).role) == ("dmz01", "libvirt")
+    assert san(pem) == ["192.168.5.101"]  # never a name by which a peer is known
+    extensions = x509.load_pem_x509_certificate(pem.encode()).extensions
+    with pytest.raises(x509.ExtensionNotFound):
+        extensions.get_extension_for_class(x509.KeyUsage)
+    allowed = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(allowed) == {
+        x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH,
+        x509.oid.ExtendedKeyUsageOID.SERVER_AUTH,
+    }
+
+
+def test_a_short_life_can_be_told_from_the_dates(tmp_path: Path) -> None:
+    ca.create_ca(tmp_path, "site-1", NOW)
+    short = ca.load_ca(tmp_path, life_s=60.0)
+    who = ca.identity(short.issue_peer(request("dmz01"), "dmz01", "10.0.0.1", NOW))
+    assert (who.not_before, who.not_after) == (NOW - 60, NOW + 60)
