@@ -99,6 +99,7 @@ def test_certificates_renew_themselves_while_somebody_signs() -> None:
         assert keys[1].stat().st_mode & 0o777 == 0o600
         wait("both know", lambda: all(signers(site, h) == list(HOSTS) for h in HOSTS))
         assert site.json("dmz02", "invite", "dmz03")["token"]
+        assert site.xsm("dmz02", "hosts").count("signs certificates") == 2
 
         # Without the key on a host that answers nobody can renew, and everybody is told in time.
         stage.kill_xsmd("dmz01")

@@ -47,6 +47,7 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
     if report and not error:
         error = f"frozen: {report.frozen}" if report.frozen else report.error
     remarks = ["drained"] if member.drained else []
+    remarks += ["signs certificates"] if member.signs else []
     remarks += [error] if error else []
     behind = bool(member.revision) and member.revision != status.revision
     return [
@@ -58,7 +59,7 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
         str(facts.memory_mib) if facts else "-",
         str(facts.free_memory_mib) if facts else "-",
         Cell(short(member.revision), "care" if behind else ""),
-        Cell(", ".join(remarks), "bad" if error else "care"),
+        Cell(", ".join(remarks), "bad" if error else "care" if member.drained else ""),
     ]
 
 

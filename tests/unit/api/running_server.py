@@ -100,7 +100,7 @@ async def running(tmp_path: Path, pki: Pki) -> AsyncIterator[Running]:
     settings = settings_for(tmp_path, pki)
     control = SmallControl()
     server = ApiServer(
-        settings, control, admits=lambda caller: caller.name != "forgotten", limits=QUICK
+        settings, control, admits=lambda caller, _path: caller.name != "forgotten", limits=QUICK
     )
     async with server:
         yield Running(settings, control, server, pki)
