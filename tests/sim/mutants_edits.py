@@ -180,8 +180,8 @@ def trusts_its_last_answer(patch: Patch) -> None:
     """An observation from before the end of a host's own last action is as good as one from after it."""
     real = Work.end
 
-    def end(self: Work, action: Action, error: str, now: float) -> None:
-        real(self, action, error, now)
+    def end(self: Work, action: Action, error: str, now: float, pause_s: float = 0.0) -> None:
+        real(self, action, error, now, pause_s)
         self.ended_at.pop(action.vm)
 
     patch.setattr(Work, "end", end)

@@ -110,7 +110,7 @@ def called_back(pace_s: float, killed: bool) -> World:
     daemon dies, which would say that it has come."""
     world = settled_site()
     source = world.hosts["dmz01"]
-    source.hypervisor.slow_s = {"migrate": 8.0}
+    source.hypervisor.slow_s = {"migrate": 8.0, "abort": 20.0}  # the word to end it comes too late
     world.announce_s = 4.0
     edit(world, "dmz03", "host", "dmz02")
     assert world.run_until(lambda: any(a.step is Step.MIGRATE for _, _, a in world.performed), 10.0)
