@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.sim.exhaustive_members import Changes, Host, List, Making, search
+from tests.sim.exhaustive_members import Changes, search
+from tests.sim.member_states import Host, List, Making
 from tests.sim.packed import Reg
 from tests.sim.test_exhaustive import assert_safe, tables
 from xsm.peer import membership, register
@@ -24,6 +25,7 @@ QUICK = {
     "1 host runs it, 2 join": Changes(3, 1, join="BC", running=1),
     "2 hosts, B leaves alive": Changes(2, 2, leave="B"),
     "2 hosts, B is forgotten": Changes(2, 2, forget="B"),
+    "2 hosts fence one another": Changes(2, 2, fence="AB", running=2, numbers=1),
 }
 AB, ABC, ABCD, ABCDE = 0b11, 0b111, 0b1111, 0b11111
 B_LAGS = tuple(Host(True, List(2, ABCDE) if n != "B" else List(0, ABC)) for n in "ABCDE")
@@ -46,8 +48,13 @@ FROM_THERE: Mapping[str, Changes] = {
     "4 hosts, C has left and doesn't know, D joins": Changes(4, 4, "D", begin=C_LEFT, epochs=1),
     "4 hosts, C and D join at once": Changes(4, 4, begin=OVERTAKEN, epochs=1),
 }
+A_FENCED = Changes(3, 3, fence="A", running=2, numbers=1, crashes=False)
 LARGE = {
     **QUICK,
+    "3 hosts, A runs it, is fenced and may be back at once": A_FENCED,
+    "3 hosts, 1 epoch, A and B are fenced and come back": Changes(
+        3, 3, fence="AB", running=2, epochs=1, crashes=False
+    ),
     **FROM_THERE,
     "1 host runs it, 2 join and are told nothing": Changes(
         3, 1, join="BC", running=1, newcomer_knows=False
@@ -124,12 +131,18 @@ MUTANTS: Mapping[str, tuple[Changes, Mapping[str, Any]]] = {
         Changes(2, 2, forget="B", numbers=1),
         {"stays_off": False},
     ),
+    "half of the hosts agree to a fencing": (
+        QUICK["2 hosts fence one another"],
+        {"enough": half_is_enough, "enough_wrote": half_is_enough},
+    ),
 }
 SLOW_MUTANTS: Mapping[str, tuple[Changes, Mapping[str, Any]]] = {
     "a forget overtakes a join": (
         replace(LARGE["2 hosts, 1 epoch, B is forgotten, C joins"], crashes=False),
         {"vote": a_forget_may_overtake},
     ),
+    "nobody waits until a fenced host is off": (A_FENCED, {"fenced_first": False}),
+    "fenced before the votes": (A_FENCED, {"fenced_last": False}),
     "two changes at once": (
         Changes(4, 2, join="CD", numbers=1, epochs=1),
         {"vote": a_vote_for_every_change},

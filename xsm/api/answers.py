@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import xsm
-from xsm.api import editing, fencing, membership, views
+from xsm.api import editing, views
 from xsm.api.clocks import remarks
 from xsm.api.control import Caller, Refused
 from xsm.api.editing import Origin, Ready, ready_document, refused
 from xsm.api.enrolling import Enrolling
 from xsm.api.exchanging import Exchanging
+from xsm.api.hosts import Hosts
 from xsm.api.pushing import Pushing
 from xsm.api.renewing import Renewing
 from xsm.api.reports import REPORT_AGE_S, Reports, own_report
@@ -47,7 +48,6 @@ from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Surroundings
 from xsm.peer.events import Head
-from xsm.peer.fencing import readmit
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
@@ -86,6 +86,7 @@ class Answers:
         self.renewing = Renewing(daemon, self._signing)
         self._enrolling = Enrolling(daemon, self._signing)
         self._pushing = Pushing(daemon, self._editing)
+        self.hosts = Hosts(daemon, self._editing, self._ready_command, self._commit)
 
     # -- what is known -----------------------------------------------------
 
@@ -377,89 +378,15 @@ class Answers:
             author = command.author or editing.author_of(caller)
             try:
                 if command.verb is Verb.FORGET:
-                    return await self._forget(command, author)
+                    return await self.hosts.forget(command, author)
                 if command.verb is Verb.FENCE:
-                    return await self._fence(command, author)
+                    return await self.hosts.fence(command, author)
                 ready, _ = await self._ready_command(command)
                 return await self._commit(ready, command.expect, author)
             except Invalid as error:
                 raise refused(
                     422, "invalid", "the site can't be like that", problems=error.problems
                 ) from error
-
-    async def _forget(self, command: Command, author: str, again: bool = False) -> Applied:
-        """Raises `Invalid`, `Refused`."""
-        ready, around = await self._ready_command(command)
-        revision = ready.head.revision
-        present, after = self._head()[1].state.members, ready.edited.document.state.members
-        off = present.keys() - after.keys() - around.reports.keys()
-        try:
-            async with membership.agreed(self._daemon, present, after, off) as number:
-                numbered, _ = await self._ready_command(command, number)
-                return await self._commit(numbered, command.expect or revision, author)
-        except membership.Stuck:
-            if again or command.expect not in ("", revision):
-                raise
-        numbered_anew = await membership.number_anew(self._daemon, ready.head)
-        command = replace(command, expect=numbered_anew if command.expect else "")
-        return await self._forget(command, author, again=True)
-
-    async def _fence(self, command: Command, author: str, unasked: bool = False) -> Applied:
-        """Raises `Invalid`, `Refused`."""
-        ready, _ = await self._ready_command(command)
-        document = self._head()[1]
-        host = document.host_name(command.host)
-        if command.expect not in ("", ready.head.revision):
-            raise refused(409, "moved", "the site has moved on since the plan was made")
-        fencing.check_agent(document, host)
-        present, after = document.state.members, ready.edited.document.state.members
-
-        async def commit() -> Applied:
-            return await self._commit((await self._ready_command(command, number))[0], "", author)
-
-        async with membership.agreed(
-            self._daemon, present, after, fenced=(host,), unasked=unasked
-        ) as number:
-            await fencing.power_off(self._daemon, document, host)
-            return await fencing.until_it_holds(commit)
-
-    async def fence_unasked(self, host: str) -> Applied:
-        """Have a silent host fenced. Raises `Refused`."""
-        async with self._editing:
-            name = self._daemon.peer.name
-            command = Command(Verb.FENCE, host=host, message=f"Fence {host}: it is silent")
-            try:
-                return await self._fence(command, f"{name} <xsmd@{name}>", unasked=True)
-            except Invalid as error:
-                raise refused(409, "conflict", str(error), problems=error.problems) from error
-
-    async def take_back(self, host: str) -> Applied:
-        """A host that was fenced is back and runs nothing. Raises `Refused`."""
-        async with self._editing:
-            self._as_member()
-            head, document = self._head()
-            files = await self._daemon.revisions.files(head.revision)
-            try:
-                intent = readmit(files, document, host)
-                present, after = document.state.members, intent.state.members
-                async with membership.agreed(self._daemon, present, after) as number:
-                    intent = replace(intent, state=replace(intent.state, members_number=number))
-                    command = Command(Verb.FENCE, host=host)
-                    ready = editing.ready_command(
-                        command, intent, head, files, await self._around()
-                    )
-                    return await self._commit(ready, head.revision, f"{host} <xsmd@{host}>")
-            except CommandRefused as error:
-                raise refused(409, "conflict", str(error), error.hint) from error
-            except Invalid as error:
-                raise refused(409, "conflict", str(error), problems=error.problems) from error
-
-    async def end_change(self) -> None:
-        """End a change of members that this host made and that came to nothing. Raises `Refused`."""
-        async with self._editing:
-            head, _ = self._head()
-            if self._daemon.peer.has_unended_change:
-                await membership.number_anew(self._daemon, head)
 
     # -- git push -----------------------------------------------------
 
@@ -472,7 +399,11 @@ class Answers:
     async def hook_post_receive(self, old: str, new: str, ref: str) -> Applied:
         return await self._pushing.take(old, new, self._around)
 
-    # -- new hosts -----------------------------------------------------
+    # -- hosts -----------------------------------------------------
+
+    async def take_back(self, host: str) -> Applied:
+        self._as_member()
+        return await self.hosts.take_back(host)
 
     async def invite(self, name: str) -> Invitation:
         self._as_member()
