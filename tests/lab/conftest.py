@@ -15,7 +15,7 @@ if os.environ.get("XSM_LAB_RUN") != "1":
     collect_ignore_glob = ["test_*.py"]
 
 
-BARE = ("test_enrol.py",)
+BARE = ("test_enrol.py", "test_newcomer.py")
 """They begin with hosts that have no site, so they come before the others' site is made."""
 
 

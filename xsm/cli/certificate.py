@@ -52,7 +52,7 @@ class Issued:
 def command(context: Context, name: str, role: str, output: str) -> None:
     """Make a certificate for NAME, good for a year, with which `git` and `curl` reach any host of the site.
 
-    Works on the host that holds the site's CA (where `xsm init` ran), as the user who runs xsmd there.
+    Works on a host that holds the site's CA key (`xsm hosts` shows which), as the user who runs xsmd there.
     """
     from xsm.edge import ca
     from xsm.edge.settings import load_settings
