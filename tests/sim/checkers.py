@@ -157,7 +157,8 @@ def _unasked(host: SimHost, document: Document, action: Action) -> str:
                 return "the file does not want it there"
         case Step.SHUTDOWN | Step.DESTROY:
             token = document.state.restarts.get(action.vm, "")
-            restart = token != "" and tag is not None and tag.restart != token
+            # A domain that is gone since the last look can't be stopped, nor tell whether it was restarted.
+            restart = token != "" and (tag is None or tag.restart != token)
             if not (elsewhere or restart or (vm is not None and vm.power is Power.STOPPED)):
                 return "the file wants it to run there"
             moved = vm and place and elsewhere and vm.power is not Power.STOPPED and not restart
