@@ -170,3 +170,14 @@ def _is_ended(site: Site) -> bool:
     """Whether the change of members that came to nothing was overtaken."""
     subjects = [commit["message"] for commit in site.json("dmz02", "history", "-n", "5")]
     return any(s.startswith("Number the members anew") for s in subjects)
+
+
+def test_a_fenced_host_can_be_forgotten(site: Site, device: Device) -> None:
+    secret(site, "dmz02", "dmz03")
+    write_site(site, vm_entry("flo"))
+    site.xsm("dmz02", "host", "fence", "dmz03", "--yes", "--no-wait")
+    assert "dmz03: forgotten" in site.xsm("dmz01", "host", "forget", "dmz03", "--yes", "--no-wait")
+    assert {m["name"] for m in site.status("dmz02")["members"]} == {"dmz01", "dmz02"}
+    device.switch_on("dmz03")
+    gone = "this host, dmz03, is no longer a member of the site"
+    wait("it is told", lambda: site.status("dmz03")["frozen"].startswith(gone))

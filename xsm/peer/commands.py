@@ -241,6 +241,11 @@ def forget(
 ) -> Intent:
     """Make a host no longer a member. For a host that answers: only when it runs none of the site's VMs. For one
     that doesn't: only with the operator's word that it is off, for its VMs may then be started elsewhere."""
+    fenced = document.state.fenced
+    name = document.host_name(host)
+    if name in fenced:
+        state = replace(document.state, fenced={m: v for m, v in fenced.items() if m != name})
+        return Intent(files, state, f"Forget host {name}, which was fenced")
     name = find_member(document, host)
     if len(document.state.members) == 1:
         raise CommandRefused(f"{name} is the site's last host")

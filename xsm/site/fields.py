@@ -434,7 +434,7 @@ HOST_ENTRY = Entry(
             "fence",
             Kind(fence.HINT, _parse_fence, fence.PATTERN),
             "The fence agent that switches the host off from outside, and its options; secrets are kept apart, in "
-            "/etc/xsm/fence/NAME of the other hosts. `xsm host fence` uses it.",
+            "/var/lib/xsm/fence/NAME of the other hosts. `xsm host fence` uses it.",
         ),
         Field(
             "FENCE_AFTER",
