@@ -30,6 +30,9 @@ CHECK_LIMIT_S = 15.0
 """For a connection to this host's own libvirtd."""
 START_ANEW = "start libvirtd anew, with --listen (`libvirtd --listen --daemon`); guests run on"
 TLS_PORT = 16514
+TLS_SOCKET = "libvirtd-tls.socket"
+UNITS = ("libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket")
+"""libvirtd as Debian's systemd runs it."""
 LET_IN = b"\1"
 """What libvirtd sends when the handshake is done and the client's certificate is one that it lets in."""
 KEPT_SUFFIX = ".before-xsm"
@@ -351,20 +354,11 @@ def _tell(
     """How libvirtd comes to know: what is run, and what somebody has to do by hand."""
     systemd = (root / "run/systemd/system").is_dir()
     if systemd and (conf_changed or not _listens()):
-        # The socket can't be opened while the service runs; the guests run on.
+        # The TLS socket can't be opened while the service runs, and any of its sockets would start that again.
         return (
-            Run(
-                ("systemctl", "enable", "libvirtd-tls.socket"),
-                "libvirtd listens for TLS (port 16514)",
-            ),
-            Run(
-                ("systemctl", "stop", "libvirtd.service"),
-                "for as long as its socket is opened; guests run on",
-            ),
-            Run(
-                ("systemctl", "start", "libvirtd-tls.socket", "libvirtd.service"),
-                "libvirtd with TLS",
-            ),
+            Run(("systemctl", "enable", TLS_SOCKET), f"libvirtd listens for TLS (port {TLS_PORT})"),
+            Run(("systemctl", "stop", *UNITS), "until its TLS socket is open; guests run on"),
+            Run(("systemctl", "start", TLS_SOCKET, *reversed(UNITS)), "libvirtd with TLS"),
         ), ""
     if conf_changed:
         return (), START_ANEW
@@ -379,7 +373,7 @@ def _tell(
 def _listens() -> bool:
     """Whether systemd has libvirtd's TLS socket open."""
     try:
-        _run("systemctl", "--quiet", "is-active", "libvirtd-tls.socket")
+        _run("systemctl", "--quiet", "is-active", TLS_SOCKET)
     except (OSError, subprocess.SubprocessError):
         return False
     return True
@@ -394,9 +388,7 @@ def _differs(path: Path, write: Write) -> bool:
 
 def _write(write: Write) -> None:
     path = write.path
-    path.parent.mkdir(
-        parents=True, exist_ok=True, mode=0o700 if write.secret and not write.group else 0o755
-    )
+    _make_folder(path.parent, 0o700 if write.secret and not write.group else 0o755)
     kept = path.with_name(path.name + KEPT_SUFFIX)
     if write.keeps and not kept.exists():
         path.rename(kept)
@@ -407,6 +399,15 @@ def _write(write: Write) -> None:
     write_durably(path, write.content, 0o600)
     shutil.chown(path, group=write.group)
     os.chmod(path, write.mode)
+
+
+def _make_folder(path: Path, mode: int) -> None:
+    """With this mode whatever the umask: QEMU's processes have to find their way."""
+    if path.is_dir():
+        return
+    _make_folder(path.parent, 0o755)
+    path.mkdir()
+    path.chmod(mode)
 
 
 def _run(*command: str, limit_s: float = COMMAND_LIMIT_S) -> None:

@@ -109,14 +109,22 @@ class _Policy(paramiko.MissingHostKeyPolicy):
 class Session:
     """A connection on which commands are run. Use as a context manager."""
 
-    def __init__(self, target: Target, *, password: str = "", accept_key: str = "") -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        password: str = "",
+        accept_key: str = "",
+        known_hosts: Path | None = None,
+    ) -> None:
         """`accept_key`: the fingerprint of a host key that may be believed though it is in no known_hosts file.
+        `known_hosts`: the user's own, which that key is then added to.
 
         Raises `UnknownKey`, `LoginRefused`, `SshFailed`.
         """
         self.target = target
         self._client = paramiko.SSHClient()
-        known_hosts = Path.home() / ".ssh/known_hosts"
+        known_hosts = known_hosts or Path.home() / ".ssh/known_hosts"
         try:
             for path in (SYSTEM_KNOWN_HOSTS, known_hosts):
                 if path.exists():

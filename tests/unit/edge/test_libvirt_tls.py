@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,7 +63,11 @@ def test_everything_is_put_in_place_and_then_nothing_is_left(host: Host) -> None
     first = host.todo()
     assert first.by_hand.startswith("start libvirtd anew, with --listen")
     assert len(list(lines(first))) == 12
-    carry_out(first)
+    before = os.umask(0o077)
+    try:
+        carry_out(first)
+    finally:
+        os.umask(before)
     certificate, key = host.files.certificate.read_bytes(), host.files.key.read_bytes()
     ca_pem = host.files.ca.read_bytes()
     assert host.pki() == {
@@ -74,6 +79,9 @@ def test_everything_is_put_in_place_and_then_nothing_is_left(host: Host) -> None
     }  # fmt: skip
     secret = host.root / "etc/pki/libvirt/private/serverkey.pem"
     assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.parent.stat().st_mode & 0o777 == 0o700
+    for folder in ("etc/pki", "etc/pki/qemu", "etc/pki/libvirt"):
+        assert (host.root / folder).stat().st_mode & 0o777 == 0o755
     assert conf.read_text() == (
         '# mine\nlisten_tls = 1\nmax_clients = 7\nauth_tls = "none"\n'
         'tls_allowed_dn_list = ["CN=*,OU=libvirt,O=site-1"]\n'
