@@ -180,7 +180,7 @@ class LabHost:
     def environ() -> dict[str, str]:
         """What a shell on the host has; its PATH has this project's xsm and xsmd."""
         keep = {key: os.environ[key] for key in ("TERM", "XSM_CI_RUN", "CI") if key in os.environ}
-        path = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        path = f"{BIN}:{HERE}/agents:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return keep | {
             "PATH": path,
             "HOME": "/root",

@@ -107,20 +107,23 @@ class Site:
         host: str = "dmz01",
         message: str = "An edit in the lab",
         options: tuple[str, ...] = (),
+        hosts: str = "",
     ) -> str:
         """Make the site file exactly these VMs, as a user does with a clone; what `xsm apply` printed."""
         one = self.lab[host]
-        self.write(one, *vms)
+        self.write(one, *vms, hosts=hosts)
         return one.xsm(
             "apply", "/root/site", "--yes", "-m", message, *options, limit_s=APPLY_LIMIT_S
         )
 
-    def write(self, host: LabHost, *vms: VM) -> None:
-        """A fresh clone at /root/site with these VMs in its files; disks are made where there are none."""
+    def write(self, host: LabHost, *vms: VM, hosts: str = "") -> None:
+        """A fresh clone at /root/site with these VMs in its files; disks are made where there are none. `hosts`: <Host>
+        entries."""
         script = "rm -rf site && git clone -q /var/lib/xsm/site.git site && mkdir -p site/configs"
         host.run("sh", "-c", script)
         entries = "".join(vm.entry for vm in vms)
-        text = f'<XSMConfig>\n<Set name="lab">\n  <Owner>root@domain.com</Owner>\n{entries}</Set>\n</XSMConfig>\n'
+        sets = f'<Set name="lab">\n  <Owner>root@domain.com</Owner>\n{entries}</Set>\n'
+        text = f"<XSMConfig>\n{hosts}{sets}</XSMConfig>\n"
         folder = host.place.inside("/root/site")
         files = {"site.xml": text, **{f"configs/{vm.name}.xml": vm.config for vm in vms}}
         for name, content in files.items():
