@@ -22,6 +22,7 @@ from typing import Any
 from xsm.api import fencing, membership
 from xsm.api.admission import Admission
 from xsm.api.answers import Answers
+from xsm.api.hinting import Hinting
 from xsm.api.server import ApiServer, StartRefused
 from xsm.edge import certificate, log, opening
 from xsm.edge.checkout import Checkout, Edited
@@ -115,6 +116,7 @@ class Daemon:
         )
         self._stepped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.hinting = Hinting(self)
         self.answers = Answers(self)
         self._admission = Admission(self)
         self._stopping = asyncio.Event()
@@ -151,6 +153,7 @@ class Daemon:
         `taken`: the save in the checkout that became part of it.
         """
         self._admission.head_changed()
+        self.hinting.head_changed()
         self._remember_members()
         self.feed(HeadChanged(head, local))
         if taken is not None:
@@ -184,6 +187,7 @@ class Daemon:
             stack.callback(self.observer.close)
             stack.push_async_callback(self.client.close)
             stack.push_async_callback(self.peers.close)
+            stack.push_async_callback(self.hinting.close)
             stack.push_async_callback(self._end_tasks)
             head = self.revisions.head
             assert head is not None, "the history is started before the daemon"
@@ -203,6 +207,7 @@ class Daemon:
             self.start(self._collect())
             self.start(self.answers.renewing.keep(server.reload_certificate))
             self.start(membership.end_changes(self, self.answers.hosts.end_change))
+            self.start(self.hinting.run())
             self.start(fencing.watch(self, self.answers.hosts.fence_unasked))
             self.start(fencing.come_back(self))
             notifier.ready(f"revision {head.revision[:10]}")
@@ -259,6 +264,7 @@ class Daemon:
                     await self._persist({vm: register.to_entry(r) for vm, r in registers.items()})
                 case Deliver(members):
                     self.peers.deliver(members)
+                    self.hinting.announce()
                 case Fetch(member, heads):
                     self.peers.fetch(member, heads)
                 case Observe(needs):

@@ -169,6 +169,7 @@ class BenchSite:
             data_dir=folder / "data",
             checkout_dir=folder / "site",
             socket=folder / "xsmd.sock",
+            serf="off",
         )
         return BenchHost(settings, folder / "xsmd.toml")
 

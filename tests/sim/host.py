@@ -21,6 +21,7 @@ from tests.sim.jobs import Job, Look
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import HypervisorError
 from xsm.peer import edit as edits
+from xsm.peer.contacts import Hint
 from xsm.peer.derive import commit_date
 from xsm.peer.events import (
     Abort,
@@ -114,12 +115,14 @@ class SimHost:
         if self.disk.heads:
             self._take((), local=False, parent=None)
         self._tick(self.life)
+        self.world.hint(self, Hint.JOINED)
 
     def kill_daemon(self, torn: Torn | None = None) -> None:
         """kill -9 of xsmd: its domains run on. `torn`: what it leaves of a write that is under way; by chance."""
         if self.peer is not None:
             self.disk.stop_write(torn)
             self._break_off(torn)
+            self.world.hint(self, Hint.FAILED)
         self.peer = self.head = None
         self.life += 1
         self._forget_all()
@@ -212,6 +215,7 @@ class SimHost:
                 case Deliver(members):
                     for member in members:
                         self.world.deliver(self, member)
+                    self.world.hint(self, Hint.NEWS)
                 case Fetch(member, heads):
                     self.world.fetch(self, member, heads)
                 case Observe(needs):

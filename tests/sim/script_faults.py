@@ -10,9 +10,12 @@ from collections.abc import Sequence
 
 from tests.sim.checkers import Violation, at_rest
 from tests.sim.disk import TORN, Torn
+from tests.sim.hints import Hints
 from tests.sim.script_members import ERRAND_LIMIT_S, Members
 from tests.sim.stage import Senseless
 from tests.sim.world import OFF, SimHost
+from xsm.peer.contacts import Hint
+from xsm.peer.events import Hinted
 from xsm.plan.observed import ACTIVE
 
 FOREIGN = """<domain type="test"><name>{name}</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
@@ -188,6 +191,17 @@ class Faults(Members):
     def do_jitter(self, times: str) -> None:
         """jitter N: some requests take up to so many times as long as others, which overtake them."""
         self.world.jitter = float(times)
+
+    def do_hints(self, *options: str) -> None:
+        """hints [loss=PERCENT] [doubled=PERCENT] [late=SECONDS]: from now on Serf gives hints, as well as it can."""
+        given = dict(option.split("=", 1) for option in options)
+        shares = [int(given.get(name, "0")) / 100 for name in ("loss", "doubled")]
+        self.world.hints = Hints(self.world, *shares, late_s=float(given.get("late", "1")))
+
+    def do_lie(self, to: str, about: str, what: str) -> None:
+        """lie TO ABOUT failed|left|joined|news: Serf says so of a host, whatever is true."""
+        assert self.world.hints is not None, "`hints` first"
+        self.world.hints.say(self.world.hosts[to], Hinted(about, Hint(what), "f" * 40))
 
     def do_announce(self, seconds: str) -> None:
         """announce SECONDS: the target of a live migration has the VM as "incoming" so long after its beginning."""

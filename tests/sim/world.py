@@ -10,6 +10,7 @@ What can befall it (each shown in test_world.py):
   hypervisor  hypervisor.hang(call), release(), slow_s, fail_next, lose, restore, guest_crashes and the other hands
   members     world.add_host(name), join(on, name), forget(on, name, sure), fence(on, name): these take their time, see
               `members.Errand`; broken_fences: whose fence device fails
+  hints       world.hints: what Serf would say, see `hints.Hints`; none by default
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from random import Random
 from tests.sim import fencing, members
 from tests.sim.archive import Archive
 from tests.sim.disk import FSYNC_S, Changes
+from tests.sim.hints import Hints
 from tests.sim.host import EPOCH, SimHost, Violation
 from tests.sim.hypervisor import SimSwitch
 from tests.sim.members import Errand
 from tests.sim.network import Network, Reply
 from xsm.peer import edit as edits
 from xsm.peer.commands import CommandRefused
+from xsm.peer.contacts import Hint
 from xsm.peer.events import Received
 from xsm.peer.machine import TICK_S
 from xsm.peer.messages import Hello, Message, decode, encode
@@ -66,6 +69,7 @@ class World(Network):
         self.sent: list[
             tuple[str, str, list[Message]]
         ] = []  # (from, to, messages) since the last check
+        self.hints: Hints | None = None  # by default there is no membership engine
         self.broken_fences: set[str] = set()  # hosts whose fence device does not answer
         self.checkers: list[Callable[[World], None]] = []
         for name in names:
@@ -152,6 +156,11 @@ class World(Network):
         for checker in self.checkers:
             checker(self)
         self.sent.clear()
+
+    def hint(self, about: SimHost, hint: Hint) -> None:
+        """The membership engine, where there is one, noticed something."""
+        if self.hints is not None:
+            self.hints.tell(about, hint)
 
     def tell(self, host: str, kind: str, vm: str, message: str) -> None:
         self.story.append((self.now, host, kind, vm, message))

@@ -50,8 +50,8 @@ def site_text(*entries: str) -> str:
 class Site:
     """A stage, and the ways to ask it."""
 
-    def __init__(self, *names: str) -> None:
-        self.stage = Stage(names)
+    def __init__(self, *names: str, serf: bool = False) -> None:
+        self.stage = Stage(names, serf)
         self.names = names
         self.works = 0
 
@@ -190,8 +190,8 @@ class Site:
 
 
 @contextmanager
-def running_site(*names: str) -> Iterator[Site]:
-    site = Site(*names)
+def running_site(*names: str, serf: bool = False) -> Iterator[Site]:
+    site = Site(*names, serf=serf)
     try:
         site.start()
         yield site

@@ -83,6 +83,7 @@ class Answers:
         self.heads = exchanging.heads
         self.certify, self.take_key = self._signing.certify, self._signing.take_key
         self.hand_over = self._signing.hand_over
+        self.meet_serf = daemon.hinting.meet
         self.renewing = Renewing(daemon, self._signing)
         self._enrolling = Enrolling(daemon, self._signing)
         self._pushing = Pushing(daemon, self._editing)
@@ -164,6 +165,7 @@ class Answers:
             held=held,
             notes=tuple(line for r in alive for line in r.notes),
             transfers=tuple(t for r in alive for t in r.transfers),
+            serf=daemon.hinting.trouble,
         )
 
     async def plan(self) -> PlanAnswer:

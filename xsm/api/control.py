@@ -26,6 +26,7 @@ from xsm.api.types import (
     Proposal,
     Refusal,
     RevisionInfo,
+    SerfPeer,
     SignerRequest,
     Status,
     VmStatus,
@@ -98,6 +99,10 @@ class Control(Protocol):
         ...
 
     async def take_key(self, sender: str, key: CaKey) -> Handed: ...
+
+    async def meet_serf(self, theirs: SerfPeer) -> SerfPeer:
+        """A member tells of its Serf agent and key; this host's own."""
+        ...
 
     async def hook_pre_receive(
         self, old: str, new: str, ref: str, environ: Mapping[str, str]

@@ -24,12 +24,12 @@ REPORT_AGE_S = 1.0
 
 def own_report(daemon: Daemon) -> HostReport | None:
     """This host's word on itself, with what its hypervisor tells of migrations in flight, and what is wrong with its
-    certificates."""
+    certificates and its Serf."""
     own = daemon.peer.own_report()
     if own is None:
         return None
-    trouble = daemon.answers.renewing.trouble
-    notes = (*own.notes, f"{own.host}: {trouble}") if trouble else own.notes
+    troubles = (daemon.answers.renewing.trouble, daemon.hinting.lasting_trouble)
+    notes = (*own.notes, *(f"{own.host}: {trouble}" for trouble in troubles if trouble))
     return replace(own, transfers=daemon.observer.transfers.now(), notes=notes)
 
 

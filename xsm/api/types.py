@@ -35,6 +35,7 @@ class MemberStatus:
     error: str = ""  # what went wrong when it was last asked
     clock: str = ""  # what is wrong with its clock
     signs: bool = False  # it holds the site's CA key
+    since_s: float | None = None  # for how long `reach` has been so; None: not known
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Status:
     checkout_revision: str = ""  # what the checkout is on, "" unknown
     checkout_behind: str = ""  # why it is not on `revision`, "" when it is
     transfers: tuple[Transfer, ...] = ()  # live migrations in flight
+    serf: str = ""  # why Serf gives this host no hints, "" when it does
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,15 @@ class CaKey:
     """POST /v1/peer/ca-key. Never logged, never in a revision."""
 
     key_pem: str
+
+
+@dataclass(frozen=True)
+class SerfPeer:
+    """POST /v1/peer/serf, and its answer: where a member's Serf agent is, and the key that it has."""
+
+    address: str = ""  # ADDRESS:PORT; "": it has none
+    number: int = 0  # of the list of members that the key belongs to
+    key: str = field(default="", repr=False)  # "": it has none. Never logged, never in a revision
 
 
 @dataclass(frozen=True)

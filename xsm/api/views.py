@@ -39,7 +39,7 @@ def members(
         myself = name == peer.name
         answered = name in reports and name not in unreachable
         report = reports[name] if answered else None
-        reach = peer.contacts.reach(name, len(document.state.members), now)
+        reach = peer.contacts.shown(name, len(document.state.members), now)
         if name in unreachable and reach is Reach.ALIVE:
             reach = Reach.SUSPECT
         elif answered:
@@ -62,6 +62,7 @@ def members(
                 if report
                 else unreachable.get(name, peer.contacts.errors.get(name, "")),
                 clock=clocks.get(name, ""),
+                since_s=None if myself else peer.contacts.since_s(name, reach, now),
             )
         )
     shown += [

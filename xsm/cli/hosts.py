@@ -7,12 +7,13 @@ from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
 from xsm.cli.screen import Cell, Column
 from xsm.cli.status import REACH_STYLE
-from xsm.cli.texts import short
+from xsm.cli.texts import age, short
 from xsm.plan.observed import ACTIVE, HostReport
 
 COLUMNS = (
     Column("HOST"),
     Column("STATE"),
+    Column("FOR", drop=6),
     Column("HYPERVISOR", drop=3),
     Column("VMS", right=True),
     Column("CPUS", right=True, drop=4),
@@ -26,7 +27,11 @@ COLUMNS = (
 @site_command("hosts", short_help="The hosts and what they have left.")
 @pass_context
 def command(context: Context) -> None:
-    """The hosts: hypervisor, VMs, memory in all and free, and what is wrong with them."""
+    """The hosts: hypervisor, VMs, memory in all and free, and what is wrong with them.
+
+    FOR is how long a host has been alive, suspect, failed or left (its xsmd was stopped on purpose), as this one sees
+    it.
+    """
     show_hosts(context)
 
 
@@ -53,6 +58,7 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
     return [
         Cell(member.name, "name"),
         Cell(str(member.reach), REACH_STYLE[member.reach]),
+        "-" if member.since_s is None else age(member.since_s),
         f"{facts.kind} {facts.version}" if facts else "-",
         str(running(report)) if report and facts else "-",
         str(facts.cpus) if facts else "-",

@@ -10,11 +10,13 @@ from xsm.cli.texts import age, count, date, short
 
 MAX_LINES = 10  # of pending or held actions; `xsm plan` has them all
 
+WITHOUT_SERF = "all works, what happens to other hosts shows later"
 REACH_STYLE = {
     Reach.ALIVE: "good",
     Reach.SUSPECT: "care",
     Reach.FAILED: "bad",
     Reach.UNKNOWN: "faint",
+    Reach.LEFT: "care",
 }
 
 MEMBER_COLUMNS = (
@@ -80,6 +82,7 @@ def _summary(screen: Screen, status: Status) -> None:
             ("by", f"{status.author}, {date(status.date)}"),
             ("asked", f"{status.host} (xsmd {status.version})"),
             *([("checkout", _checkout(status))] if status.checkout else []),
+            *([("serf", Cell(f"{status.serf}; {WITHOUT_SERF}", "care"))] if status.serf else []),
         ]
     )
 

@@ -85,7 +85,10 @@ def wait_for(what: str, condition: Callable[[], bool], limit_s: float = WAIT_LIM
 class Stage:
     """Four hosts dmz01..dmz04, their network, and the user's own working copy of the site."""
 
-    def __init__(self, names: tuple[str, ...] = ("dmz01", "dmz02", "dmz03", "dmz04")) -> None:
+    def __init__(
+        self, names: tuple[str, ...] = ("dmz01", "dmz02", "dmz03", "dmz04"), serf: bool = False
+    ) -> None:
+        self.serf = serf
         # Short: socket paths may have about 100 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="xsm-demo-", dir="/tmp"))
         self.hosts: dict[str, DemoHost] = {}
@@ -120,8 +123,18 @@ class Stage:
             "<os><type>hvm</type></os></domain>"
         )
 
+    def _say_serf(self, host: DemoHost) -> None:
+        """Sites on one machine need ports of their own. And a demo's cuts are made in its relays, which Serf goes past:
+        only who asks for it has it."""
+        text = host.config.read_text()
+        if "\nserf = " not in text:
+            port = free_ports(host.place.ip, 1)[0]
+            wish = f'serf = "on"\nserf_port = {port}\n' if self.serf else 'serf = "off"\n'
+            host.config.write_text(text + wish)
+
     def start_xsmd(self, name: str) -> None:
         host = self.hosts[name]
+        self._say_serf(host)
         log = host.folder / "xsmd.log"
         with log.open("ab") as stream:
             host.xsmd = subprocess.Popen(

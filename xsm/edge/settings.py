@@ -26,6 +26,8 @@ from xsm.peer.work import ACTIONS_LIMIT, MIGRATIONS_LIMIT
 from xsm.site.problems import Invalid, Problem
 
 DEFAULT_PORT = 8701
+SERF_PORT = 8702
+"""Not Serf's own 7946, where an agent may run that isn't XSM's."""
 MAX_SETTINGS_BYTES = 64 * 1024
 MAX_SOCKET_PATH_BYTES = 100
 """sockaddr_un holds 107 bytes; the rest is for the temporary names beside the socket."""
@@ -42,6 +44,7 @@ LEAST_LIFE_S, MOST_LIFE_S = 30, 3650 * 86400
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+SERF_CHOICES = ("auto", "on", "off")
 TLS_CHOICES = ("auto", "on", "off")
 MAX_MIGRATIONS = ACTIONS_LIMIT
 """At once, in one direction: as many as all actions that a host may have under way."""
@@ -71,6 +74,8 @@ class Settings:
     migrations_out: int = MIGRATIONS_LIMIT  # live migrations away from here at once
     migrations_in: int = ARRIVALS_LIMIT  # and to here
     converge_limit_s: int = round(CONVERGE_LIMIT_S)  # after the first pass, until it is given up
+    serf: str = "auto"  # whether Serf gives this host hints; "auto": where it is installed
+    serf_port: int = SERF_PORT  # UDP and TCP; the other hosts' agents reach this one there
     certificate_life: str = "365d"  # of what this host signs, if it holds the site's CA key
 
     @property
@@ -81,6 +86,10 @@ class Settings:
     @property
     def certificate_life_s(self) -> float:
         return _seconds(self.certificate_life)
+
+    @property
+    def serf_dir(self) -> Path:
+        return self.data_dir / "serf"
 
     @property
     def ca_key_path(self) -> Path:
@@ -132,6 +141,8 @@ LEFT_OUT = (
     "migrations_out",
     "migrations_in",
     "converge_limit_s",
+    "serf",
+    "serf_port",
 )
 """Not written where it is the default: then a later version's default counts."""
 
@@ -333,6 +344,8 @@ class _Reader:
             converge_limit_s=self._number(
                 "converge_limit_s", round(CONVERGE_LIMIT_S), 1, MAX_CONVERGE_S
             ),
+            serf=self._choice("serf", "auto", SERF_CHOICES),
+            serf_port=self._number("serf_port", SERF_PORT, 1, 65535),
             certificate_life=self._life(),
         )
         if self._problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xsm.peer.contacts import Hint
 from xsm.peer.messages import Message
 from xsm.peer.register import Register
 from xsm.plan.actions import Action
@@ -62,6 +63,16 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class Hinted:
+    """A membership engine says something of a member. Only a hint: it hastens a greeting, and decides nothing.
+    `revision`: which one there is news of."""
+
+    member: str
+    hint: Hint
+    revision: str = ""
+
+
+@dataclass(frozen=True)
 class Finished:
     """An action ended: `error` is "" when it was done, `outcome` what to log."""
 
@@ -94,7 +105,9 @@ class Tick:
     """Time went by. Comes every `machine.TICK_S` or more often."""
 
 
-Event = HeadChanged | Observed | Received | Contact | Finished | Learned | ChangeAsked | Tick
+Event = (
+    HeadChanged | Observed | Received | Contact | Hinted | Finished | Learned | ChangeAsked | Tick
+)
 
 # -- effects ---------------------------------------------------------------------------------------------------------
 

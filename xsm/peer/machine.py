@@ -27,6 +27,7 @@ from xsm.peer.events import (
     Finished,
     Head,
     HeadChanged,
+    Hinted,
     Learned,
     Log,
     Observe,
@@ -126,6 +127,10 @@ class Peer:
                 self._consider_membership()
             case Finished():
                 self._finished(event, now)
+            case Hinted(member, hint, revision):
+                if member in self.members - {self.name} and revision != self._revision:
+                    self.contacts.hinted(member, hint)
+                    self._greet(now)
             case Learned(known):
                 self.ballots.learn(known)
             case ChangeAsked():
@@ -294,10 +299,7 @@ class Peer:
         self._observe(now)
 
     def _tick(self, now: float) -> None:
-        members = dict.fromkeys(self.members)
-        if self.head is not None:
-            hello = Hello(self.head.heads, self.head.revision)
-            self._out += [Send(m, hello) for m in self.contacts.to_greet(members, now)]
+        self._greet(now)
         self._out += self.claiming.carry_on(self._electorate(), now)
         self._carry_on_change(now)
         self.letting_go.expire(now)
@@ -308,6 +310,11 @@ class Peer:
             self._observe(now)
 
     # -- revisions -----------------------------------------------------
+
+    def _greet(self, now: float) -> None:
+        if self.head is not None:
+            hello, members = Hello(self.head.heads, self.head.revision), dict.fromkeys(self.members)
+            self._out += [Send(m, hello) for m in self.contacts.to_greet(members, now)]
 
     def _hear_hello(self, sender: str, hello: Hello, missing: tuple[str, ...]) -> None:
         self.contacts.revisions[sender] = hello.revision
@@ -322,7 +329,9 @@ class Peer:
         number = self.members_number
         may_claim = self.ballots.may_vote(self.name, number, number)
         facts = self.report.facts if self.report else None
-        return Electorate(self.members, facts, self._silent, number, may_claim, self._turn)
+        return Electorate(
+            self.members, facts, self.contacts.is_silent, number, may_claim, self._turn
+        )
 
     def _turn(self, vm: str, now: float) -> str:
         """Why whoever runs a VM that this host is to get should keep it for now."""
@@ -409,7 +418,7 @@ class Peer:
                 state, stuck = self.work.hindrance(action, self._observed_at, now), False
             elif action.held:
                 state, stuck = action.held, self._stays(action, now)
-                if action.target and self._silent(action.target):
+                if action.target and self.contacts.is_silent(action.target):
                     state = f"{state}, but it does not answer"
             elif due:
                 state, stuck = self._go(action, now)
@@ -441,7 +450,7 @@ class Peer:
         if asked is not None and asked.ask.wait:
             return False  # its turn comes
         waits = now - self._waits_since[action.vm]
-        return self._silent(action.target) or waits > HANDOVER_WAIT_S
+        return self.contacts.is_silent(action.target) or waits > HANDOVER_WAIT_S
 
     def _act_due(self, now: float) -> float:
         """When the present head may be acted on."""
@@ -484,8 +493,3 @@ class Peer:
             )
         )
         return f"{action.step} under way", False
-
-    def _silent(self, member: str) -> bool:
-        return self.contacts.failed_at.get(member, float("-inf")) > self.contacts.heard_at.get(
-            member, float("-inf")
-        )

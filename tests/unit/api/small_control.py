@@ -21,6 +21,7 @@ from xsm.api.types import (
     Proposal,
     Refusal,
     RevisionInfo,
+    SerfPeer,
     SignerRequest,
     Status,
     VmStatus,
@@ -139,6 +140,10 @@ class SmallControl:
     async def hand_over(self, request: SignerRequest) -> Handed:
         self._note("hand_over", request)
         return Handed(("dmz01", request.name))
+
+    async def meet_serf(self, theirs: SerfPeer) -> SerfPeer:
+        self._note("meet_serf", theirs)
+        return SerfPeer("192.168.5.101:8702", 3, "secret")
 
     async def take_key(self, sender: str, key: CaKey) -> Handed:
         self._note("take_key", sender, key)

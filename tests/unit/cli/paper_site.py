@@ -86,9 +86,9 @@ def troubled() -> Status:
         heads=(HEAD, NEW),
         members=(
             member(1),
-            member(2, revision=OLD),
+            member(2, revision=OLD, since_s=300.0),
             member(3, revision="", reach=Reach.FAILED, seen_s=4000.0, error="connection refused"),
-            member(4, drained=True),
+            member(4, drained=True, since_s=7.2),
         ),
         converged=False,
         pending=("vm1 on dmz01: live: memory 96 MiB => 128 MiB (site file)",),

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.cli import paper_site as paper
 from tests.unit.cli.canned import Runner, Site
 from xsm.api.types import PlanAnswer, Refusal, RevisionInfo, Status, VmStatus, Why
+from xsm.peer.contacts import Reach
 from xsm.site import state_file
 from xsm.site.state import State
 
@@ -100,13 +101,24 @@ def test_hosts(xsm: Runner, site: Site) -> None:
     site.answers["GET /v1/status"] = paper.troubled()
     ran = xsm("hosts")
     assert ran.out == (
-        "HOST   STATE   HYPERVISOR  VMS  CPUS  MEMORY MIB  FREE MIB  REVISION    REMARK\n"
-        "dmz01  alive   xen 4.17.3    1     8       16384     12000  a1b2c3d4e5\n"
-        "dmz02  alive   xen 4.17.3    0     8       16384     12000  0badcafe0b\n"
-        "dmz03  failed  -             -     -           -         -  -           timed out\n"
-        "dmz04  alive   -             -     -           -         -  a1b2c3d4e5  drained\n"
+        "HOST   STATE   FOR    HYPERVISOR  VMS  CPUS  MEMORY MIB  FREE MIB  REVISION    REMARK\n"
+        "dmz01  alive   -      xen 4.17.3    1     8       16384     12000  a1b2c3d4e5\n"
+        "dmz02  alive   5 min  xen 4.17.3    0     8       16384     12000  0badcafe0b\n"
+        "dmz03  failed  -      -             -     -           -         -  -           timed out\n"
+        "dmz04  alive   7 s    -             -     -           -         -  a1b2c3d4e5  drained\n"
     )
     assert xsm("host", "list").out == ran.out
+
+
+def test_a_host_that_left_and_one_without_serf(xsm: Runner, site: Site) -> None:
+    left = paper.member(2, reach=Reach.LEFT, since_s=40.0)
+    site.answers["GET /v1/status"] = paper.status(
+        members=(paper.member(1), left), serf="does not run: it ended with code 1"
+    )
+    assert "dmz02  left" in xsm("hosts").out
+    assert "serf      does not run: it ended with code 1; all works, " in xsm("status").out
+    site.answers["GET /v1/status"] = paper.status()
+    assert "serf" not in xsm("status").out
 
 
 def test_vms(xsm: Runner) -> None:

@@ -184,3 +184,15 @@ def test_what_is_written_leaves_the_migrations_defaults_out(tmp_path: Path) -> N
     write_settings(replace(usual, migrations_in=3), path)
     assert "migrations_in = 3" in path.read_text()
     assert "migrations_out" not in path.read_text()
+
+
+def test_settings_of_serf(tmp_path: Path) -> None:
+    usual = parse_settings(LEAST.encode(), "x", ROOT)
+    assert (usual.serf, usual.serf_port) == ("auto", 8702)
+    given = parse_settings((LEAST + 'serf = "off"\nserf_port = 7946\n').encode(), "x", ROOT)
+    assert (given.serf, given.serf_port) == ("off", 7946)
+    write_settings(given, tmp_path / "xsmd.toml")
+    assert 'serf = "off"\nserf_port = 7946\n' in (tmp_path / "xsmd.toml").read_text()
+    wrong = problems(LEAST + "serf = true\nserf_port = 65536\n")
+    assert [line for line, _, _ in wrong] == [3, 4]
+    assert "65535" in wrong[1][1]

@@ -1,6 +1,15 @@
 """Who counts as alive, and whom a host greets."""
 
-from xsm.peer.contacts import FAILED_S, HELLO_EVERY_S, HELLO_FANOUT, Contacts, Reach
+from xsm.peer.contacts import (
+    DOUBT_S,
+    FAILED_S,
+    HELLO_EVERY_S,
+    HELLO_FANOUT,
+    HINT_EVERY_S,
+    Contacts,
+    Hint,
+    Reach,
+)
 
 FOUR = frozenset({"dmz01", "dmz02", "dmz03", "dmz04"})
 
@@ -85,3 +94,65 @@ def test_one_member_that_knows_more_expels_until_it_is_heard_again() -> None:
     assert contacts.expulsion(members) == "forgotten by Ann"
     contacts.heard("b", 4.0)
     assert contacts.expulsion(members) == ""
+
+
+def hinted(hint: Hint, at: float = 101.0) -> Contacts:
+    """dmz01, that heard of all at 100 s and greeted them in turn, and now hears something of dmz02."""
+    made = contacts(dmz02=100.0, dmz03=100.0, dmz04=100.0)
+    made.to_greet(dict.fromkeys(FOUR), at)
+    made.hinted("dmz02", hint)
+    return made
+
+
+def test_a_hint_hastens_one_greeting():
+    made = hinted(Hint.JOINED)
+    assert made.to_greet(dict.fromkeys(FOUR), 101.0) == ["dmz02"]
+    assert made.to_greet(dict.fromkeys(FOUR), 101.1) == []
+
+
+def test_hints_without_end_hasten_a_greeting_now_and_then():
+    made = hinted(Hint.NEWS)
+    greeted = 0
+    for tenth in range(10):
+        made.hinted("dmz02", Hint.NEWS)
+        greeted += len(made.to_greet(dict.fromkeys(FOUR), 101.0 + tenth / 10 * HINT_EVERY_S))
+    assert greeted == 1
+    assert made.to_greet(dict.fromkeys(FOUR), 101.0 + HINT_EVERY_S) == ["dmz02"]
+
+
+def test_who_is_said_to_be_gone_and_does_not_answer_is_shown_so_but_nothing_is_decided_by_it():
+    for hint, reach in ((Hint.FAILED, Reach.FAILED), (Hint.LEFT, Reach.LEFT)):
+        made = hinted(hint)
+        made.to_greet(dict.fromkeys(FOUR), 101.0)
+        assert made.shown("dmz02", 4, 101.0) is Reach.ALIVE
+        assert made.shown("dmz02", 4, 101.0 + DOUBT_S) is reach
+        assert made.reach("dmz02", 4, 101.0 + DOUBT_S) is Reach.ALIVE
+        made.hinted("dmz03", hint)
+        made.hinted("dmz04", hint)
+        made.to_greet(dict.fromkeys(FOUR), 101.0)
+        assert made.majority(FOUR, 101.0 + DOUBT_S)
+        made.heard("dmz02", 103.0)
+        assert made.shown("dmz02", 4, 103.0 + DOUBT_S) is Reach.ALIVE
+
+
+def test_no_word_of_a_member_counts_before_it_was_greeted():
+    made = hinted(Hint.NEWS)
+    made.to_greet(dict.fromkeys(FOUR), 101.0)
+    made.hinted("dmz02", Hint.FAILED)
+    assert made.to_greet(dict.fromkeys(FOUR), 101.5) == []  # it was greeted just now
+    assert made.shown("dmz02", 4, 101.5 + DOUBT_S) is Reach.ALIVE
+    made.hinted("dmz02", Hint.JOINED)
+    made.to_greet(dict.fromkeys(FOUR), 102.0)
+    assert made.shown("dmz02", 4, 102.0 + DOUBT_S) is Reach.ALIVE
+
+
+def test_since_when_a_member_is_what_it_is():
+    made = contacts(dmz02=100.0)
+    assert made.since_s("dmz02", Reach.ALIVE, 101.0) is None
+    made.changes(FOUR, 101.0)
+    assert made.since_s("dmz02", Reach.ALIVE, 103.0) == 2.0
+    made.hinted("dmz02", Hint.LEFT)
+    made.to_greet(dict.fromkeys(FOUR), 103.0)
+    assert made.changes(FOUR, 104.0) == [("dmz02", Reach.ALIVE, Reach.LEFT)]
+    assert made.since_s("dmz02", Reach.LEFT, 109.0) == 5.0
+    assert made.since_s("dmz02", Reach.ALIVE, 109.0) is None
