@@ -35,6 +35,11 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
     def intent() -> Intent:
         return fencing.fence(host.head_files, host.document, name, on)
 
+    def commit_intent() -> Intent:
+        if host.document.state.members_number != before.members_number:
+            raise CommandRefused(f"{name} is off, and the members changed meanwhile")
+        return intent()
+
     def with_votes(number: int, end: Callable[[str], None]) -> None:
         broken = name in world.broken_fences
 
@@ -44,13 +49,13 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
             if broken:
                 end(f"{name} was not fenced: the device does not answer")
             else:
-                _commit(host, intent, number, end, COMMIT_TRIES)
+                _commit(host, commit_intent, number, end, COMMIT_TRIES)
 
         if not broken:
             world.after(DEVICE_S / 2, lambda: world.cut_power(name))
         world.after(DEVICE_S, switched)
 
-    before = host.document.state.members
+    before = host.document.state
     after = intent().state.members
     Agreement(
         host,
@@ -58,7 +63,7 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
         (),
         with_votes,
         errand.end,
-        fenced=before.keys() - after.keys(),
+        fenced=before.members.keys() - after.keys(),
         unasked=unasked,
     )
     return errand
