@@ -44,6 +44,9 @@ class Domain:
     mac: str | None = None  # of the first interface
     tag: Tag | None = None  # None: foreign
     incoming: bool = False  # being received by a live migration: it does not run here yet, and nobody may touch it
+    cut_off: bool = (
+        False  # paused at the very end of a live migration away: its guest may run elsewhere by now
+    )
 
 
 @dataclass(frozen=True)
