@@ -51,12 +51,18 @@ def drain(context: Context, host: str, message: str, manner: Manner) -> int:
 
 @site_command("resume", short_help="Let a drained host run VMs again.")
 @host_argument()
+@click.option(
+    "--bring-home",
+    "home",
+    is_flag=True,
+    help="Floating VMs that the drain made leave it come back, but for those that somebody moved since.",
+)
 @message_option
 @manner_options
 @pass_context
-def resume(context: Context, host: str, message: str, manner: Manner) -> int:
+def resume(context: Context, host: str, home: bool, message: str, manner: Manner) -> int:
     """Let a drained HOST run VMs again."""
-    command = Command(Verb.UNDRAIN, host=host, message=message)
+    command = Command(Verb.UNDRAIN, host=host, message=message, home=home)
     return run_command(
         context,
         command,
