@@ -19,10 +19,6 @@ from xsm.site.model import HypervisorKind
 KIB_PER_MIB = 1024
 MOVING = frozenset({libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP})
 """Why a domain is paused that a live migration brings or takes away, or that is just being started."""
-POST_COPY = frozenset(
-    {libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED}
-)
-"""Why a domain is paused whose guest was let run on the target before all of its memory was there."""
 EMULATED = frozenset({HypervisorKind.KVM, HypervisorKind.QEMU})
 
 
@@ -69,8 +65,8 @@ def _version(number: int) -> str:
 
 @dataclass(frozen=True)
 class Paused:
-    """What a paused domain is to be taken for. `incoming`, `cut_off`: as in `plan.observed.Domain`; then nobody may
-    touch it, or only who knows where its guest runs."""
+    """What a paused domain is to be taken for. `incoming` (either end of a migration in flight, its guest isn't here) and
+    `cut_off` as in `plan.observed.Domain`: nobody may touch it, or only who knows where its guest runs."""
 
     state: DomainState = DomainState.PAUSED
     incoming: bool = False
@@ -85,8 +81,12 @@ def why_paused(
     `reason`: virDomainPausedReason. `operation`, `job_type`: of its job, None when libvirt doesn't say. `refused`: the
     error with which libvirt refused to tell of a job, 0 when it told.
     """
-    if reason in POST_COPY:
-        return Paused(cut_off=True)  # its guest has gone ahead, or is lost
+    if reason == libvirt.VIR_DOMAIN_PAUSED_POSTCOPY:
+        return Paused(
+            incoming=True
+        )  # its guest runs on the target, and fetches the rest of its memory from here
+    if reason == libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED:
+        return Paused(cut_off=True)  # on both ends; neither has a whole guest
     if reason not in MOVING:
         return Paused()
     if operation is not None:

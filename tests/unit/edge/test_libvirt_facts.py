@@ -54,7 +54,8 @@ IN = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, 0, libvirt.VIR_DOMAIN_JOB_U
         (libvirt.VIR_DOMAIN_PAUSED_USER, OUT, True, Paused()),
         # After libvirtd of the source was killed while it waited for the target's word (tests/lab/test_cut_off.py).
         (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_JOB, True, Paused(cut_off=True)),
-        (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, OUT, True, Paused(cut_off=True)),
+        # A new xsmd must not clear away what the guest still fetches its memory from.
+        (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, OUT, True, Paused(incoming=True)),
         (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED, NO_JOB, True, Paused(cut_off=True)),
         # Drivers that say what comes, and those that say nothing.
         (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, IN, True, Paused(incoming=True)),
