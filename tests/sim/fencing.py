@@ -101,7 +101,6 @@ class Fencing:
 
     def __init__(self, host: SimHost) -> None:
         self._host = host
-        self._started_at = host.world.now
         self._tried_at = float("-inf")
         self._looked_at = self._asked_at = host.world.now
         self._errand: Errand | None = None
@@ -126,8 +125,7 @@ class Fencing:
     def _look(self) -> None:
         host, world = self._host, self._host.world
         assert host.peer is not None
-        about = (self._started_at, self._tried_at, world.now)
-        due = fencing.due(host.document, host.peer.contacts, *about)
+        due = fencing.due(host.document, host.peer.contacts, self._tried_at, world.now)
         if due is None or due.why_not:
             if due is not None and self._told != due.host:
                 self._told = due.host
