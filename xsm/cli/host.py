@@ -13,6 +13,7 @@ from xsm.cli.hosts import show_hosts
 from xsm.cli.libvirt_tls import libvirt_tls
 from xsm.cli.names import host_argument
 from xsm.cli.power import message_option
+from xsm.cli.renew import renew
 from xsm.cli.signer import signer
 from xsm.cli.small_edit import run_command
 
@@ -131,5 +132,5 @@ def fence(context: Context, host: str, message: str, manner: Manner) -> int:
     )
 
 
-for _command in (add, drain, resume, forget, fence, libvirt_tls, list_hosts, signer):
+for _command in (add, drain, resume, forget, fence, libvirt_tls, list_hosts, renew, signer):
     command.add_command(_command)
