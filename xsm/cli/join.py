@@ -36,14 +36,19 @@ def command(context: Context, token: str, host: HostOptions) -> None:
     import time
 
     from xsm.edge.enrol import join_again, join_site
-    from xsm.edge.invitations import MAX_TOKEN_CHARS
+    from xsm.edge.invitations import MAX_TOKEN_CHARS, parse_token
 
     if token == "-":
         token = sys.stdin.read(MAX_TOKEN_CHARS + 1).strip()
     settings, settings_path = settings_of(context, host)
-    if settings_path.exists() and settings.data_dir.exists():
+    with told_as_failures():
+        again = parse_token(token).again
+    if again:
         with told_as_failures():
             identity = asyncio.run(join_again(settings_path, token))
+        if context.json:
+            context.show(identity)
+            return
         until = date(identity.not_after)
         context.screen.line(f"{identity.name} has new certificates, until {until}.", "good")
         context.screen.line("xsmd takes them up within minutes, or when it is started.")

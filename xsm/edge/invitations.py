@@ -43,6 +43,7 @@ class Token:
     host: str  # its name, for `ca.server_name`
     ca: str  # SHA-256 of the site's CA certificate in DER, hexadecimal
     secret: str
+    again: bool = False  # for a member whose certificate has ended; what counts is what the inviting host kept
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Invitations:
         secret = base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         entry = _Open(name, _digest(secret), now + lifetime_s, again=again)
         write_secret(self._path(secret), msgspec.json.encode(entry))
-        raw = msgspec.json.encode(Token(name, url, self._host, self._ca, secret))
+        raw = msgspec.json.encode(Token(name, url, self._host, self._ca, secret, again))
         text = PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
         return Invitation(text, url, entry.expires)
 
