@@ -65,8 +65,8 @@ def _version(number: int) -> str:
 
 @dataclass(frozen=True)
 class Paused:
-    """What a paused domain is to be taken for. `incoming` (either end of a migration in flight, its guest isn't here) and
-    `cut_off` as in `plan.observed.Domain`: nobody may touch it, or only who knows where its guest runs."""
+    """What a paused domain is to be taken for. `incoming` (one end of a migration in flight, the guest is not here)
+    and `cut_off` as in `plan.observed.Domain`: nobody may touch it, or only who knows where its guest runs."""
 
     state: DomainState = DomainState.PAUSED
     incoming: bool = False
