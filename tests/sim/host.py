@@ -300,8 +300,8 @@ class SimHost:
 
     def _perform(self, effect: Perform) -> None:
         """The call reaches the hypervisor even when the daemon that made it is gone by then; not when the host is, nor
-        when it hung meanwhile. One whose daemon is gone doesn't hang any more: that what was asked of libvirt shows soon
-        after is assumed (docs/safety.md)."""
+        when it hung meanwhile. One whose daemon is gone doesn't hang any more: that what was asked of libvirt shows
+        soon after is assumed (docs/safety.md)."""
         life, boot = self.life, self.boot
         step = effect.action.step
         calls = CALLS.get(step, ())
