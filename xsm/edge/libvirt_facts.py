@@ -99,11 +99,11 @@ def why_paused(
         return Paused(incoming=True)
     if job_type == libvirt.VIR_DOMAIN_JOB_NONE and reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP:
         return Paused(DomainState.RUNNING)  # QEMU is up and libvirt about to let it run
-    if job_type == libvirt.VIR_DOMAIN_JOB_NONE:
+    if job_type == libvirt.VIR_DOMAIN_JOB_NONE and persistent:
         # libvirtd died here when all memory was sent and nobody had told yet whether the guest went on there. A new
         # libvirtd knows of no job any more, and leaves it paused.
         return Paused(cut_off=True)
-    # No word on the job (libxl): what arrives is defined only at the end.
+    # No word on the job (libxl): what arrives is defined only at the end. Nobody touches what isn't.
     return Paused(incoming=not persistent)
 
 

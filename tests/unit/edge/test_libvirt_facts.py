@@ -57,6 +57,7 @@ IN = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, 0, libvirt.VIR_DOMAIN_JOB_U
         # A new xsmd must not clear away what the guest still fetches its memory from.
         (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, OUT, True, Paused(incoming=True)),
         (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED, NO_JOB, True, Paused(cut_off=True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_JOB, False, Paused(incoming=True)),
         # Drivers that say what comes, and those that say nothing.
         (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, IN, True, Paused(incoming=True)),
         (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_WORD, False, Paused(incoming=True)),
