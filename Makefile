@@ -41,6 +41,9 @@ lab: lab-setup ## real QEMU guests on four hosts in namespaces of this machine, 
 lab-up: lab-setup ## the same hosts for working by hand: .venv/bin/python -m tests.lab shell dmz01
 	@$(BIN)/python -m tests.lab up
 
+lab-bench: lab-setup ## create, migrate, remove real guests through XSM beside plain virsh (root, ~4 min); DOCS=1 keeps the table in docs/
+	@$(BIN)/python -m tests.lab.bench $(if $(DOCS),--docs)
+
 lab-down: setup ## end the lab, also what a killed one left
 	@$(BIN)/python -m tests.lab down
 
@@ -81,4 +84,4 @@ clean: ## remove what the other targets made
 	rm -rf .venv *.egg-info build dist .demo .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .soak
 	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup demo test sim soak exhaustive lab-setup lab lab-up lab-down bench lint format install docs lock check-fresh clean
+.PHONY: lab-bench help setup demo test sim soak exhaustive lab-setup lab lab-up lab-down bench lint format install docs lock check-fresh clean

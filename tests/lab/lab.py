@@ -132,6 +132,20 @@ class Lab:
         _switch("ip", "link", "set", HOSTS[name].port, "up")
 
     @contextmanager
+    def split(self, *names: str) -> Iterator[None]:
+        """These hosts reach one another, and the others one another, and nobody the other half."""
+        _switch("ip", "link", "add", "lab1", "type", "bridge")
+        _switch("ip", "link", "set", "lab1", "up")
+        try:
+            for name in names:
+                _switch("ip", "link", "set", HOSTS[name].port, "master", "lab1")
+            yield
+        finally:
+            for name in names:
+                _in_switch("ip", "link", "set", HOSTS[name].port, "master", "lab0")
+            _in_switch("ip", "link", "del", "lab1")
+
+    @contextmanager
     def slow(self, name: str, mbit: int = 60) -> Iterator[None]:
         """What the host receives comes no faster than that: a migration to it lasts. QEMU's own limit is not used for
         it: with that, QEMU 7.2 under TCG lost pages of guests that write."""

@@ -20,6 +20,8 @@ missing_packages() {
     { has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1; } || echo busybox-static
     has ip || echo iproute2
     has nsenter || echo util-linux
+    has ssh-keygen || echo openssh-client
+    has openssl || echo openssl
     # What the guest agent is linked with: it is taken from its package, its libraries from this machine.
     [[ -e /usr/lib/x86_64-linux-gnu/liburing.so.2 ]] || echo liburing2
 }

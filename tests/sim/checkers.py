@@ -87,7 +87,9 @@ class Checkers:
             why_not = (
                 "it has no revision to act on"
                 if document is None
-                else _unasked(host, document, action) or _unclaimed(host, action)
+                else _unasked(host, document, action)
+                or _unclaimed(host, action)
+                or _only_copy(world, host, action)
             )
             if why_not:
                 raise Violation(
@@ -124,6 +126,14 @@ def _unclaimed(host: SimHost, action: Action) -> str:
     r = host.disk.registers.get(action.vm, Register())
     if action.step in STARTS and not (r.held and r.held >= r.bar):
         return f"it has no claim of it on its disk: {r}"
+    return ""
+
+
+def _only_copy(world: World, host: SimHost, action: Action) -> str:
+    """What is cleared away as a leftover must not be the guest itself."""
+    others = (other for other in world.hosts.values() if other is not host)
+    if action.step is Step.CLEAR and not any(action.vm in o.hypervisor.running() for o in others):
+        return "it runs on no other host"
     return ""
 
 

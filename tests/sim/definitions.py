@@ -38,6 +38,7 @@ class SimDomain:
     managed_save: bool = False
     snapshots: int = 0
     incoming: bool = False
+    cut_off: bool = False  # what a migration left here; its guest may run elsewhere
     xml: dict[str, str] = field(default_factory=dict)  # "config", "live" -> text as it was defined
 
     @property

@@ -35,6 +35,11 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
     def intent() -> Intent:
         return fencing.fence(host.head_files, host.document, name, on)
 
+    def commit_intent() -> Intent:
+        if host.document.state.members_number != before.members_number:
+            raise CommandRefused(f"{name} is off, and the members changed meanwhile")
+        return intent()
+
     def with_votes(number: int, end: Callable[[str], None]) -> None:
         broken = name in world.broken_fences
 
@@ -44,13 +49,13 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
             if broken:
                 end(f"{name} was not fenced: the device does not answer")
             else:
-                _commit(host, intent, number, end, COMMIT_TRIES)
+                _commit(host, commit_intent, number, end, COMMIT_TRIES)
 
         if not broken:
             world.after(DEVICE_S / 2, lambda: world.cut_power(name))
         world.after(DEVICE_S, switched)
 
-    before = host.document.state.members
+    before = host.document.state
     after = intent().state.members
     Agreement(
         host,
@@ -58,7 +63,7 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
         (),
         with_votes,
         errand.end,
-        fenced=before.keys() - after.keys(),
+        fenced=before.members.keys() - after.keys(),
         unasked=unasked,
     )
     return errand
@@ -96,7 +101,6 @@ class Fencing:
 
     def __init__(self, host: SimHost) -> None:
         self._host = host
-        self._started_at = host.world.now
         self._tried_at = float("-inf")
         self._looked_at = self._asked_at = host.world.now
         self._errand: Errand | None = None
@@ -121,8 +125,7 @@ class Fencing:
     def _look(self) -> None:
         host, world = self._host, self._host.world
         assert host.peer is not None
-        about = (self._started_at, self._tried_at, world.now)
-        due = fencing.due(host.document, host.peer.contacts, *about)
+        due = fencing.due(host.document, host.peer.contacts, self._tried_at, world.now)
         if due is None or due.why_not:
             if due is not None and self._told != due.host:
                 self._told = due.host

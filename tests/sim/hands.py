@@ -22,6 +22,7 @@ class Hands:
     _hand_over: Callable[[SimDomain, Any], None]
     _off: Callable[..., None]
     _set: Callable[..., None]
+    receive: Callable[[SimDomain], None]
     _to: Callable[[SimDomain, DomainState], None]
 
     lingering: set[str]
@@ -63,6 +64,16 @@ class Hands:
     def by_hand_migrate(self, name: str, target: Hands) -> None:
         """`virsh migrate --live --persistent --undefinesource`."""
         self._hand_over(self.named(name), target)
+
+    def by_hand_cut_off(self, name: str, target: Hands | None = None) -> None:
+        """libvirtd dies at the very end of a live migration: what it leaves here is paused, and the guest goes on at
+        the target, or nowhere (None)."""
+        domain = self.named(name)
+        if target is not None:
+            target.receive(domain)
+            target._changed(domain.uuid)
+        domain.state, domain.cut_off = DomainState.PAUSED, True
+        self._changed(domain.uuid)
 
     def by_hand_undefine(self, name: str) -> None:
         self._forget(self.named(name))

@@ -304,7 +304,8 @@ class SimHost:
 
     def _perform(self, effect: Perform) -> None:
         """The call reaches the hypervisor even when the daemon that made it is gone by then; not when the host is, nor
-        when it hung meanwhile."""
+        when it hung meanwhile. One whose daemon is gone doesn't hang any more: that what was asked of libvirt shows
+        soon after is assumed (docs/safety.md)."""
         life, boot = self.life, self.boot
         step = effect.action.step
         calls = CALLS.get(step, ())
@@ -334,7 +335,7 @@ class SimHost:
                 self.feed(Finished(effect.action, outcome, error))
 
         def arrive() -> None:
-            if boot != self.boot or not self.hypervisor.hangs(calls, end):
+            if boot != self.boot or life != self.life or not self.hypervisor.hangs(calls, end):
                 end()
 
         if step is Step.MIGRATE:

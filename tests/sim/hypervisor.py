@@ -294,7 +294,7 @@ class SimHypervisor(Hands, Flights):
         return sorted(
             d.live.tag.vm if d.live.tag is not None else d.uuid
             for d in self._domains.values()
-            if d.live is not None and d.active and not d.incoming
+            if d.live is not None and d.active and not d.incoming and not d.cut_off
         )
 
     # -- faults -----------------------------------------------------
@@ -429,13 +429,13 @@ class SimHypervisor(Hands, Flights):
         self._to(domain, DomainState.RUNNING)
 
     def _off(self, domain: SimDomain, state: DomainState = DomainState.SHUTOFF) -> None:
-        domain.live, domain.state = None, state
+        domain.live, domain.state, domain.cut_off = None, state, False
         if domain.config is None:
             del self._domains[domain.uuid]
         self._changed(domain.uuid)
 
     def _to(self, domain: SimDomain, state: DomainState) -> None:
-        domain.state = state
+        domain.state, domain.cut_off = state, False
         self._changed(domain.uuid)
 
     def _forget(self, domain: SimDomain) -> None:
@@ -487,4 +487,5 @@ class SimHypervisor(Hands, Flights):
             mac=facts.mac,
             tag=facts.tag,
             incoming=domain.incoming,
+            cut_off=domain.cut_off,
         )

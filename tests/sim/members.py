@@ -70,7 +70,10 @@ class Agreement:
         self._until = 0.0
         self._began = False
         self._change: Change | None = None
-        self._asked = ChangeAsked(frozenset(after), frozenset(off), frozenset(fenced), unasked)
+        present = host.document.state.members.keys()
+        self._asked = ChangeAsked(
+            frozenset(after), frozenset(present), frozenset(off), frozenset(fenced), unasked
+        )
         dead = f"xsmd on {host.name} died meanwhile"
         self._key = host.world.on_death(host, lambda: self._finish(dead))
         self._begin()

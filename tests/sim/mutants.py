@@ -154,6 +154,12 @@ ALL: tuple[Mutant, ...] = (
         narrow=at_any_pace(narrow.a_move_is_called_back),
     ),
     Mutant(
+        c.a_cut_off_guest_goes_on_unclaimed,
+        signs=CLAIMS,
+        narrow=narrow_acts.a_move_is_cut_off_at_its_end,
+    ),
+    Mutant(c.leftovers_are_cleared_away_unasked, narrow=narrow_acts.the_only_copy_is_cut_off),
+    Mutant(
         c.claimants_asked_once, signs=CLAIMS, narrow=at_any_pace(narrow.an_overtaken_move_goes_on)
     ),
     Mutant(

@@ -18,6 +18,7 @@ from xsm.peer.claims import Attempt
 from xsm.peer.events import Effect, Persist
 from xsm.peer.register import Register, Vote
 from xsm.peer.work import Work
+from xsm.plan.actions import Step
 from xsm.plan.observed import Domain
 
 Patch = pytest.MonkeyPatch
@@ -247,6 +248,16 @@ def a_leaving_vm_is_claimed_back(patch: Patch) -> None:
         "keep",
         lambda self, needed, busy, who, now: real(self, needed, (), who, now),
     )
+
+
+def a_cut_off_guest_goes_on_unclaimed(patch: Patch) -> None:
+    """What a migration left paused at its source is let go on there, as if somebody had paused it."""
+    patch.setattr(machine, "STARTS", machine.STARTS - {Step.CONTINUE})
+
+
+def leftovers_are_cleared_away_unasked(patch: Patch) -> None:
+    """A guest that a migration left paused at its source is taken for a leftover, though nobody says that it runs."""
+    patch.setattr(letting_go.LettingGo, "elsewhere", lambda self: dict.fromkeys(["vm1"], "dmz02"))
 
 
 def claimants_asked_once(patch: Patch) -> None:

@@ -277,6 +277,38 @@ def a_look_that_hangs() -> World:
     return world
 
 
+def a_move_is_cut_off_at_its_end() -> World:
+    """vm1 is on its way to dmz02 when libvirtd of dmz01 dies: the guest goes on on dmz02, dmz01 keeps a paused copy.
+    Then the file says dmz01 again, and the two hear nothing of each other for a while."""
+    world = settled_site()
+    source, target = world.hosts["dmz01"], world.hosts["dmz02"]
+    source.hypervisor.slow_s = {"migrate": 6.0, "abort": 20.0}
+    world.announce_s = 5.0
+    edit(world, "dmz03", "host", "dmz02")
+    assert world.run_until(lambda: any(a.step is Step.MIGRATE for _, _, a in world.performed))
+    source.hypervisor.by_hand_cut_off("vm1", target.hypervisor)
+    cut(world, ("dmz01", "dmz02"))
+    edit(world, "dmz03", "host", "dmz01")
+    world.run(15.0)
+    source.hypervisor.slow_s = {}
+    peace(world)
+    return world
+
+
+def the_only_copy_is_cut_off() -> World:
+    """libvirtd dies on both ends of a migration: what is paused on dmz01 is the guest itself."""
+    world = settled_site()
+    world.hosts["dmz02"].kill_daemon()
+    edit(world, "dmz03", "host", "dmz02")
+    world.hosts["dmz01"].hypervisor.by_hand_cut_off("vm1")
+    world.run(10.0)
+    world.hosts["dmz02"].start_daemon()
+    world.run(10.0)
+    edit(world, "dmz03", "host", "dmz01")
+    peace(world)
+    return world
+
+
 def two_claims_of_one_epoch() -> None:
     """Two hosts are given one new VM at the same instant, and no host hears of the other's edit for a while."""
     for latency_s in (0.002, 0.005, 0.02, 0.1):
@@ -357,6 +389,8 @@ ACTS = (
     a_move_that_can_only_be_cold,
     a_host_runs_short,
     two_claims_of_one_epoch,
+    a_move_is_cut_off_at_its_end,
+    the_only_copy_is_cut_off,
     a_move_to_a_dead_host,
     a_look_that_hangs,
     a_look_from_before_it_came,

@@ -135,7 +135,7 @@ class Edits(Members):
 
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
         """command HOST VERB ARGS: migrate VM HOST [cold], call-back VM, start/stop/pause/resume/restart VM,
-        drain/undrain HOST, forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
+        drain/undrain/undrain-home HOST, forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
         host = self.open(on)
         if verb == "forget":
             return self.forget_now(on, args[0], "it-is-off" in args)

@@ -37,7 +37,8 @@ class Faults(Members):
 
     def do_hand(self, on: str, what: str, vm: str, *args: str) -> None:
         """hand HOST CALL VM [N]: somebody uses virsh: start, destroy, suspend, resume, set-memory, set-vcpus,
-        undefine, autostart, migrate (to host N); foreign: defines and starts such a domain; guest-crashes; deaf:
+        undefine, autostart, migrate (to host N), cut-off (at the end of its migration to host N, or
+        to nowhere); foreign: defines and starts such a domain; guest-crashes; deaf:
         ignores shutdown."""
         host = self.host(on)
         hypervisor = host.hypervisor
@@ -55,6 +56,8 @@ class Faults(Members):
             hypervisor.guest_crashes(vm)
         elif what == "deaf":
             hypervisor.deaf.add(vm)
+        elif what == "cut-off":
+            hypervisor.by_hand_cut_off(vm, *(self.host(arg).hypervisor for arg in args))
         elif what == "migrate":
             hypervisor.by_hand_migrate(vm, self.host(args[0]).hypervisor)
         else:

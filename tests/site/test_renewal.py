@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.site.running_site import CONFIG, Site, site_text, vm_entry, wait
+from tests.site.running_site import CONFIG, Site, running_site, site_text, vm_entry, wait
+from xsm.demo.stage import DemoFailed
 from xsm.edge import ca
 
 pytestmark = pytest.mark.libvirt
@@ -117,3 +118,46 @@ def test_certificates_renew_themselves_while_somebody_signs() -> None:
     finally:
         site.close()
     shutil.rmtree(stage.folder)
+
+
+def ended(site: Site, name: str, authority: ca.Authority) -> None:
+    """Its xsmd is off, and by now its certificate has ended."""
+    site.stage.kill_xsmd(name)
+    host = site.stage.hosts[name]
+    files = ca.peer_files(host.folder / "data/tls")
+    request = ca.create_csr(files.key, name)
+    pem = authority.issue_peer(request, name, host.address, time.time() - 2 * LIFE_S)
+    ca.install_beside(files, authority.pem, pem)
+    with pytest.raises(DemoFailed, match=r"peer\.pem expired on"):
+        site.stage.start_xsmd(name)
+
+
+def test_a_site_that_was_off_until_its_certificates_had_ended() -> None:
+    with running_site(*HOSTS) as site:
+        stage = site.stage
+        site.apply("dmz01", vm_entry("web1", "dmz02"))
+        authority = ca.load_ca(stage.hosts["dmz01"].folder / "data/tls", LIFE_S)
+        for name in HOSTS:
+            ended(site, name, authority)
+        # Whoever signs begins; the others are vouched for.
+        assert "--yes" in site.xsm("dmz01", "host", "renew", code=2)
+        site.xsm("dmz01", "host", "renew", "--yes")
+        assert "doesn't hold the site's CA key" in site.xsm(
+            "dmz02", "host", "renew", "--yes", code=1
+        )
+        stage.start_xsmd("dmz01")
+        assert "is a member already" in site.xsm("dmz01", "invite", "dmz02", code=1)
+        assert "is no member" in site.xsm("dmz01", "invite", "dmz03", "--again", code=1)
+        token = site.json("dmz01", "invite", "dmz02", "--again")["token"]
+        votes = (stage.hosts["dmz02"].folder / "data/votes.journal").read_bytes()
+        site.xsm("dmz02", "join", token, *stage.own_options("dmz02"))
+        assert (stage.hosts["dmz02"].folder / "data/votes.journal").read_bytes() == votes
+        # Given again, as after a kill, it is fine; on another host the token is no good.
+        site.xsm("dmz02", "join", token, *stage.own_options("dmz02"))
+        other = site.json("dmz01", "invite", "dmz02", "--again")["token"]
+        assert "and the token is for dmz02" in site.xsm(
+            "dmz01", "join", other, *stage.own_options("dmz01"), code=2
+        )
+        stage.start_xsmd("dmz02")
+        site.wait_whole()
+        assert site.running("web1") == ["dmz02"]

@@ -407,9 +407,9 @@ class Answers:
         self._as_member()
         return await self.hosts.take_back(host)
 
-    async def invite(self, name: str) -> Invitation:
+    async def invite(self, name: str, again: bool) -> Invitation:
         self._as_member()
-        return await self._enrolling.invite(name)
+        return await self._enrolling.invite(name, again)
 
     async def join(self, request: JoinRequest) -> JoinAnswer:
         async with self._editing:

@@ -84,7 +84,9 @@ class Control(Protocol):
 
     def events(self, since: int, follow: bool) -> AsyncIterator[Event]: ...
 
-    async def invite(self, name: str) -> Invitation: ...
+    async def invite(self, name: str, again: bool) -> Invitation:
+        """`again`: for a member whose certificate has ended."""
+        ...
 
     async def join(self, request: JoinRequest) -> JoinAnswer:
         """Check the request first and redeem the token last: it is good only once."""

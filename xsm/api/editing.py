@@ -160,7 +160,8 @@ def intent_of(
     if verb is Verb.RESTART:
         return commands.restart(files, document, command.vms or (command.vm,), token, around)
     if verb in (Verb.DRAIN, Verb.UNDRAIN):
-        return commands.HOST_COMMANDS[verb.value](files, document, command.host)
+        name = f"{verb.value}-home" if command.home else verb.value
+        return commands.HOST_COMMANDS[name](files, document, command.host)
     if verb is Verb.FORGET:
         name = document.host_name(command.host)
         report: HostReport | None = around.reports.get(name)

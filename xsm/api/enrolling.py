@@ -68,7 +68,7 @@ class Enrolling:
 
     # -- hosts -----------------------------------------------------
 
-    async def invite(self, name: str) -> Invitation:
+    async def invite(self, name: str, again: bool) -> Invitation:
         """A one-shot token for a new host. Raises `Refused`."""
         daemon = self._daemon
         if name == daemon.peer.name:
@@ -78,19 +78,22 @@ class Enrolling:
                 f"{name} is this host",
                 "name the host that is to join: `xsm invite NAME`",
             )
-        if name in daemon.members():
+        if (name in daemon.members()) is not again:
             raise refused(
                 409,
                 "conflict",
-                f"{name} is a member already",
-                "a new host needs a name of its own; `xsm hosts` lists those that are taken",
+                f"{name} is no member" if again else f"{name} is a member already",
+                "`xsm invite` without --again is for new hosts"
+                if again
+                else "a new host needs a name of its own; `xsm hosts` lists those that are taken",
             )
         if not self._signing.has_key():
             missing = "this host doesn't hold the site's CA key, so it can't invite"
             raise refused(409, "conflict", missing, self._signing.where())
         try:
             authority = self._signing.authority()
-            return self._invitations(authority).create(name, daemon.settings.url, time.time())
+            invitations = self._invitations(authority)
+            return invitations.create(name, daemon.settings.url, time.time(), again=again)
         except (CertificateRefused, TokenRefused) as error:
             raise refused(409, "conflict", str(error)) from error
 
@@ -102,6 +105,8 @@ class Enrolling:
         assert head is not None
         if self._joined_before(request, document):
             return self._answer(request, document)
+        if request.name in document.state.members:
+            return self._certified_again(request, document)
         if not daemon.peer.contacts.majority(daemon.peer.members, daemon.clock()):
             raise refused(
                 503,
@@ -131,6 +136,31 @@ class Enrolling:
             state = replace(document.state, members=after, members_number=number)
             redeem = partial(self._invitations(authority).redeem, request.token, now, key)
             await self._take_in(request, head, state, redeem, now)
+        return answer
+
+    def _certified_again(self, request: JoinRequest, document: Document) -> JoinAnswer:
+        """A member whose certificate has ended, and which an admin has vouched for anew, gets another one. Nothing of
+        the site changes. Raises `Refused`."""
+        member = document.state.members[request.name]
+        if (member.address, member.url) != (request.address, request.url):
+            where = f"{request.name} is a member already, at {member.address} ({member.url})"
+            raise refused(409, "conflict", where, "give the new host a name of its own")
+        now = time.time()
+        try:
+            authority = self._signing.authority()
+            invitations = self._invitations(authority)
+            if not invitations.is_again(request.token, now):
+                raise TokenRefused(
+                    f"{request.name} is a member already, and the token for a new host"
+                )
+            if invitations.check(request.token, now) != request.name:
+                raise TokenRefused(f"the token is not for {request.name}")
+            answer = self._answer(request, document)
+            invitations.redeem(request.token, now, authority.key_id(request.csr_pem, request.name))
+        except (CertificateRefused, TokenRefused) as error:
+            hint = f"`xsm invite {request.name} --again` makes one"
+            raise refused(403, "forbidden", str(error), hint) from error
+        self._daemon.tell("member", "", f"{request.name} has new certificates, by an invitation")
         return answer
 
     def _joined_before(self, request: JoinRequest, document: Document) -> bool:

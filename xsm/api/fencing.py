@@ -72,14 +72,14 @@ async def until_it_holds(commit: Callable[[], Awaitable[Applied]]) -> Applied:
 
 async def watch(daemon: Daemon, fence: Callable[[str], Awaitable[Applied]]) -> None:
     """For ever: have hosts fenced that are silent for longer than the site file allows."""
-    started_at, tried_at, told = daemon.clock(), float("-inf"), ""
+    tried_at, told = float("-inf"), ""
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         head = daemon.revisions.head
         if head is None or head.document is None or daemon.peer.frozen:
             continue
         now = daemon.clock()
-        due = fencing.due(head.document, daemon.peer.contacts, started_at, tried_at, now)
+        due = fencing.due(head.document, daemon.peer.contacts, tried_at, now)
         if due is None:
             continue
         said = f"{due.host} is silent for {due.silent_s:.0f} s"

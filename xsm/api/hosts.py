@@ -85,7 +85,12 @@ class Hosts:
         present, after = document.state.members, ready.edited.document.state.members
 
         async def commit() -> Applied:
-            return await self._commit((await self._ready(command, number))[0], "", author)
+            ready, _ = await self._ready(command, number)
+            if ready_document(ready.head).state.members_number != document.state.members_number:
+                # The votes were for a change of that list, and `number` may be below that of the present one.
+                why = f"{host} is off, and the members changed meanwhile"
+                raise refused(409, "conflict", why, "have it fenced again")
+            return await self._commit(ready, "", author)
 
         async with membership.agreed(
             self._daemon, present, after, fenced=(host,), unasked=unasked

@@ -69,7 +69,9 @@ async def agreed(
     """Within this context the members may be changed to `after`, under the number that it gives; the list `members` is
     the present one. `off`: of whom the operator says that they are off. `fenced`: who has to be switched off within,
     before the change is committed; `unasked`: only if nobody else hears of them. Raises `Refused` (503)."""
-    wish = ChangeAsked(frozenset(after), frozenset(off), frozenset(fenced), unasked)
+    wish = ChangeAsked(
+        frozenset(after), frozenset(members), frozenset(off), frozenset(fenced), unasked
+    )
     await daemon.take(wish)
     try:
         change = await _votes(daemon)

@@ -25,12 +25,15 @@ from xsm.edge.certificate import (
     peer_files,
     verify,
 )
-from xsm.edge.renewal import CHECK_EVERY_S, RETRY_MOST_S, due, pause_s
+from xsm.edge.renewal import due, pause_s
 from xsm.edge.transport import PeerRefused, PeerUnreachable
 
 if TYPE_CHECKING:
     from xsm.api.signing import Signing
     from xsm.daemon import Daemon
+
+ENDED_LOOK_S = 30.0
+"""How often a host whose certificate has ended looks whether somebody put another one there."""
 
 log = logging.getLogger("xsmd")
 
@@ -43,6 +46,7 @@ class Renewing:
     def __init__(self, daemon: Daemon, signing: Signing) -> None:
         self._daemon = daemon
         self._signing = signing
+        self._serial = 0  # of the certificate that is shown
         self.trouble = ""
         """What somebody has to know of this host's certificates, "" while all is well."""
 
@@ -58,28 +62,38 @@ class Renewing:
         tls_dir = self._daemon.settings.tls_dir
         try:
             own = verify(peer_files(tls_dir), now)
+            if self._serial not in (0, own.serial):  # put there by `xsm join`, or by hand
+                await self._take_up(own, reload_server)
+            self._serial = own.serial
         except CertificateRefused as error:
-            # Nobody speaks with a host whose certificate has ended, so nothing can be renewed.
-            self._trouble(f"this host's certificate is no good: {error}")
-            return RETRY_MOST_S
-        if not due(own, now) and not _libvirt_due(libvirt_files(tls_dir), now):
-            await self._copy()
-            self.trouble = ""
-            return pause_s(own, now, failed=False)
-        try:
-            by, answer = await self._ask()
-            renewed = await asyncio.to_thread(_install, self._daemon.settings.tls_dir, answer)
-            reload_server()
-            await self._daemon.client.renewed()
-        except (NotRenewed, CertificateRefused, OSError) as error:
-            self._trouble(
-                f"this host's certificate ends on {moment(own.not_after)} and can't be renewed: {error}"
-            )
-            return pause_s(own, now, failed=True)
-        self._tell(f"certificates renewed by {by}, until {moment(renewed.not_after)}")
-        self.trouble = ""
+            # By this clock nobody speaks with this host, so nothing can be renewed; perhaps it is the clock.
+            hint = f"`xsm invite {self._daemon.peer.name} --again` on a host that signs; or is the clock wrong?"
+            self._trouble(f"this host's certificate is no good: {error}; {hint}")
+            return ENDED_LOOK_S
+        if due(own, now) or _libvirt_due(libvirt_files(tls_dir), now):
+            try:
+                own = await self._renew(reload_server)
+            except (NotRenewed, CertificateRefused, OSError) as error:
+                ends = f"this host's certificate ends on {moment(own.not_after)}"
+                self._trouble(f"{ends} and can't be renewed: {error}")
+                return pause_s(own, now, failed=True)
         await self._copy()
-        return min(CHECK_EVERY_S, pause_s(renewed, now, failed=False))
+        self.trouble = ""
+        return pause_s(own, now, failed=False)
+
+    async def _renew(self, reload_server: Callable[[], None]) -> Identity:
+        """What this host's certificate says then. Raises `NotRenewed`, `CertificateRefused`, `OSError`."""
+        by, answer = await self._ask()
+        renewed = await asyncio.to_thread(_install, self._daemon.settings.tls_dir, answer)
+        await self._take_up(renewed, reload_server)
+        self._tell(f"certificates renewed by {by}, until {moment(renewed.not_after)}")
+        return renewed
+
+    async def _take_up(self, own: Identity, reload_server: Callable[[], None]) -> None:
+        """Show it to whoever comes and to whom this host goes, from now on."""
+        reload_server()
+        await self._daemon.client.renewed()
+        self._serial = own.serial
 
     async def _ask(self) -> tuple[str, CertificateAnswer]:
         """Who gave new certificates, and these. Raises `NotRenewed`, `CertificateRefused`."""
@@ -155,5 +169,12 @@ def _install(tls_dir: Path, answer: CertificateAnswer) -> Identity:
 
     own = peer_files(tls_dir)
     ca_pem = own.ca.read_text()
+    found, now = ca.identity(answer.certificate_pem), time.time()
+    if not found.not_before <= now or due(found, now):
+        # Of a signer whose clock is wrong, or by ours: the one that we have is better.
+        dates = f"{moment(found.not_before)} to {moment(found.not_after)}"
+        raise CertificateRefused(
+            f"the new one is for {dates}; it is {moment(now)} here. Are both clocks right?"
+        )
     ca.install_beside(libvirt_files(tls_dir), ca_pem, answer.libvirt_pem)
     return ca.install_beside(own, ca_pem, answer.certificate_pem)

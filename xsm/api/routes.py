@@ -49,9 +49,10 @@ Route = Callable[[Ask], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class InviteRequest:
-    """Body of POST /v1/invite."""
+    """Body of POST /v1/invite. `again`: for a member whose certificate has ended."""
 
     name: str
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,8 @@ async def post_command(ask: Ask) -> web.StreamResponse:
 
 
 async def post_invite(ask: Ask) -> web.StreamResponse:
-    name = _host_name((await ask.decoded(InviteRequest)).name)
-    return json_answer(await ask.control.invite(name))
+    request = await ask.decoded(InviteRequest)
+    return json_answer(await ask.control.invite(_host_name(request.name), request.again))
 
 
 async def post_signer(ask: Ask) -> web.StreamResponse:

@@ -126,6 +126,7 @@ class Command:
     sure: bool = (
         False  # forget: the operator's word that the host is off; nobody can take that back
     )
+    home: bool = False  # undrain: the VMs that a drain made leave it come back
     cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
 
 

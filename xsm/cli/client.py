@@ -140,8 +140,9 @@ class Client:
     def command(self, command: Command) -> Applied:
         return self._post("/v1/command", command, Applied)
 
-    def invite(self, name: str) -> Invitation:
-        return self._post("/v1/invite", {"name": name}, Invitation)
+    def invite(self, name: str, again: bool = False) -> Invitation:
+        more = {"again": True} if again else {}
+        return self._post("/v1/invite", {"name": name, **more}, Invitation)
 
     def signer(self, name: str) -> Handed:
         return self._post("/v1/signer", SignerRequest(name), Handed)

@@ -13,6 +13,7 @@ from xsm.cli.hosts import show_hosts
 from xsm.cli.libvirt_tls import libvirt_tls
 from xsm.cli.names import host_argument
 from xsm.cli.power import message_option
+from xsm.cli.renew import renew
 from xsm.cli.signer import signer
 from xsm.cli.small_edit import run_command
 
@@ -51,12 +52,18 @@ def drain(context: Context, host: str, message: str, manner: Manner) -> int:
 
 @site_command("resume", short_help="Let a drained host run VMs again.")
 @host_argument()
+@click.option(
+    "--bring-home",
+    "home",
+    is_flag=True,
+    help="Floating VMs that the drain made leave it come back, but for those that somebody moved since.",
+)
 @message_option
 @manner_options
 @pass_context
-def resume(context: Context, host: str, message: str, manner: Manner) -> int:
+def resume(context: Context, host: str, home: bool, message: str, manner: Manner) -> int:
     """Let a drained HOST run VMs again."""
-    command = Command(Verb.UNDRAIN, host=host, message=message)
+    command = Command(Verb.UNDRAIN, host=host, message=message, home=home)
     return run_command(
         context,
         command,
@@ -125,5 +132,5 @@ def fence(context: Context, host: str, message: str, manner: Manner) -> int:
     )
 
 
-for _command in (add, drain, resume, forget, fence, libvirt_tls, list_hosts, signer):
+for _command in (add, drain, resume, forget, fence, libvirt_tls, list_hosts, renew, signer):
     command.add_command(_command)

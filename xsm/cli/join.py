@@ -13,6 +13,7 @@ from xsm.cli.enrolling import (
     show_enrolled,
     told_as_failures,
 )
+from xsm.cli.texts import date
 
 
 @site_command(
@@ -34,12 +35,24 @@ def command(context: Context, token: str, host: HostOptions) -> None:
     import sys
     import time
 
-    from xsm.edge.enrol import join_site
-    from xsm.edge.invitations import MAX_TOKEN_CHARS
+    from xsm.edge.enrol import join_again, join_site
+    from xsm.edge.invitations import MAX_TOKEN_CHARS, parse_token
 
     if token == "-":
         token = sys.stdin.read(MAX_TOKEN_CHARS + 1).strip()
     settings, settings_path = settings_of(context, host)
+    with told_as_failures():
+        again = parse_token(token).again
+    if again:
+        with told_as_failures():
+            identity = asyncio.run(join_again(settings_path, token))
+        if context.json:
+            context.show(identity)
+            return
+        until = date(identity.not_after)
+        context.screen.line(f"{identity.name} has new certificates, until {until}.", "good")
+        context.screen.line("xsmd takes them up within minutes, or when it is started.")
+        return
     with told_as_failures():
         enrolled = asyncio.run(join_site(settings, settings_path, token, time.time()))
     show_enrolled(

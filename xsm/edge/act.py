@@ -163,11 +163,42 @@ def _suspend(
 def _resume(
     hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
 ) -> str:
-    on = _active(action, domain)
+    on = _whole(action, domain)
     if on.state is DomainState.RUNNING:
         return "already running"
     hypervisor.resume(action.uuid)
     return f"{on.state} => running"
+
+
+def _continue(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
+) -> str:
+    """The claim was won: no other host has the guest that a migration left paused here when it was cut off."""
+    on = _active(action, domain)
+    if not on.cut_off:
+        return f"already {on.state}"
+    hypervisor.resume(action.uuid)
+    return f"{on.state}, cut off => running"
+
+
+def _clear(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
+) -> str:
+    """Another host says that the guest runs there. What can't be its leftover is not touched."""
+    if domain is None or domain.state not in ACTIVE:
+        return f"already {_state(domain)}"
+    if not domain.cut_off:
+        raise HypervisorError(f"{action.vm} is {domain.state} here, and no leftover of a migration")
+    hypervisor.destroy(action.uuid)
+    return f"leftover of its migration to {action.target} => cleared away"
+
+
+def _whole(action: Action, domain: Domain | None) -> Domain:
+    """An active domain that is not one end of a migration that was cut off."""
+    on = _active(action, domain)
+    if on.cut_off:
+        raise HypervisorError(f"{action.vm} may run elsewhere: a migration of it was cut off")
+    return on
 
 
 def _set_memory(
@@ -206,7 +237,7 @@ def _migrate(
 ) -> str:
     if not way.uri:
         raise HypervisorError(f"{action.target or 'the target'} has no libvirt URI for migrations")
-    on = _active(action, domain)
+    on = _whole(action, domain)
     took = hypervisor.migrate(action.uuid, way)
     outcome = f"{on.state} here => {on.state} on {action.target}"
     return f"{outcome}: {took}" if took else outcome
@@ -247,6 +278,8 @@ STEPS: dict[Step, Doing] = {
     Step.SHUTDOWN: _shutdown,
     Step.DESTROY: _destroy,
     Step.UNDEFINE: _undefine,
+    Step.CONTINUE: _continue,
+    Step.CLEAR: _clear,
     Step.SUSPEND: _suspend,
     Step.RESUME: _resume,
     Step.SET_MEMORY: _set_memory,

@@ -7,6 +7,7 @@ and that nothing that is there is ever overwritten. Must not know how it is told
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from xsm.edge.joining import join
 from xsm.edge.register_file import RegisterFile, mark_path
 from xsm.edge.repository import Repository
 from xsm.edge.revisions import Revisions
-from xsm.edge.settings import Settings, write_settings
+from xsm.edge.settings import Settings, places, read_settings, write_settings
 from xsm.edge.tls import client_context
 from xsm.edge.transport import PeerClient, Registers
 from xsm.peer.edit import Surroundings, edit
@@ -117,6 +118,42 @@ async def join_site(
     return enrolled
 
 
+async def join_again(settings_path: Path, token_text: str) -> ca.Identity:
+    """New certificates for a host that is a member, by a token of `xsm invite --again`; everything else stays.
+
+    Raises as `join_site`.
+    """
+    token = parse_token(token_text)
+    settings = read_settings(settings_path, places({}, 0))
+    files = ca.peer_files(settings.tls_dir)
+    if (token.name, token.ca) != (settings.name, ca.fingerprint(files.ca.read_text())):
+        raise EnrolRefused(
+            f"this host is {settings.name} of a site already, and the token is for {token.name}"
+            if token.name != settings.name
+            else f"this host belongs to another site than the token's: {settings_path} is there",
+            f"to start anew, stop xsmd and move {settings_path} and {settings.data_dir} away",
+        )
+    await join(token_text, settings.name, settings.address, settings.url, files)
+    return ca.verify(files, time.time())
+
+
+def renew_own(settings: Settings, now: float) -> ca.Identity:
+    """Certificates for a host that signs: its first ones, and when somebody says so after they have ended.
+
+    Raises `CertificateRefused`, `OSError`.
+    """
+    authority = ca.load_ca(settings.tls_dir, settings.certificate_life_s)
+    for files, issue in (
+        (ca.libvirt_files(settings.tls_dir), authority.issue_libvirt),
+        (ca.peer_files(settings.tls_dir), authority.issue_peer),
+    ):
+        ca.create_key(files.key)
+        csr_pem = ca.create_csr(files.key, settings.name)
+        pem = issue(csr_pem, settings.name, settings.address, now)
+        identity = ca.install_beside(files, authority.pem, pem)
+    return identity
+
+
 def pieces(settings: Settings, settings_path: Path) -> tuple[Path, ...]:
     """What a host that belongs to a site has."""
     return (
@@ -176,12 +213,8 @@ def _make_certificates(settings: Settings, site_id: str, now: float, undo: ExitS
     for path in (*own, settings.tls_dir / "ca.key"):
         if not path.exists():
             undo.callback(path.unlink, missing_ok=True)
-    authority = ca.create_ca(settings.tls_dir, site_id, now)
-    for each, issue in ((libvirt, authority.issue_libvirt), (files, authority.issue_peer)):
-        ca.create_key(each.key)
-        csr_pem = ca.create_csr(each.key, settings.name)
-        pem = issue(csr_pem, settings.name, settings.address, now)
-        ca.install_beside(each, authority.pem, pem)
+    ca.create_ca(settings.tls_dir, site_id, now)
+    renew_own(settings, now)
 
 
 def _make_votes(settings: Settings, undo: ExitStack) -> None:

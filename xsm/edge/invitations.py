@@ -43,6 +43,7 @@ class Token:
     host: str  # its name, for `ca.server_name`
     ca: str  # SHA-256 of the site's CA certificate in DER, hexadecimal
     secret: str
+    again: bool = False  # for a member whose certificate has ended; what counts is what the inviting host kept
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class _Open:
     secret_sha256: str
     expires: float
     used_by: str = ""  # the key of the host that used it (`ca.Authority.key_id`)
+    again: bool = False  # for a member whose certificate has ended
 
 
 def parse_token(text: str) -> Token:
@@ -80,8 +82,10 @@ class Invitations:
         self._ca = ca_fingerprint
         self._host = host
 
-    def create(self, name: str, url: str, now: float, lifetime_s: float = LIFETIME_S) -> Invitation:
-        """A token for the host `name`. Earlier ones for the same name are good no longer.
+    def create(
+        self, name: str, url: str, now: float, lifetime_s: float = LIFETIME_S, again: bool = False
+    ) -> Invitation:
+        """A token for the host `name`. Earlier ones for the same name are good no longer. `again`: it is a member.
 
         Raises `TokenRefused` when too many are open.
         """
@@ -92,15 +96,19 @@ class Invitations:
         if sum(not entry.used_by for _, entry in self._open()) >= MAX_OPEN:
             raise TokenRefused(f"{MAX_OPEN} invitations are open; they expire within the hour")
         secret = base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-        entry = _Open(name, _digest(secret), now + lifetime_s)
+        entry = _Open(name, _digest(secret), now + lifetime_s, again=again)
         write_secret(self._path(secret), msgspec.json.encode(entry))
-        raw = msgspec.json.encode(Token(name, url, self._host, self._ca, secret))
+        raw = msgspec.json.encode(Token(name, url, self._host, self._ca, secret, again))
         text = PREFIX + base64.urlsafe_b64encode(raw).decode().rstrip("=")
         return Invitation(text, url, entry.expires)
 
     def check(self, text: str, now: float) -> str:
         """The name that `redeem` would give; the token stays good. Raises `TokenRefused`."""
         return self._unused(text, now)[1].name
+
+    def is_again(self, text: str, now: float) -> bool:
+        """Whether the token is for a host that is a member. Raises `TokenRefused`."""
+        return self._unused(text, now)[1].again
 
     def redeem(self, text: str, now: float, key: str) -> str:
         """The name that the token invites; it is good no longer, even after a crash. `key`: that of the host which

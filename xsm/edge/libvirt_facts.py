@@ -63,28 +63,48 @@ def _version(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
+@dataclass(frozen=True)
+class Paused:
+    """What a paused domain is to be taken for. `incoming` (one end of a migration in flight, the guest is not here)
+    and `cut_off` as in `plan.observed.Domain`: nobody may touch it, or only who knows where its guest runs."""
+
+    state: DomainState = DomainState.PAUSED
+    incoming: bool = False
+    cut_off: bool = False
+
+
 def why_paused(
     reason: int, operation: int | None, refused: int, job_type: int | None, persistent: bool
-) -> tuple[DomainState, bool]:
-    """What a paused domain is to be taken for, and whether a live migration is bringing it (then nobody may touch it).
+) -> Paused:
+    """What a paused domain is.
 
     `reason`: virDomainPausedReason. `operation`, `job_type`: of its job, None when libvirt doesn't say. `refused`: the
     error with which libvirt refused to tell of a job, 0 when it told.
     """
+    if reason == libvirt.VIR_DOMAIN_PAUSED_POSTCOPY:
+        return Paused(
+            incoming=True
+        )  # its guest runs on the target, and fetches the rest of its memory from here
+    if reason == libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED:
+        return Paused(cut_off=True)  # on both ends; neither has a whole guest
     if reason not in MOVING:
-        return DomainState.PAUSED, False
+        return Paused()
     if operation is not None:
         if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
-            return DomainState.RUNNING, False  # the last moment before it goes on elsewhere
-        return DomainState.PAUSED, operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN
+            return Paused(DomainState.RUNNING)  # the last moment before it goes on elsewhere
+        return Paused(incoming=operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)
     if refused == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
         # QEMU's driver on the target: "migration statistics are available only on the source host". A definition of an
         # earlier time may be there already, so being persistent says nothing.
-        return DomainState.PAUSED, True
+        return Paused(incoming=True)
     if job_type == libvirt.VIR_DOMAIN_JOB_NONE and reason == libvirt.VIR_DOMAIN_PAUSED_STARTING_UP:
-        return DomainState.RUNNING, False  # QEMU is up and libvirt about to let it run
-    # No word on the job (libxl): what arrives is defined only at the end.
-    return DomainState.PAUSED, not persistent
+        return Paused(DomainState.RUNNING)  # QEMU is up and libvirt about to let it run
+    if job_type == libvirt.VIR_DOMAIN_JOB_NONE and persistent:
+        # libvirtd died here when all memory was sent and nobody had told yet whether the guest went on there. A new
+        # libvirtd knows of no job any more, and leaves it paused.
+        return Paused(cut_off=True)
+    # No word on the job (libxl): what arrives is defined only at the end. Nobody touches what isn't.
+    return Paused(incoming=not persistent)
 
 
 def free_memory_mib(conn: libvirt.virConnect, kind: HypervisorKind) -> int:

@@ -29,6 +29,7 @@ from xsm.edge.libvirt_errors import (
 from xsm.edge.libvirt_facts import (
     EMULATED,
     KIB_PER_MIB,
+    Paused,
     fixed_facts,
     free_memory_mib,
     why_paused,
@@ -255,23 +256,24 @@ class LibvirtHypervisor:
     ) -> Domain:
         info = dom.info()
         xml = self._facts_of(uuid, dom.XMLDesc(0))
-        state, incoming = STATES.get(info[0], DomainState.RUNNING), False
-        if state is DomainState.PAUSED:
-            state, incoming = _why_paused(dom, persistent)
+        paused = Paused(STATES.get(info[0], DomainState.RUNNING))
+        if paused.state is DomainState.PAUSED:
+            paused = _why_paused(dom, persistent)
         return Domain(
             name=xml.name,
             uuid=uuid,
-            state=state,
+            state=paused.state,
             memory_mib=int(info[2]) // KIB_PER_MIB,
             max_memory_mib=int(info[1]) // KIB_PER_MIB,
             vcpus=int(info[3]),
             max_vcpus=xml.max_vcpus,
-            cpu_weight=self._weight(dom, xml, state),
+            cpu_weight=self._weight(dom, xml, paused.state),
             persistent=persistent,
             autostart=autostart,
             mac=xml.mac,
             tag=xml.tag,
-            incoming=incoming,
+            incoming=paused.incoming,
+            cut_off=paused.cut_off,
         )
 
     def _facts_of(self, uuid: str, xml: str) -> DomainFacts:
@@ -466,11 +468,10 @@ class LibvirtHypervisor:
         return remote and not self.alive()
 
 
-def _why_paused(dom: libvirt.virDomain, persistent: bool) -> tuple[DomainState, bool]:
-    """What a paused domain is, and whether it is the receiving end of a live migration."""
+def _why_paused(dom: libvirt.virDomain, persistent: bool) -> Paused:
     state = unless_absent(lambda: dom.state(0))
     if state is None or state[0] != libvirt.VIR_DOMAIN_PAUSED:
-        return DomainState.PAUSED, False  # it has just changed: an event makes us look again
+        return Paused()  # it has just changed: an event makes us look again
     try:
         job, refused = dom.jobStats(0), 0
     except libvirt.libvirtError as error:

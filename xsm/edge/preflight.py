@@ -51,12 +51,13 @@ class Preflight:
         return {vm: self._known[each][1] for vm, each in needs.items() if each in self._known}
 
     async def _find(self, unknown: set[Needs]) -> dict[Needs, str]:
+        waits_s = self._limit_s if self._asking is None else 0.0  # one that hangs holds up one look
         if self._asking is None:
             every = sorted(unknown, key=repr)
             self._asking = asyncio.ensure_future(
                 self._call(lambda h: {n: h.lacking(n)[:TEXT_LIMIT_CHARS] for n in every})
             )
-        done, _ = await asyncio.wait({self._asking}, timeout=self._limit_s)
+        done, _ = await asyncio.wait({self._asking}, timeout=waits_s)
         if not done:
             return dict.fromkeys(unknown, HANGS)
         found, self._asking = self._asking, None

@@ -31,8 +31,8 @@ class Changing:
 
     def asked(self, event: ChangeAsked, members: frozenset[str], number: int) -> None:
         """Begin to make a change of the list `number`, or end that."""
-        if event.after is None:
-            self.change = None
+        if event.after is None or event.now != members:
+            self.change = None  # it is over, or the members changed before it began
             return
         vote = self._ballots.of(membership.MEMBERS)
         self.change = membership.open_change(vote, number, members, event)

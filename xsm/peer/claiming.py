@@ -28,9 +28,8 @@ class Electorate:
     ]  # whether the last thing heard of a member is that it doesn't answer
     number: int = 0  # of this list of members
     may_claim: bool = True  # this host isn't about to leave, and its list isn't overtaken
-    turn: Callable[[str, float], str] = lambda vm, now: (
-        ""
-    )  # why the VM can't be received live just now
+    turn: Callable[[str, float], str] = lambda vm, now: ""  # why the VM can't come live just now
+    runs: Callable[[str], bool] = lambda vm: False  # whether it runs here
 
 
 class Claiming:
@@ -139,12 +138,13 @@ class Claiming:
             return False
         return claims.kept(attempt, register, self.me, who.members, who.silent)
 
-    @staticmethod
-    def _in_turn(ask: Message, who: Electorate, now: float) -> Message:
-        """Whoever may send the VM live now hears whether this host can receive it just now."""
-        if isinstance(ask, EvictAsk) and ask.last:
-            return replace(ask, wait=who.turn(ask.vm, now))
-        return ask
+    def _in_full(self, ask: Message, who: Electorate, now: float) -> Message:
+        """Whoever may send the VM live now hears whether this host can receive it just now; and all hear where it runs,
+        as far as that is known: who has only the end of a migration that was cut off doesn't know."""
+        if not isinstance(ask, EvictAsk):
+            return ask
+        runs_on = self.me if who.runs(ask.vm) else self.attempts[ask.vm].runs_on
+        return replace(ask, wait=who.turn(ask.vm, now) if ask.last else "", runs_on=runs_on)
 
     def _vote_for_myself(self, vm: str) -> None:
         attempt = self.attempts[vm]
@@ -169,7 +169,7 @@ class Claiming:
             self.attempts[vm], asks = claims.questions(
                 attempt, register, self.me, who.members, who.facts, now
             )
-            return [Send(to, self._in_turn(ask, who, now)) for to, ask in asks]
+            return [Send(to, self._in_full(ask, who, now)) for to, ask in asks]
         effects: list[Effect] = []
         if register.held != attempt.epoch:
             self._ballots.win(vm, attempt.epoch)

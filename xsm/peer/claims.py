@@ -44,6 +44,7 @@ class Attempt:
     asked_at: float = float("-inf")
     pause_until: float = float("-inf")
     agreed_at: float | None = None  # when it had a majority first
+    runs_on: str = ""  # an earlier claimant that says that it runs there
 
 
 def open_attempt(vm: str, register: Register, me: str, least: int = 0, members: int = 0) -> Attempt:
@@ -222,6 +223,7 @@ def hear_eviction(
         only_one = len(attempt.earlier - gone - {me}) == 1
         return replace(heard, asked_at=float("-inf")) if only_one else heard
     reasons = {**attempt.reasons, sender: answer.reason}
+    runs_on = sender if answer.runs else attempt.runs_on * (attempt.runs_on != sender)
     if attempt.epoch < answer.newest <= attempt.epoch + JUMP_LIMIT:
         least = max(attempt.least, answer.newest + 1)
         epoch = next_epoch(register, me, least)
@@ -236,7 +238,7 @@ def hear_eviction(
             pause_until=pause_until,
         )
     keeping = attempt.keeping | {sender} if answer.held else attempt.keeping - {sender}
-    return replace(attempt, reasons=reasons, keeping=keeping)
+    return replace(attempt, reasons=reasons, keeping=keeping, runs_on=runs_on)
 
 
 def waiting_for(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from xsm.peer.edit import Surroundings
 from xsm.plan.observed import ACTIVE, HostReport
@@ -219,15 +220,25 @@ def _refuse_impossible_restart(
 
 
 def drain(files: Files, document: Document, host: str) -> Intent:
+    """A host is to run no VMs. Those that float leave it; which ones they were is kept, for `undrain`."""
     name = find_member(document, host)
-    state = replace(document.state, drained=document.state.drained | {name})
-    return Intent(files, state, f"Drain {name}")
+    state = document.state
+    leave = {vm: name for vm, member in state.placement.items() if member == name}
+    drained, away = state.drained | {name}, {**state.away, **leave}
+    return Intent(files, replace(state, drained=drained, away=away), f"Drain {name}")
 
 
-def undrain(files: Files, document: Document, host: str) -> Intent:
+def undrain(files: Files, document: Document, host: str, home: bool = False) -> Intent:
+    """It may run VMs again. `home`: those that a drain made leave it come back, but for those that somebody gave
+    another place since."""
     name = find_member(document, host)
-    state = replace(document.state, drained=document.state.drained - {name})
-    return Intent(files, state, f"Take {name} back into use")
+    state = document.state
+    away = {vm: member for vm, member in state.away.items() if member != name}
+    after = replace(state, drained=state.drained - {name}, away=away)
+    left = [vm for vm, member in sorted(state.away.items()) if member == name]
+    coming = [vm for vm in left if vm in state.placement and vm not in state.chosen]
+    moving = dict.fromkeys(coming, name) if home else {}
+    return Intent(files, after, f"Take {name} back into use", moving)
 
 
 def forget(
@@ -310,4 +321,5 @@ POWER_COMMANDS: Mapping[str, Power] = {
 HOST_COMMANDS: Mapping[str, Callable[[Files, Document, str], Intent]] = {
     "drain": drain,
     "undrain": undrain,
+    "undrain-home": partial(undrain, home=True),
 }

@@ -18,6 +18,9 @@ from xsm.site.needs import Needs
 from xsm.site.problems import Invalid
 from xsm.site.tag import Tag
 
+DEFINING = (STARTS | {Step.DEFINE}) - {Step.CONTINUE}
+"""Steps that define the domain."""
+
 
 def definition(action: Action, wanted: Wanted, report: HostReport | None) -> tuple[str, Tag | None]:
     """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards (None: as it is).
@@ -26,7 +29,7 @@ def definition(action: Action, wanted: Wanted, report: HostReport | None) -> tup
     """
     seen = report.domains if report else ()
     domain = next((d for d in seen if d.uuid == action.uuid), None)
-    if action.step not in STARTS | {Step.DEFINE}:
+    if action.step not in DEFINING:
         return "", tags.after(domain.tag, action) if domain and domain.tag else None
     assert report is not None and report.facts is not None
     want = wanted.by_name[action.vm]

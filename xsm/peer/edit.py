@@ -158,6 +158,7 @@ def _settle(document: Document, around: Surroundings) -> tuple[State, list[Probl
         document.state,
         placement=dict(placed.placements),
         chosen=by_person,
+        away={vm: host for vm, host in document.state.away.items() if vm in placed.placements},
         restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
         conflicts=_unsettled(document, by_person, around.moving),
     )

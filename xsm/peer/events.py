@@ -91,10 +91,12 @@ class Learned:
 
 @dataclass(frozen=True)
 class ChangeAsked:
-    """Somebody wants to change the members: they are to be `after`. `off`: who the operator says is off. `fenced`: who
-    is to be fenced for it; `unasked`: and not because a person said so. None ends that, done or not."""
+    """Somebody wants to change the members from `now`, as he knows them, to `after`. `off`: who the operator says is
+    off. `fenced`: who is to be fenced for it; `unasked`: and not because a person said so. None ends that, done or
+    not."""
 
     after: frozenset[str] | None
+    now: frozenset[str] = frozenset()
     off: frozenset[str] = frozenset()
     fenced: frozenset[str] = frozenset()
     unasked: bool = False

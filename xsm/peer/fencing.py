@@ -62,17 +62,15 @@ class Due:
     why_not: str = ""
 
 
-def due(
-    document: Document, contacts: Contacts, started_at: float, tried_at: float, now: float
-) -> Due | None:
+def due(document: Document, contacts: Contacts, tried_at: float, now: float) -> Due | None:
     """The host to fence now, the longest silent one first; None when there is none.
 
-    `started_at`: when this daemon began to listen. `tried_at`: when it last tried to have a host fenced.
+    `tried_at`: when this daemon last tried to have a host fenced.
     """
     members = document.state.members
-    silent_s = {m: _silent_s(contacts, m, started_at, now) for m in members if m != contacts.me}
+    silent_s = {m: _silent_s(contacts, m, now) for m in members if m != contacts.me}
     limits = {name: limit for name in silent_s if (limit := _limit_s(document, name)) is not None}
-    missing = [m for m, s in silent_s.items() if s >= FAILED_S]
+    missing = [m for m in silent_s if contacts.heard_s(m, now) >= FAILED_S]
     turns = sorted({*members} - {*missing})[:TURNS]
     late = [
         (-silent_s[host], host)
@@ -119,5 +117,6 @@ def _limit_s(document: Document, host: str) -> float | None:
     return None if entry is None or entry.fence is None else entry.fence_after_s
 
 
-def _silent_s(contacts: Contacts, member: str, started_at: float, now: float) -> float:
-    return min(contacts.heard_s(member, now), now - started_at)
+def _silent_s(contacts: Contacts, member: str, now: float) -> float:
+    """A member that this daemon has never heard of may be slower to boot after a power cut: it isn't missed."""
+    return contacts.heard_s(member, now) if member in contacts.heard_at else 0.0

@@ -16,7 +16,7 @@ from xsm.peer.events import Effect, Log, Send
 from xsm.peer.messages import EvictAnswer, EvictAsk
 from xsm.peer.register import may_hand_over
 from xsm.peer.work import Work
-from xsm.plan.observed import ACTIVE, Domain, HostReport
+from xsm.plan.observed import ACTIVE, Domain, DomainState, HostReport
 from xsm.plan.round import why_rival
 from xsm.plan.sightings import is_own
 from xsm.plan.view import Handover
@@ -75,6 +75,16 @@ class Sight:
             for domain in self.report.domains
         )
 
+    def is_on(self, vm: str) -> bool:
+        """Whether its guest runs here, and not merely one end of a live migration is active."""
+        return self.report is not None and any(
+            domain.state is DomainState.RUNNING
+            and not (domain.incoming or domain.cut_off)
+            and domain.tag is not None
+            and domain.tag.vm == vm
+            for domain in self.report.domains
+        )
+
     def rival(self, want: WantedVM, domain: Domain) -> str:
         """Why the VM can't be started while `domain` is active here, which nothing moves or stops for it; "" when
         the domain is the VM's own."""
@@ -117,7 +127,7 @@ class LettingGo:
                 continue
             reason, held = self._why_not(vm, eviction, sight, now)
             if reason:
-                effects.append(self._answer(eviction, reason, held))
+                effects.append(self._answer(eviction, reason, held, sight.is_on(vm)))
                 continue
             epoch = eviction.ask.epoch
             if self._ballots.of(vm).bar < epoch:
@@ -144,6 +154,20 @@ class LettingGo:
             and may_hand_over(self._ballots.newest(vm), e.ask.epoch, e.ask.last)
         }
 
+    def elsewhere(self) -> dict[str, str]:
+        """VMs of which members say that they run there: by the questions that came, and by answers to this host's own.
+        Only those count that no claim has overtaken."""
+        known = {
+            vm: attempt.runs_on
+            for vm, attempt in self._claiming.attempts.items()
+            if attempt.runs_on
+        }
+        for vm, eviction in self.evictions.items():
+            ask = eviction.ask
+            if ask.runs_on and ask.epoch >= self._ballots.newest(vm):
+                known[vm] = ask.runs_on
+        return {vm: host for vm, host in known.items() if host != self.me}
+
     def why_it_stays(self, sight: Sight, now: float) -> str:
         """Why this host can't leave the site alive, "" when it runs none of its VMs and nothing is under way."""
         if self._work.in_flight:
@@ -157,11 +181,11 @@ class LettingGo:
         running = [d.name for d in sight.report.domains if d.state in ACTIVE and d.tag is not None]
         return f"{self.me} runs {', '.join(sorted(running))}" if running else ""
 
-    def _answer(self, eviction: Eviction, reason: str, held: bool) -> Send:
+    def _answer(self, eviction: Eviction, reason: str, held: bool, runs: bool = False) -> Send:
         ask = eviction.ask
         newest = self._ballots.newest(ask.vm)
         answer = EvictAnswer(
-            ask.vm, ask.epoch, not reason, reason, held, ask.round, newest, ask.attempt
+            ask.vm, ask.epoch, not reason, reason, held, ask.round, newest, ask.attempt, runs
         )
         return Send(eviction.asker, answer)
 

@@ -55,7 +55,7 @@ from xsm.peer.receiving import LIMITS, Limits, Receiving
 from xsm.peer.register import Register
 from xsm.peer.telling import ToDo, Told
 from xsm.peer.work import Work
-from xsm.plan.actions import STARTS, Action, Consequence, Step
+from xsm.plan.actions import STARTS, Action, Consequence, Plan, Step
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import going_off, plan_host
 from xsm.plan.view import View
@@ -329,9 +329,9 @@ class Peer:
         number = self.members_number
         may_claim = self.ballots.may_vote(self.name, number, number)
         facts = self.report.facts if self.report else None
-        return Electorate(
-            self.members, facts, self.contacts.is_silent, number, may_claim, self._turn
-        )
+        silent = self.contacts.is_silent
+        asked = (silent, number, may_claim, self._turn, self._sight().is_on)
+        return Electorate(self.members, facts, *asked)
 
     def _turn(self, vm: str, now: float) -> str:
         """Why whoever runs a VM that this host is to get should keep it for now."""
@@ -389,18 +389,13 @@ class Peer:
             now=now,
             shutdowns=self.work.shutdowns,
             handovers=self.letting_go.handovers(self._sight()),
+            elsewhere=self.letting_go.elsewhere(),
         )
         plan = plan_host(self.wanted, self.head.document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
-        looked = self.preflight
         if due:
-            if any(a.step in STARTS and not looked.is_asked(a.vm) for a in plan.actions):
-                self._observe(now)  # with their needs
             self._out += call_back(self.work, self.wanted)
-            starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
-            starts = {vm for vm in starts if vm in self.claiming.attempts or looked.is_done(vm)}
-            needed = starts | self._unclaimed(now)
-            self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
+            self._claim(plan, now)
         self._waits_since = {a.vm: self._waits_since.get(a.vm, now) for a in plan.actions if a.held}
         pending, held = [], []
         notes = [
@@ -440,6 +435,16 @@ class Peer:
         self._out += self._told.news(told)
         self._doing = doing
         self.todo = ToDo(self._revision, tuple(pending), tuple(held), tuple(notes))
+
+    def _claim(self, plan: Plan, now: float) -> None:
+        """Have claims for all that is to start here, once it is known that this host has what it needs."""
+        starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
+        looked = self.preflight
+        if not all(looked.is_asked(vm) for vm in starts):
+            self._observe(now)  # with their needs
+        starts = {vm for vm in starts if vm in self.claiming.attempts or looked.is_done(vm)}
+        needed = starts | self._unclaimed(now)
+        self._out += self.claiming.keep(needed, self.work.in_flight, self._electorate(), now)
 
     def _stays(self, action: Action, now: float) -> bool:
         """Whether an action that the plan holds will stay so: one that waits for its target's claim may have to wait

@@ -77,6 +77,7 @@ class EvictAsk:
     )
     migrate_tls: bool = False  # my QEMU takes memory over TLS
     wait: str = ""  # why you shouldn't migrate it live to me just now
+    runs_on: str = ""  # who says, me included, that it runs there
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class EvictAnswer:
     round: int = 1
     newest: int = 0  # a newer epoch that I have claimed, or let go for: yours can't win any more
     attempt: int = 0
+    runs: bool = False  # it runs here, and not merely one end of a live migration
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ class Preflight:
         """What the next look is to find out: the needs of each VM that is to be on here and is not."""
         if wanted is None or report is None or report.facts is None:
             return {}
-        active = {d.uuid for d in report.domains if d.state in ACTIVE and not d.incoming}
+        active = {
+            d.uuid for d in report.domains if d.state in ACTIVE and not (d.incoming or d.cut_off)
+        }
         asked: dict[str, _Asked] = {}
         for vm in wanted.by_host.get(host, ()):
             want = wanted.by_name[vm]

@@ -37,6 +37,8 @@ class Step(StrEnum):
     START = (
         "start"  # define anew (so that pending changes take effect), then start; needs the claim
     )
+    CONTINUE = "continue"  # a guest that a migration cut off left paused goes on; needs the claim
+    CLEAR = "clear"  # power off what a migration that was cut off left; its guest runs elsewhere
     DEFINE = "define"  # define without starting
     SHUTDOWN = "shutdown"  # ask the guest
     DESTROY = "destroy"  # power off: the guest didn't heed the request in time, or runs paused
@@ -49,7 +51,7 @@ class Step(StrEnum):
     MIGRATE = "migrate"  # live, peer to peer
 
 
-STARTS = frozenset({Step.CREATE, Step.START})
+STARTS = frozenset({Step.CREATE, Step.START, Step.CONTINUE})
 """Steps that make a guest run where it did not: only with a claim agreed by a majority (docs/design.md)."""
 
 

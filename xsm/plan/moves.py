@@ -35,6 +35,45 @@ def away(r: Round, w: WantedVM, s: Sighting, home: str) -> Iterator[Finding]:
                 yield found
 
 
+def cut_off(r: Round, w: WantedVM, s: Sighting, runs_on: str) -> Action:
+    """`s` is what a live migration left at its source when libvirtd died there at the very end. Its guest runs on the
+    target by now (`runs_on`), and then this is only a leftover; or nowhere, and then it is the guest itself. Invariant:
+    it never goes on before a claim has shown that no other host has it, and is never cleared away before another host
+    says that it runs there."""
+    home = w.host or ""
+    there = r.view.elsewhere.get(w.name) or runs_on
+    action = Action(
+        w.name,
+        s.host,
+        Consequence.MIGRATE_LIVE,
+        Step.NONE,
+        "host",
+        s.host,
+        there or home or "another host",
+        "its migration was cut off at the very end",
+        uuid=s.domain.uuid,
+        target=there,
+    )
+    if there:
+        cleared = (
+            f"{action.reason}; it runs on {there}, and what is left of it here is cleared away"
+        )
+        known = r.view.foresees or w.name in r.view.elsewhere
+        return replace(action, step=Step.CLEAR if known else Step.NONE, reason=cleared)
+    if home == s.host and w.is_on:
+        reason = f"{action.reason}; it goes on here once no other host has it"
+        start, step = Consequence.START, Step.CONTINUE
+        action = replace(action, what="power", old="paused", new=str(w.vm.power), reason=reason)
+        return replace(action, consequence=start, step=step)
+    told = f"it is paused on {s.host}, cut off at the end of a live migration"
+    return replace(
+        action,
+        consequence=Consequence.HELD,
+        held=f"{told}. Where it runs on another host, that one tells {s.host}, which clears this away; "
+        f"if it runs nowhere, `xsm migrate {w.name} {s.host}` lets it go on",
+    )
+
+
 def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     move = Action(
         w.name,

@@ -43,7 +43,11 @@ class Domain:
     autostart: bool = False
     mac: str | None = None  # of the first interface
     tag: Tag | None = None  # None: foreign
-    incoming: bool = False  # being received by a live migration: it does not run here yet, and nobody may touch it
+    incoming: bool = False  # being received by a live migration: it does not run here yet, and nobody may touch it;
+    # nor what a guest that runs on its target already still fetches its memory from (post-copy)
+    cut_off: bool = (
+        False  # paused at the very end of a live migration away: its guest may run elsewhere by now
+    )
 
 
 @dataclass(frozen=True)

@@ -139,9 +139,12 @@ def _of_vm(r: Round, w: WantedVM) -> Iterator[Finding]:
                 message = f"by its old report it runs here too; {keep.host} runs it now"
                 yield Notice(s.host, w.name, message)
         running = [keep]
+    cut_off = seen.cut_off()
+    for s in cut_off:
+        yield moves.cut_off(r, w, s, next((one.host for one in running), ""))
     if running:
         yield from _running(r, w, running[0])
-    elif not any(s.domain.incoming for s in seen.own):
+    elif not cut_off and not any(s.domain.incoming for s in seen.own):
         yield from _off(r, w, seen)
     here = running[0].host if running else w.host
     if not (running and w.host is None):

@@ -32,8 +32,8 @@ class Sighting:
 
     @property
     def runs(self) -> bool:
-        """It is active and not merely being received from another host."""
-        return self.active and not self.domain.incoming
+        """It is active, and not merely one end of a live migration whose guest is at the other one, or may be."""
+        return self.active and not self.domain.incoming and not self.domain.cut_off
 
 
 @dataclass
@@ -47,6 +47,9 @@ class Seen:
 
     def running(self) -> list[Sighting]:
         return [s for s in self.own if s.runs]
+
+    def cut_off(self) -> list[Sighting]:
+        return [s for s in self.own if s.active and s.domain.cut_off]
 
     def at(self, host: str | None) -> Sighting | None:
         return next((s for s in self.own if s.host == host), None)

@@ -7,7 +7,7 @@ Decides when a host as a whole can't be acted on, and says why. Must not know ab
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from xsm.plan.observed import HostReport, HypervisorFacts
@@ -49,6 +49,9 @@ class View:
     now: float
     shutdowns: Mapping[tuple[str, str], float]
     handovers: Mapping[str, Handover] | None = None
+    elsewhere: Mapping[str, str] = field(
+        default_factory=dict
+    )  # when acting: VM that is active here, too -> the member on which it runs, by that one's own word
 
     @property
     def foresees(self) -> bool:

@@ -46,7 +46,8 @@ def parse(text: str) -> FenceAgent:
             raise ValueError(f"{key} is given by XSM itself")
         if key in _SECRET:
             raise ValueError(
-                f"{key} is a secret, and the site file is in version control: it goes to /var/lib/xsm/fence/HOST of the other hosts"
+                f"{key} is a secret, and the site file is in version control: "
+                "it goes to /var/lib/xsm/fence/HOST of the other hosts"
             )
         if key in options:
             raise ValueError(f"{key} is there twice")

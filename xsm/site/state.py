@@ -61,6 +61,9 @@ class State:
         default_factory=dict
     )  # hosts that were switched off by their fence device: no members until they come back
     drained: frozenset[str] = frozenset()  # members that should run no VMs
+    away: Mapping[str, str] = field(
+        default_factory=dict
+    )  # floating VM -> the drained member that it had to leave
     restarts: Mapping[str, str] = field(
         default_factory=dict
     )  # VM -> token of the last restart asked for

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xsm.site.document import Files
 
 FOLDER = "state/"
-TABLES = ("site", "members", "fenced", "placement", "drained", "restarts", "conflicts")
+TABLES = ("site", "members", "fenced", "placement", "drained", "away", "restarts", "conflicts")
 
 MAX_TABLE_BYTES = 8 * 1024 * 1024
 """About 100,000 entries; more is no table of XSM's."""
@@ -116,6 +116,7 @@ def read(files: Files) -> State:
         chosen=frozenset(vm for vm, place in placed.items() if place.chosen),
         fenced=_rows(tables["fenced"], "fenced", _member, problems),
         drained=frozenset(_rows(tables["drained"], "drained", _true, problems)),
+        away={vm: p.member for vm, p in _rows(tables["away"], "away", _placed, problems).items()},
         restarts=_rows(tables["restarts"], "restarts", _restart, problems),
         conflicts=tuple(_rows(tables["conflicts"], "conflicts", _conflict, problems).values()),
     )
@@ -260,6 +261,7 @@ def write(state: State) -> dict[str, bytes]:
             {vm: Place(member, vm in state.chosen) for vm, member in state.placement.items()}
         ),
         "drained": dict.fromkeys(state.drained, True),
+        "away": dict(state.away),
         "restarts": dict(state.restarts),
         "conflicts": {f"{c.vm}/{c.what}": conflict_row(c) for c in state.conflicts},
     }

@@ -125,7 +125,7 @@ class SmallControl:
                 return
             await news.wait()
 
-    async def invite(self, name: str) -> Invitation:
+    async def invite(self, name: str, again: bool = False) -> Invitation:
         self._note("invite", name)
         return Invitation("xsm1.x", "https://127.0.0.1:1", 0.0)
 

@@ -397,6 +397,10 @@ def test_a_folder_inside_somebody_elses_repository_has_no_base(
         (("restart", "vm1", "-y"), Command(Verb.RESTART, vm="vm1")),
         (("host", "drain", "dmz02"), Command(Verb.DRAIN, host="dmz02")),
         (("host", "resume", "dmz02"), Command(Verb.UNDRAIN, host="dmz02")),
+        (
+            ("host", "resume", "dmz02", "--bring-home"),
+            Command(Verb.UNDRAIN, host="dmz02", home=True),
+        ),
         (("host", "forget", "dmz02", "-y"), Command(Verb.FORGET, host="dmz02")),
         (
             ("host", "forget", "dmz02", "-y", "--it-is-off"),

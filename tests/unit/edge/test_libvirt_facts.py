@@ -3,7 +3,7 @@ import pytest
 from lxml import etree
 
 from xsm.edge.hypervisor import HypervisorError
-from xsm.edge.libvirt_facts import kind_of, why_paused
+from xsm.edge.libvirt_facts import Paused, kind_of, why_paused
 from xsm.plan.observed import DomainState
 from xsm.site.model import HypervisorKind
 
@@ -44,23 +44,28 @@ IN = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, 0, libvirt.VIR_DOMAIN_JOB_U
     ("reason", "job", "persistent", "expected"),
     [
         # As seen of libvirt 9.0 and QEMU 7.2, on the target: also where an old definition of it is.
-        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NOT_HERE, False, (DomainState.PAUSED, True)),
-        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NOT_HERE, True, (DomainState.PAUSED, True)),
-        (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, NOT_HERE, True, (DomainState.PAUSED, True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NOT_HERE, False, Paused(incoming=True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NOT_HERE, True, Paused(incoming=True)),
+        (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, NOT_HERE, True, Paused(incoming=True)),
         # On the source, when it has stopped; and a domain that libvirt is just starting.
-        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, OUT, True, (DomainState.RUNNING, False)),
-        (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, NO_JOB, True, (DomainState.RUNNING, False)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, OUT, True, Paused(DomainState.RUNNING)),
+        (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, NO_JOB, True, Paused(DomainState.RUNNING)),
         # Paused by somebody, whatever goes on.
-        (libvirt.VIR_DOMAIN_PAUSED_USER, OUT, True, (DomainState.PAUSED, False)),
-        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_JOB, True, (DomainState.PAUSED, False)),
+        (libvirt.VIR_DOMAIN_PAUSED_USER, OUT, True, Paused()),
+        # After libvirtd of the source was killed while it waited for the target's word (tests/lab/test_cut_off.py).
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_JOB, True, Paused(cut_off=True)),
+        # A new xsmd must not clear away what the guest still fetches its memory from.
+        (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, OUT, True, Paused(incoming=True)),
+        (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED, NO_JOB, True, Paused(cut_off=True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_JOB, False, Paused(incoming=True)),
         # Drivers that say what comes, and those that say nothing.
-        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, IN, True, (DomainState.PAUSED, True)),
-        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_WORD, False, (DomainState.PAUSED, True)),
-        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_WORD, True, (DomainState.PAUSED, False)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, IN, True, Paused(incoming=True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_WORD, False, Paused(incoming=True)),
+        (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_WORD, True, Paused()),
     ],
 )
 def test_what_a_paused_domain_is(
-    reason: int, job: tuple[int | None, int, int | None], persistent: bool, expected: tuple[DomainState, bool]
+    reason: int, job: tuple[int | None, int, int | None], persistent: bool, expected: Paused
 ) -> None:  # fmt: skip
     operation, refused, job_type = job
     assert why_paused(reason, operation, refused, job_type, persistent) == expected

@@ -108,7 +108,7 @@ async def test_hosts_hear_of_each_other_of_news_and_of_who_leaves(tmp_path: Path
 async def test_an_agent_that_is_killed_is_started_again_and_finds_the_others(
     tmp_path: Path,
 ) -> None:
-    async with agents(tmp_path, new_key(1), "dmz01", "dmz02") as (one, other):
+    async with agents(tmp_path, new_key(1), "dmz01", "dmz02") as (_, other):
         first = other.serf.pid
         os.kill(first, signal.SIGKILL)
         await other.wait_up(starts=2)

@@ -69,7 +69,9 @@ def test_an_empty_change_overtakes_one_without_an_end_and_then_a_forget_goes():
     forgets c by the operator's word."""
     host = Ballots("v", {})
     assert host.vote_for_change("b", MemberAsk(5, 4), 4).granted
-    change = membership.open_change(Register(), 4, ABC, ChangeAsked(ABC - {"c"}, frozenset("c")))
+    change = membership.open_change(
+        Register(), 4, ABC, ChangeAsked(ABC - {"c"}, ABC, frozenset("c"))
+    )
     refused = host.vote_for_change("a", change.ask, 4)
     assert not refused.granted
     stuck = membership.hear(change, "v", refused)
