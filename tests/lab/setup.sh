@@ -14,6 +14,7 @@ has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 missing_packages() {
     has qemu-system-x86_64 || echo qemu-system-x86
     has qemu-img || echo qemu-utils
+    has serf || echo serf
     [[ -e /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so ]] ||
         echo libvirt-daemon-driver-qemu
     has bindfs || echo bindfs

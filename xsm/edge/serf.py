@@ -159,10 +159,15 @@ class Serf:
         self._news_came.set()
 
     async def alive(self) -> frozenset[str]:
-        """The members that the agent takes for alive; nobody where there is no agent."""
+        """The members that the agent takes for alive; nobody where there is no agent. One that doesn't answer is ended:
+        another one follows."""
+        client = self._client
         try:
-            members = await self._client.members() if self._client else ()
-        except RpcError:
+            members = await client.members() if client else ()
+        except RpcError as error:
+            log.warning("Serf: %s", error)
+            if client:
+                client.ended.cancel()
             return frozenset()
         return frozenset(m.name for m in members if m.status == "alive")
 

@@ -118,6 +118,14 @@ async def test_an_agent_that_is_killed_is_started_again_and_finds_the_others(
                 await asyncio.sleep(POLL_S)
 
 
+async def test_an_agent_that_hangs_is_ended_and_another_one_started(tmp_path: Path) -> None:
+    async with agents(tmp_path, new_key(1), "dmz01") as (host,):
+        os.kill(host.serf.pid, signal.SIGSTOP)
+        assert await host.serf.alive() == frozenset()
+        await host.wait_up(starts=2)
+        assert await host.serf.alive() == {"dmz01"}
+
+
 async def test_with_another_key_they_dont_hear_each_other_until_both_have_it(
     tmp_path: Path,
 ) -> None:
