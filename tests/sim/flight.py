@@ -44,6 +44,9 @@ class Flight:
         self.is_aborted = False
         self._aborted = aborted
         self._boot = source.boot
+        hosts = source.world.hosts.values()
+        self._target = next((h for h in hosts if uri(h.name) == self.target_uri), None)
+        self._target_boot = self._target.boot if self._target is not None else 0
         self._told: list[SimHost] = []  # the target, once it has been announced there
         source.hypervisor.flying[self.uuid] = self.abort
 
@@ -52,8 +55,7 @@ class Flight:
         source = self.source
         if self.is_aborted or source.boot != self._boot:
             return
-        hosts = source.world.hosts.values()
-        target = next((h for h in hosts if uri(h.name) == self.target_uri), None)
+        target = self._target
         if target is None or target is source or not source.world.linked(source.name, target.name):
             return
         domains = source.hypervisor.domains_unchecked()
@@ -71,7 +73,10 @@ class Flight:
         self._aborted()
 
     def land(self) -> bool:
-        """The end of the copying, before the guest changes hosts. False: the target has lost it meanwhile."""
+        """The end of the copying, before the guest changes hosts. False: the target has lost it meanwhile, with its
+        power or only that."""
         if self.source.hypervisor.flying.get(self.uuid) == self.abort:
             del self.source.hypervisor.flying[self.uuid]
+        if self._target is not None and self._target.boot != self._target_boot:
+            return False
         return all(target.hypervisor.drop_incoming(self.uuid) for target in self._told)

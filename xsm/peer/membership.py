@@ -171,14 +171,17 @@ def silent(change: Change, names: Collection[str]) -> list[str]:
 
 
 def hear(change: Change, sender: str, answer: MemberAnswer) -> Change:
-    """Count an answer. One who voted for a higher number makes this change take a number above that."""
+    """Count an answer. One who voted for a higher number makes this change take a number above that, unless enough
+    have voted for it: then it is about to be committed under the number that it has, and those who voted for another
+    one would wait for the end of a change that nobody makes any more."""
     if answer.number != change.number:
         return change
     if answer.granted:
         return replace(change, voters=change.voters | {sender})
     reasons = {**change.reasons, sender: answer.reason}
     stuck = change.stuck or answer.stuck
-    if change.number <= answer.highest <= change.number + JUMP_LIMIT:
+    bumped = change.number <= answer.highest <= change.number + JUMP_LIMIT
+    if bumped and not change.agreed:
         above = answer.highest + 1
         return replace(change, number=above, voters=frozenset(), reasons=reasons, stuck=stuck)
     return replace(change, reasons=reasons, stuck=stuck)

@@ -82,6 +82,15 @@ def test_an_empty_change_overtakes_one_without_an_end_and_then_a_forget_goes():
     assert host.vote_for_change("a", again, stuck.number).granted
 
 
+def test_a_change_that_enough_voted_for_keeps_its_number():
+    """Its maker commits it under that one; votes for a later one would wait for an end that never comes (seed 20008811)."""
+    change = Change(5, 4, ABC, ABC - {"c"}, fenced=frozenset("c"), voters=frozenset("a"))
+    later = MemberAnswer(5, False, "it voted for a change that c makes", 8)
+    assert membership.hear(change, "b", later).number == 9
+    agreed = membership.hear(change, "b", MemberAnswer(5, True))
+    assert agreed.agreed and membership.hear(agreed, "c", later).number == 5
+
+
 def test_a_list_that_was_overtaken_decides_nothing():
     """It voted for change 7 of list 4. Then list 5 came, which somebody else made of list 4."""
     vote, _ = voted(("a", MemberAsk(7, 4)))
