@@ -83,7 +83,7 @@ def test_an_empty_change_overtakes_one_without_an_end_and_then_a_forget_goes():
 
 
 def test_a_change_that_enough_voted_for_keeps_its_number():
-    """Its maker commits it under that one; votes for a later one would wait for an end that never comes (seed 20008811)."""
+    """Its maker commits it under that; votes for a later one would wait for an end that never comes (seed 20008811)."""
     change = Change(5, 4, ABC, ABC - {"c"}, fenced=frozenset("c"), voters=frozenset("a"))
     later = MemberAnswer(5, False, "it voted for a change that c makes", 8)
     assert membership.hear(change, "b", later).number == 9
