@@ -96,7 +96,8 @@ class Search(BreadthFirst[State]):
         return self.site.may_vote(unpack(mine), NAMES[claimant], its, number)
 
     def change(self, m: Making, base: int, now: int) -> Change:
-        return Change(m.number, base, names(now), names(m.after), names(m.off), names(m.fence))
+        lists = names(now), names(m.after), names(m.off), names(m.fence)
+        return Change(m.number, base, *lists, voters=names(m.voters))
 
     def _enough(self, m: Making, now: int, took_part: int, wrote: bool) -> bool:
         rule = self.site.enough_wrote if wrote else self.site.enough

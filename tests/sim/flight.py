@@ -50,13 +50,22 @@ class Flight:
         self._told: list[SimHost] = []  # the target, once it has been announced there
         source.hypervisor.flying[self.uuid] = self.abort
 
+    def _is_target_up(self) -> bool:
+        """Whether the target had power all the time."""
+        return self._target is None or self._target.boot == self._target_boot
+
     def announce(self) -> None:
         """Its target has the domain as "incoming" from now on."""
         source = self.source
         if self.is_aborted or source.boot != self._boot:
             return
         target = self._target
-        if target is None or target is source or not source.world.linked(source.name, target.name):
+        if (
+            target is None
+            or not self._is_target_up()
+            or target is source
+            or not source.world.linked(source.name, target.name)
+        ):
             return
         domains = source.hypervisor.domains_unchecked()
         there = next((d for d in domains if d.uuid == self.uuid), None)
@@ -77,6 +86,6 @@ class Flight:
         power or only that."""
         if self.source.hypervisor.flying.get(self.uuid) == self.abort:
             del self.source.hypervisor.flying[self.uuid]
-        if self._target is not None and self._target.boot != self._target_boot:
-            return False
-        return all(target.hypervisor.drop_incoming(self.uuid) for target in self._told)
+        return self._is_target_up() and all(
+            target.hypervisor.drop_incoming(self.uuid) for target in self._told
+        )

@@ -105,7 +105,7 @@ class Site:
         """The `Refusal` that a failing command gives as JSON."""
         done = self.stage.run(host, *args, "-o", "json", check=False)
         assert done.returncode in (1, 2), done
-        return json.loads(done.stderr)
+        return json.loads(done.stderr.splitlines()[-1])  # before it may stand what was tried again
 
     def status(self, host: str) -> Any:
         return self.json(host, "status")

@@ -71,8 +71,10 @@ def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Regi
             mine,
             f"its member list is number {number}, not {ask.base}: it has to hear of all revisions first",
         )
-    # Who made the change that overtook this list, and has the list all the same, has given that change up.
-    if not counts(mine, number) and mine.claimant != sender:
+    # Who made the change that overtook this list, and has the list all the same, has given that change up: when he
+    # makes another one, or has voted for one.
+    given_up = mine.claimant in (sender, *ask.agreed)
+    if not counts(mine, number) and not given_up:
         return mine, f"{mine.claimant} is about to change the members"
     again = (ask.number, sender) == (mine.voted, mine.claimant)
     above = max(mine.voted, number) < ask.number <= max(mine.voted, number) + JUMP_LIMIT
@@ -85,7 +87,7 @@ def vote(mine: Register, ask: MemberAsk, sender: str, number: int) -> tuple[Regi
             f"it voted for {mine.claimant}'s change of these members, of which it has heard no end",
         )
     # Else a host that is being fenced could overtake that, and nobody would ever hear an end of its own change.
-    if mine.bar == number and sender in mine.claimants:
+    if mine.bar == number and sender in mine.claimants and not given_up:
         return mine, f"it voted for {sender} to leave the site"
     leaving = frozenset(ask.leaving)
     return replace(
@@ -126,9 +128,8 @@ class Change:
     @property
     def ask(self) -> MemberAsk:
         silent = tuple(sorted(self.fenced)) if self.unasked else ()
-        return MemberAsk(
-            self.number, self.base, tuple(sorted(self.leaving)), bool(self.off), silent
-        )
+        leaving, agreed = tuple(sorted(self.leaving)), tuple(sorted(self.voters))
+        return MemberAsk(self.number, self.base, leaving, bool(self.off), agreed, silent)
 
     @property
     def agreed(self) -> bool:

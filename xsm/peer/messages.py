@@ -113,6 +113,7 @@ class MemberAsk:
     base: int
     leaving: tuple[str, ...] = ()
     off: bool = False  # others leave by the operator's word
+    agreed: tuple[str, ...] = ()  # who voted for this change already
     silent: tuple[str, ...] = ()  # of those who leave: to be fenced unless somebody hears of them
 
 

@@ -123,6 +123,7 @@ def test_who_voted_for_a_host_s_leaving_votes_for_none_of_its_changes():
     mine, _ = membership.vote(Register(), MemberAsk(5, 4, ("d",)), "a", 4)
     assert membership.vote(mine, MemberAsk(6, 4), "d", 4)[1] == "it voted for d to leave the site"
     assert not membership.vote(mine, MemberAsk(6, 4), "b", 4)[1]
+    assert not membership.vote(mine, MemberAsk(6, 4, agreed=("a",)), "d", 4)[1], "a gave it up"
 
 
 def test_nobody_waits_for_the_end_of_a_fenced_host_s_change():
