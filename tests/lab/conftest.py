@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab import ssh
 from tests.lab.lab import BY_SUITE, Lab
 from tests.lab.observer import Observer
 from tests.lab.site import Site
@@ -57,3 +58,19 @@ def observer(watching: Observer) -> Iterator[Observer]:
     yield watching
     watching.wait_look()
     assert watching.twice() == []
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Lab]:
+    """Hosts without a site: with libvirt and sshd, and nothing of XSM's but the program on the first one."""
+    lab = Lab()
+    if lab.is_up():
+        pytest.skip("a lab is up already, and its hosts are not bare")
+    lab.up(BY_SUITE)
+    try:
+        for name in ("dmz01", "dmz02"):
+            ssh.start(lab[name])
+        ssh.let_in(lab["dmz01"], lab["dmz02"])  # ssh-copy-id
+        yield lab
+    finally:
+        lab.down()

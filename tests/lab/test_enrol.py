@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
-
-import pytest
 
 from tests.lab import ssh
 from tests.lab.hosts import BIN, LabHost
-from tests.lab.lab import BY_SUITE, Lab
+from tests.lab.lab import Lab
 from tests.lab.observer import Observer
 from tests.lab.places import HOSTS
 from tests.lab.processes import wait_for
@@ -21,22 +18,6 @@ ADD_LIMIT_S = 120.0
 FIRST, SECOND = "dmz01", "dmz02"
 WHERE = "root@192.168.5.102"
 TLS = "qemu+tls://{address}/system"
-
-
-@pytest.fixture(scope="module")
-def bare() -> Iterator[Lab]:
-    """Hosts without a site: with libvirt and sshd, and nothing of XSM's but the program on the first one."""
-    lab = Lab()
-    if lab.is_up():
-        pytest.skip("a lab is up already, and its hosts are not bare")
-    lab.up(BY_SUITE)
-    try:
-        for name in (FIRST, SECOND):
-            ssh.start(lab[name])
-        ssh.let_in(lab[FIRST], lab[SECOND])
-        yield lab
-    finally:
-        lab.down()
 
 
 def restart_libvirtd(host: LabHost) -> None:

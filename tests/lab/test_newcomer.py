@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from tests.lab import ssh
 from tests.lab.hosts import LabHost
-from tests.lab.lab import BY_SUITE, Lab
+from tests.lab.lab import Lab
 
 PAGE = Path(__file__).parents[2] / "docs/newcomer.md"
 PROMPT = re.compile(r"root@(dmz\d\d):~# (.*)")
@@ -45,21 +42,6 @@ def typed(page: str) -> Iterator[Typed]:
                     if more == end[1]:
                         break
             yield Typed(found[1], text)
-
-
-@pytest.fixture
-def bare() -> Iterator[Lab]:
-    lab = Lab()
-    if lab.is_up():
-        pytest.skip("a lab is up already, and its hosts are not bare")
-    lab.up(BY_SUITE)
-    try:
-        for name in ("dmz01", "dmz02"):
-            ssh.start(lab[name])
-        ssh.let_in(lab["dmz01"], lab["dmz02"])  # the page's ssh-copy-id
-        yield lab
-    finally:
-        lab.down()
 
 
 def type_in(host: LabHost, text: str) -> str:

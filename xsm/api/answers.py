@@ -17,7 +17,7 @@ import xsm
 from xsm.api import editing, views
 from xsm.api.clocks import remarks
 from xsm.api.control import Caller, Refused
-from xsm.api.editing import Origin, Ready, ready_document, refused
+from xsm.api.editing import Origin, Ready, ready_head, refused
 from xsm.api.enrolling import Enrolling
 from xsm.api.exchanging import Exchanging
 from xsm.api.hosts import Hosts
@@ -92,10 +92,7 @@ class Answers:
     # -- what is known -----------------------------------------------------
 
     def _head(self) -> tuple[Head, Document]:
-        head = self._daemon.revisions.head
-        document = ready_document(head)
-        assert head is not None
-        return head, document
+        return ready_head(self._daemon.revisions.head)
 
     async def _around(self, age_s: float = REPORT_AGE_S) -> Surroundings:
         reports, unreachable = await self._reports.gather(age_s)

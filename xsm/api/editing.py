@@ -70,6 +70,13 @@ def ready_document(head: Head | None) -> Document:
     return head.document
 
 
+def ready_head(head: Head | None) -> tuple[Head, Document]:
+    """The head, and its document. Raises `Refused`."""
+    document = ready_document(head)
+    assert head is not None
+    return head, document
+
+
 @dataclass(frozen=True)
 class Origin:
     """What an edit was made from, and what it now has to go on top of."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from xsm.api import editing, membership
 from xsm.api.control import Caller, Refused
-from xsm.api.editing import Ready, ready_document, refused
+from xsm.api.editing import Ready, ready_document, ready_head, refused
 from xsm.api.types import Applied, Command, Invitation, JoinAnswer, JoinRequest, Preview
 from xsm.edge.act import adopt as mark
 from xsm.edge.certificate import CertificateRefused
@@ -100,9 +100,7 @@ class Enrolling:
     async def join(self, request: JoinRequest) -> JoinAnswer:
         """Make the bearer of a good token a member. Raises `Refused`."""
         daemon = self._daemon
-        head = daemon.revisions.head
-        document = ready_document(head)
-        assert head is not None
+        head, document = ready_head(daemon.revisions.head)
         if self._joined_before(request, document):
             return self._answer(request, document)
         if request.name in document.state.members:
@@ -275,9 +273,7 @@ class Enrolling:
     async def _intake(self, command: Command) -> Intake:
         """Describe the foreign domains that are meant. Raises `Refused`."""
         daemon = self._daemon
-        head = daemon.revisions.head
-        document = ready_document(head)
-        assert head is not None
+        document = ready_document(daemon.revisions.head)
         site_id = document.state.site_id
         try:
             found = await daemon.observer.call(

@@ -35,8 +35,8 @@ COMMIT_TRIES = 5
 log = logging.getLogger("xsmd")
 
 
-async def power_off(daemon: Daemon, document: Document, host: str) -> str:
-    """By the host's fence agent; what to tell people. Raises `Refused`."""
+async def power_off(daemon: Daemon, document: Document, host: str) -> None:
+    """By the host's fence agent. Raises `Refused`."""
     agent = parse(fencing.agent_of(document, host))
     try:
         said = await switch_off(agent, host, daemon.settings.data_dir / "fence" / host)
@@ -48,7 +48,6 @@ async def power_off(daemon: Daemon, document: Document, host: str) -> str:
             f"switch it off by hand, then `xsm host forget {host} --it-is-off`",
         ) from error
     daemon.tell("fence", "", said)
-    return said
 
 
 def check_agent(document: Document, host: str) -> None:

@@ -13,13 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from xsm.api import fencing, membership
-from xsm.api.editing import Ready, ready_command, ready_document, refused
+from xsm.api.editing import Ready, ready_command, ready_document, ready_head, refused
 from xsm.api.types import Applied, Command, Verb
 from xsm.peer.commands import CommandRefused
 from xsm.peer.edit import Surroundings
-from xsm.peer.events import Head
 from xsm.peer.fencing import readmit
-from xsm.site.document import Document
 from xsm.site.problems import Invalid
 
 if TYPE_CHECKING:
@@ -51,17 +49,14 @@ class Hosts:
         self._ready = ready
         self._commit = commit
 
-    def _head(self) -> tuple[Head, Document]:
-        head = self._daemon.revisions.head
-        document = ready_document(head)
-        assert head is not None
-        return head, document
-
     async def forget(self, command: Command, author: str, again: bool = False) -> Applied:
         """Raises `Invalid`, `Refused`."""
         ready, around = await self._ready(command)
         revision = ready.head.revision
-        present, after = self._head()[1].state.members, ready.edited.document.state.members
+        present, after = (
+            ready_head(self._daemon.revisions.head)[1].state.members,
+            ready.edited.document.state.members,
+        )
         off = present.keys() - after.keys() - around.reports.keys()
         try:
             async with membership.agreed(self._daemon, present, after, off) as number:
@@ -77,7 +72,7 @@ class Hosts:
     async def fence(self, command: Command, author: str, unasked: bool = False) -> Applied:
         """Raises `Invalid`, `Refused`."""
         ready, _ = await self._ready(command)
-        document = self._head()[1]
+        document = ready_head(self._daemon.revisions.head)[1]
         host = document.host_name(command.host)
         if command.expect not in ("", ready.head.revision):
             raise refused(409, "moved", "the site has moved on since the plan was made")
@@ -111,7 +106,7 @@ class Hosts:
     async def take_back(self, host: str) -> Applied:
         """A host that was fenced is back and runs nothing. Raises `Refused`."""
         async with self._lock:
-            head, document = self._head()
+            head, document = ready_head(self._daemon.revisions.head)
             files = await self._daemon.revisions.files(head.revision)
             around = Surroundings({}, {}, time.time())
             try:
@@ -129,6 +124,6 @@ class Hosts:
     async def end_change(self) -> None:
         """End a change of members that this host made and that came to nothing. Raises `Refused`."""
         async with self._lock:
-            head, _ = self._head()
+            head, _ = ready_head(self._daemon.revisions.head)
             if self._daemon.peer.has_unended_change:
                 await membership.number_anew(self._daemon, head)

@@ -279,14 +279,7 @@ def forget(
             f"{name} does not answer, so XSM can't know that it runs no VMs",
             f"make sure that it is powered off, then `xsm host forget {name} --it-is-off`",
         )
-    members = {m: v for m, v in document.state.members.items() if m != name}
-    placement = {vm: h for vm, h in document.state.placement.items() if h != name}
-    state = replace(
-        document.state,
-        members=members,
-        placement=placement,
-        drained=document.state.drained - {name},
-    )
+    state = replace(document.state.without(name), drained=document.state.drained - {name})
     return Intent(files, state, f"Forget host {name}")
 
 

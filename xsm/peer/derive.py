@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from xsm.peer.history import MERGE_AUTHOR, Ancestry, Commit, History, ancestry
+from xsm.peer.history import MERGE_AUTHOR, Ancestry, Commit, History, ancestry, in_order
 from xsm.peer.origins import Origins
 from xsm.site.document import Files
 from xsm.site.merge import merge, name_revisions
@@ -66,7 +66,7 @@ class Views:
 
     def ordered(self, heads: Iterable[str]) -> list[Commit]:
         """Commits by (date, id): of two that disagree the later wins."""
-        return sorted((self.history.commit(h) for h in heads), key=lambda c: (c.date, c.id))
+        return in_order(heads, self.history)
 
     def fold(self, heads: tuple[str, ...]) -> tuple[Files, tuple[Conflict, ...]]:
         """The files that several heads come to, and the conflicts between them.

@@ -35,10 +35,7 @@ def fence(files: Files, document: Document, host: str, me: str) -> Intent:
             f"switch it off by hand, then `xsm host forget {name} --it-is-off`",
         )
     state = document.state
-    stay = {m: v for m, v in state.members.items() if m != name}
-    fenced = {**state.fenced, name: state.members[name]}
-    placement = {vm: h for vm, h in state.placement.items() if h != name}
-    after = replace(state, members=stay, fenced=fenced, placement=placement)
+    after = replace(state.without(name), fenced={**state.fenced, name: state.members[name]})
     return Intent(files, after, f"Fence host {name}")
 
 

@@ -50,6 +50,11 @@ class History(Protocol):
     def __contains__(self, commit_id: object) -> bool: ...
 
 
+def in_order(ids: Iterable[str], history: History) -> list[Commit]:
+    """Commits by (date, id): of two that disagree the later wins."""
+    return sorted((history.commit(i) for i in ids), key=lambda c: (c.date, c.id))
+
+
 class Ancestry:
     """What was found out about a history's shape; keep one beside a history to ask it often.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from xsm.peer.history import Ancestry
+from xsm.peer.history import Ancestry, in_order
 from xsm.site.side import OR, Side, side_of
 from xsm.site.state import Conflict
 
@@ -49,7 +49,8 @@ class Origins:
                 return commit_id
             commit_id = same[0]
             if self._history.commit(commit_id).merge:
-                heads = self._in_order(self._ancestry.expand((commit_id,)))
+                commits = in_order(self._ancestry.expand((commit_id,)), self._history)
+                heads = [commit.id for commit in commits]
                 commit_id = self._last(heads, vm, what, [side.says(vm, what)])
         return commit_id
 
@@ -58,9 +59,6 @@ class Origins:
         wanted = set(values)
         said = [h for h in heads if self._side(h).says(vm, what) in wanted]
         return (said or heads)[-1]
-
-    def _in_order(self, commits: Iterable[str]) -> list[str]:
-        return sorted(commits, key=lambda c: (self._history.commit(c).date, c))
 
     def _side(self, commit_id: str) -> Side:
         side = self._sides.pop(commit_id, None) or side_of(self._history.files(commit_id))

@@ -7,7 +7,7 @@ revisions are merged (`merge.py`). All are part of every revision, so that all h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MERGE_VERSION = 1
 """Version of the merge rule (`merge.py`). A peer that meets a higher one acts on nothing and says so."""
@@ -79,6 +79,12 @@ class State:
             if host in old.members or host not in self.fenced:
                 lines.append(f"{host}: {'fenced' if host in self.fenced else 'forgotten'}")
         return lines
+
+    def without(self, member: str) -> State:
+        """A member less; the floating VMs that were placed on it have no place."""
+        members = {name: each for name, each in self.members.items() if name != member}
+        placement = {vm: host for vm, host in self.placement.items() if host != member}
+        return replace(self, members=members, placement=placement)
 
     @property
     def choices(self) -> dict[str, str]:

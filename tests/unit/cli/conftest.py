@@ -55,3 +55,16 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "site.xml").write_bytes(paper.SITE_XML.replace(b"<MEM>96<", b"<MEM>128<"))
     (tmp_path / "configs" / "apache_svr.cfg").write_bytes(paper.CONFIG)
     return tmp_path
+
+
+@pytest.fixture
+def accepting(site: Site) -> None:
+    """The site takes whatever comes, and is done with it at once."""
+    site.answers |= {
+        "POST /v1/preview": paper.preview(),
+        "POST /v1/apply": paper.applied(),
+        "POST /v1/preview-command": paper.preview(),
+        "POST /v1/command": paper.applied(),
+        "GET /v1/status": paper.settled(),
+        "GET /v1/plan": paper.nothing_before(),
+    }

@@ -18,18 +18,7 @@ from xsm.peer.contacts import Reach
 from xsm.plan.actions import Consequence, Plan
 from xsm.site.problems import Problem, Severity
 
-
-@pytest.fixture(autouse=True)
-def accepting(site: Site) -> None:
-    """A site that takes whatever comes, and is done with it at once."""
-    site.answers |= {
-        "POST /v1/preview": paper.preview(),
-        "POST /v1/apply": paper.applied(),
-        "POST /v1/preview-command": paper.preview(),
-        "POST /v1/command": paper.applied(),
-        "GET /v1/status": paper.settled(),
-        "GET /v1/plan": paper.nothing_before(),
-    }
+pytestmark = pytest.mark.usefixtures("accepting")
 
 
 def test_apply_shows_commits_and_follows(xsm: Runner, site: Site, folder: Path) -> None:

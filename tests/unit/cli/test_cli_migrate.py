@@ -19,17 +19,7 @@ PENDING = "vm1 on dmz01: migrate live: host dmz01 => dmz02 (the site file says s
 BACK = "c" * 40
 
 
-@pytest.fixture(autouse=True)
-def accepting(site: Site) -> None:
-    """A site that takes what it is asked for."""
-    site.answers |= {
-        "POST /v1/preview": paper.preview(),
-        "POST /v1/apply": paper.applied(),
-        "POST /v1/preview-command": paper.preview(),
-        "POST /v1/command": paper.applied(),
-        "GET /v1/status": paper.settled(),
-        "GET /v1/plan": paper.nothing_before(),
-    }
+pytestmark = pytest.mark.usefixtures("accepting")
 
 
 def on_its_way(**changes: object) -> Status:
