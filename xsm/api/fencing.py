@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 2.0
 """How often it is looked whether a host is to be fenced, or this one may come back."""
 COME_BACK_EVERY_S = 10.0
-"""How often a fenced host asks to be taken back."""
+"""How often a fenced host asks to be taken back, at first."""
+COME_BACK_AT_LEAST_EVERY_S = 60.0
+"""And how often after refusals: a host that was forgotten for good asks for ever."""
 COMMIT_TRIES = 5
 """How often the commit is tried anew because the head moved while the agent worked."""
 
@@ -98,13 +100,16 @@ async def watch(daemon: Daemon, fence: Callable[[str], Awaitable[Applied]]) -> N
 
 async def come_back(daemon: Daemon) -> None:
     """For ever: while the site counts this host as fenced, ask to be taken back as soon as it runs nothing."""
-    told = ""
+    told, pause_s = "", COME_BACK_EVERY_S
     while True:
-        await asyncio.sleep(COME_BACK_EVERY_S)
+        await asyncio.sleep(pause_s)
         if not daemon.peer.expelled:
-            told = ""
+            told, pause_s = "", COME_BACK_EVERY_S
             continue
-        why_not = daemon.peer.why_it_stays(daemon.clock()) or await _ask_back(daemon)
+        why_not = daemon.peer.why_it_stays(daemon.clock())
+        if not why_not:
+            why_not = await _ask_back(daemon)
+            pause_s = min(2 * pause_s, COME_BACK_AT_LEAST_EVERY_S)
         if why_not and why_not != told:
             log.info("this host can't come back to the site yet: %s", why_not)
         told = why_not

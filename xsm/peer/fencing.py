@@ -65,16 +65,19 @@ def due(document: Document, contacts: Contacts, tried_at: float, now: float) -> 
     `tried_at`: when this daemon last tried to have a host fenced.
     """
     members = document.state.members
-    silent_s = {m: _silent_s(contacts, m, now) for m in members if m != contacts.me}
-    limits = {name: limit for name in silent_s if (limit := _limit_s(document, name)) is not None}
-    missing = [m for m in silent_s if contacts.heard_s(m, now) >= FAILED_S]
+    others = [m for m in members if m != contacts.me]
+    limits = {name: limit for name in others if (limit := _limit_s(document, name)) is not None}
+    if not limits or now < tried_at + TRY_AGAIN_S:
+        return None
+    silent_s = {m: _silent_s(contacts, m, now) for m in others}
+    missing = [m for m in others if contacts.heard_s(m, now) >= FAILED_S]
     turns = sorted({*members} - {*missing})[:TURNS]
     late = [
         (-silent_s[host], host)
         for host, limit in limits.items()
         if _is_turn(turns, contacts.me, silent_s[host] - limit) and gains(document, host)
     ]
-    if not late or now < tried_at + TRY_AGAIN_S:
+    if not late:
         return None
     host = min(late)[1]
     lost, known = (

@@ -17,6 +17,8 @@ MAX_STEPS_BACK = 200
 """Edits that are looked through for the one that gave a value; of an older one the last of these is named."""
 MAX_SIDES = 64
 """Revisions that are kept as read."""
+MAX_VMS = 20_000
+"""That those have together: a read VM takes about two kilobytes. The latest revision is always kept."""
 
 
 class Origins:
@@ -63,6 +65,11 @@ class Origins:
     def _side(self, commit_id: str) -> Side:
         side = self._sides.pop(commit_id, None) or side_of(self._history.files(commit_id))
         self._sides[commit_id] = side
-        if len(self._sides) > MAX_SIDES:
+        while len(self._sides) > 1 and self._too_many():
             self._sides.popitem(last=False)
         return side
+
+    def _too_many(self) -> bool:
+        return (
+            len(self._sides) > MAX_SIDES or sum(len(s.vms) for s in self._sides.values()) > MAX_VMS
+        )
