@@ -11,7 +11,7 @@ from tests.sim.world import SimHost
 from xsm.peer import commands
 from xsm.peer.commands import Intent
 from xsm.peer.edit import describe_changes
-from xsm.site import fields, xml_file, yaml_file
+from xsm.site import kinds, xml_file, yaml_file
 from xsm.site.changes import AddVM, Change, RemoveVM, SetVM
 from xsm.site.convert import convert
 from xsm.site.document import Files, load
@@ -28,7 +28,7 @@ def value_of(tag: str, text: str) -> object:
         return known.default
     try:
         value = known.kind.parse(text)
-    except fields.Wrong as wrong:
+    except kinds.Wrong as wrong:
         raise ScriptError(f"{tag}: {wrong}") from wrong
     return (value,) if known.repeatable else value
 

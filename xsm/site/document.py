@@ -15,8 +15,8 @@ from xsm.site import checks, config_file, disks, state_file, xml_file, yaml_file
 from xsm.site.checks import HostNames, host_names
 from xsm.site.config import Config
 from xsm.site.entries import near
-from xsm.site.fields import NAME_PATTERN
 from xsm.site.file_limits import MAX_NAME_BYTES, MAX_PATH_CHARS
+from xsm.site.kinds import NAME_PATTERN
 from xsm.site.model import VM, Host, Site
 from xsm.site.problems import Invalid, Problem, Severity
 from xsm.site.state import State

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from xsm.site.fields import VM_ENTRY, Entry, Field, Wrong, contradictions
+from xsm.site.fields import VM_ENTRY, Entry, Field, contradictions
 from xsm.site.file_limits import MAX_APART_TAGS, MAX_ENTRIES, MAX_PROBLEMS, MAX_VALUE_CHARS, MIB
+from xsm.site.kinds import Wrong
 from xsm.site.model import VM, Host, Site, VMSet
 from xsm.site.problems import Invalid, Problem
 

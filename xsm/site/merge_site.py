@@ -16,7 +16,8 @@ from enum import Enum
 from typing import Any
 
 from xsm.site.checks import address_key, host_names
-from xsm.site.fields import NAME_PATTERN, contradictions
+from xsm.site.fields import contradictions
+from xsm.site.kinds import NAME_PATTERN
 from xsm.site.model import VM, Host, Site, VMSet
 from xsm.site.state import Place
 

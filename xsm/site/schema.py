@@ -10,8 +10,9 @@ import json
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from xsm.site.fields import HOST_ENTRY, ROOT_TAG, SET_ENTRY, VM_ENTRY, Entry, Field, Kind
+from xsm.site.fields import HOST_ENTRY, ROOT_TAG, SET_ENTRY, VM_ENTRY, Entry, Field
 from xsm.site.file_limits import MAX_APART_TAGS
+from xsm.site.kinds import Kind
 
 MADE = "Made by tools/make_schemas.py from xsm/site/fields.py; don't edit."
 MAX_OWNER_CHARS = 256

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xsm.site.fields import NAME_PATTERN
+from xsm.site.kinds import NAME_PATTERN
 from xsm.site.problems import Invalid, Problem
 from xsm.site.state import MERGE_VERSION, Conflict, Member, Place, State
 
