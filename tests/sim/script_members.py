@@ -6,7 +6,7 @@ said is off for good is not switched on again while it is open whether the site 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from tests.sim.members import Errand
 from tests.sim.stage import Senseless, Stage
@@ -118,16 +118,26 @@ class Members(Stage):
             self.gone.discard(host.name)  # it was not forgotten after all
 
     def forgotten(self) -> set[str]:
-        """Hosts that nobody's files list as a member any more, or not yet; and those that are still blank."""
-        return {n for n in self.world.hosts if n in self.blank or not any(self._listings(n))}
+        """Hosts that are no part of the site any more, or not yet; and those that are still blank. What a host shows
+        that is out itself counts for nothing: it may be old. One that was fenced comes back by itself."""
+        out = set(self.blank)
+        while left := {n for n in self.world.hosts.keys() - out if not any(self._listings(n, out))}:
+            out |= left
+        return {n for n in out if n in self.blank or not any(self._listings(n, out, fenced=True))}
 
-    def _listings(self, name: str) -> Iterator[bool]:
-        """Whether it is a member: by what the other hosts show, and by each head on the disk of those that are off."""
+    def _listings(
+        self, name: str, out: Set[str] = frozenset(), fenced: bool = False
+    ) -> Iterator[bool]:
+        """Whether it is a member (`fenced`: or was fenced): by what the other hosts show, but for those that are `out`,
+        and by each head on the disk of those that are off."""
         for other in self.world.hosts.values():
-            if other.name in {name, *self.gone}:
+            if other.name in {name, *self.gone, *out}:
                 continue
-            if self.readable(other):
-                yield name in other.document.state.members
-                continue
-            for head in other.disk.heads:
-                yield name in self.world.archive.document(head).state.members
+            documents = (
+                [other.document]
+                if self.readable(other)
+                else [self.world.archive.document(head) for head in sorted(other.disk.heads)]
+            )
+            for document in documents:
+                state = document.state
+                yield name in state.members or (fenced and name in state.fenced)
