@@ -256,10 +256,13 @@ class Faults(Members):
         reports = [h.peer.own_report() for h in self.world.alive() if h.peer]
         held = [line for r in reports if r is not None for line in r.held]
         held = [line for line in held if not any(gone in line for gone in self.gone)]
-        return self.world.settled() and not any(fault in line for line in held for fault in FAULTS)
+        frozen = any(r.frozen for r in reports if r is not None)  # fenced, and not back yet
+        waits = any(fault in line for line in held for fault in FAULTS)
+        return self.world.settled() and not frozen and not waits
 
     def _unrest(self) -> str:
         peers = [(h.name, h.peer, h.peer.own_report()) for h in self.world.alive() if h.peer]
         left = [f"{name}: {line}" for name, _, r in peers if r for line in (*r.pending, *r.held)]
+        left += [f"{name}: {r.frozen}" for name, _, r in peers if r and r.frozen]
         heads = [f"{name} shows {p.head.revision[:10]}" for name, p, _ in peers if p.head]
         return "; ".join([*left, *heads])
