@@ -183,7 +183,7 @@ class Peer:
             pending=self.todo.pending,
             held=self.todo.held,
             notes=self.todo.notes,
-            frozen=self.frozen,
+            frozen=self.frozen or self.todo.frozen,
         )
 
     # -- events -----------------------------------------------------
@@ -379,7 +379,7 @@ class Peer:
             or self.head.document is None
             or not self.report
         ):
-            self.todo = ToDo(self._revision)
+            self.todo = ToDo(self._revision, frozen=self.frozen)
             return
         due = now >= self._act_due(now)
         self._unacted_since = None if due else self._unacted_since

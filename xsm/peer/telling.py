@@ -18,12 +18,13 @@ COUNTS = re.compile(r" \(\d+ of \d+ hosts agree\)|, \d+ times|; again in \d+ s")
 @dataclass(frozen=True)
 class ToDo:
     """What the last round found, in words. `revision` is the one that it planned for: a newer head
-    may have come since, and then this says nothing about it."""
+    may have come since, and then this says nothing about it. `frozen`: why nothing was planned."""
 
     revision: str = ""
     pending: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    frozen: str = ""
 
 
 class Told:
