@@ -24,10 +24,9 @@ from xsm.api.admission import Admission
 from xsm.api.answers import Answers
 from xsm.api.hinting import Hinting
 from xsm.api.server import ApiServer, StartRefused
-from xsm.edge import certificate, log, opening
+from xsm.edge import certificate, hypervisors, log, opening
 from xsm.edge.checkout import Checkout, Edited
 from xsm.edge.event_log import EventLog
-from xsm.edge.libvirt_hypervisor import LibvirtHypervisor
 from xsm.edge.notify import Notify
 from xsm.edge.observer import Observer
 from xsm.edge.peers import Peers
@@ -102,7 +101,7 @@ class Daemon:
         )
         self.observer = Observer(
             settings.name,
-            lambda changed: LibvirtHypervisor(settings.libvirt_uri, changed, settings.announces),
+            lambda changed: hypervisors.connect(settings, changed),
             self.clock,
             time.time,
             converge_limit_s=settings.converge_limit_s,

@@ -24,6 +24,8 @@ SIZES = {2: 8, 3: 32, 4: 32, 5: 18, 8: 6, 16: 3, 32: 1}
 """How many hosts a site has -> of a hundred sites. In small ones accidents are more likely, and a life is cheap."""
 SMALL = 5
 """In larger sites a minute costs more, so fewer things happen: a life costs about the same everywhere."""
+WITNESSED = 0.2
+"""Of the sites of three hosts or more, so many have a witness for their last one."""
 PEOPLE = ("anna", "bert", "carl")
 """Operators who open the files and save them later."""
 
@@ -42,6 +44,7 @@ class Life:
         self.fences = random.Random(f"fences of life {seed}").choice(
             ["", "", " fence", " fence=30"]
         )
+        self.witness = random.Random(f"witness of life {seed}").random() < WITNESSED
         more = FENCED if self.fences else ()
         self.happenings = (*(RESTLESS if restless else ORDINARY), *more)
         by_chance = self.random.choices([*SIZES], [*SIZES.values()])[0]
@@ -82,7 +85,9 @@ class Life:
     def _beginning(self) -> list[str]:
         chance, pick = self.random, self.random.choice
         live = " live" if chance.random() < 0.7 else ""
-        lines = [f"site random hosts={len(self.names)} seed={self.seed}{live}{self.fences}"]
+        witness = " witness" if self.witness and len(self.names) > 2 else ""
+        site = f"site random hosts={len(self.names)} seed={self.seed}{live}{self.fences}{witness}"
+        lines = [site]
         for i in range(1, max(5, len(self.names) // 2) + 1):
             host = pick([*self.names, ""])
             more = pick(["", " MIGRATION cold", " DRIFT report", " APART a"])

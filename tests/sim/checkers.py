@@ -152,6 +152,8 @@ def _numbers(r: Register) -> tuple[int, ...]:
 
 def _unasked(host: SimHost, document: Document, action: Action) -> str:
     """Why no edit asked for this action, "" when one did."""
+    if host.is_witness:
+        return "it is a witness"
     vm = document.vms.get(action.vm)
     if any(c.vm == action.vm for c in active_conflicts(document.site, document.state)):
         return "two edits disagree about it"
@@ -181,6 +183,8 @@ def _unasked(host: SimHost, document: Document, action: Action) -> str:
         case Step.MIGRATE:
             if vm is None or place != action.target or vm.migration is Migration.NEVER:
                 return f"the file does not want it on {action.target}"
+            if host.world.hosts[action.target].is_witness:
+                return f"{action.target} is a witness"
             if action.target in document.state.drained:
                 return f"{action.target} is drained"
         case Step.SUSPEND | Step.RESUME:

@@ -45,6 +45,7 @@ from xsm.peer.posts import messages_for
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import HostReport
 from xsm.site.document import Document, Files
+from xsm.site.model import HypervisorKind
 from xsm.site.needs import Needs
 from xsm.site.problems import Invalid
 
@@ -98,6 +99,10 @@ class SimHost:
         self._observe_again = False
         self._look: Look | None = None
         self._needs: Mapping[str, Needs] = {}
+
+    @property
+    def is_witness(self) -> bool:
+        return self.hypervisor.kind is HypervisorKind.NONE
 
     # -- life -----------------------------------------------------
 

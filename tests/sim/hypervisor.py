@@ -18,6 +18,7 @@ from tests.sim.hands import Hands
 from tests.sim.switch import SimSwitch, uri
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
+from xsm.edge.hypervisors import NoHypervisor
 from xsm.peer.events import Way
 from xsm.plan.observed import Domain, DomainState, HypervisorFacts, Moved
 from xsm.site.model import HypervisorKind
@@ -77,6 +78,8 @@ class SimHypervisor(Hands, Flights):
 
     def facts(self) -> HypervisorFacts:
         with self._call("facts"):
+            if self.kind is HypervisorKind.NONE:
+                return NoHypervisor().facts()
             return HypervisorFacts(
                 kind=self.kind,
                 version=f"{self.kind} simulated",

@@ -127,13 +127,15 @@ class Script(Edits, Faults, Looks):
 
     def do_site(self, folder: str, *options: str) -> Iterable[str]:
         """site FOLDER [hosts=N] [live] [kind=qemu] [memory=MIB] [told]: hosts dmz01.. with that sample site; all is
-        running when it begins. site random [hosts=N] [seed=N] [live] [fence[=SECONDS]]: a site with the VMs of the
-        `vm` lines that follow, which starts from nothing; the seed is that of its network."""
+        running when it begins. site random [hosts=N] [seed=N] [live] [fence[=SECONDS]] [witness]: a site with the
+        VMs of the `vm` lines that follow, which starts from nothing; the seed is that of its network; the last host is
+        a witness, if so."""
         given = dict(o.split("=", 1) if "=" in o else (o, "yes") for o in options)
         hosts = int(given.get("hosts", "4"))
         if folder == "random":
             seed = int(given.get("seed", "0"))
-            self.draft = Draft(hosts, seed, "live" in given, given.get("fence", ""))
+            fence, witness = given.get("fence", ""), "witness" in given
+            self.draft = Draft(hosts, seed, "live" in given, fence, witness)
             return []
         root = SITES / folder
         paths = sorted(p for p in root.rglob("*") if p.is_file())

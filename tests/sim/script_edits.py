@@ -148,6 +148,7 @@ class Edits(Members):
         if verb in commands.POWER_COMMANDS:
             return commands.power(files, document, args[0], verb)
         if verb in commands.HOST_COMMANDS:
+            commands.refuse_witness(document, args[0], host.surroundings().reports)
             return commands.HOST_COMMANDS[verb](files, document, args[0])
         if verb == "migrate":
             vm, to, *cold = args

@@ -44,6 +44,8 @@ class Faults(Members):
         hypervisor = host.hypervisor
         if hypervisor.lost == OFF:
             raise Senseless(f"{on} is off")
+        if host.is_witness:
+            raise Senseless(f"{on} is a witness")
         if what == "foreign":
             hypervisor.by_hand_define(FOREIGN.format(name=vm), start=True)
             return
@@ -56,6 +58,8 @@ class Faults(Members):
             hypervisor.guest_crashes(vm)
         elif what == "deaf":
             hypervisor.deaf.add(vm)
+        elif any(self.host(arg).is_witness for arg in args if arg in self.world.hosts):
+            raise Senseless(f"{args[0]} is a witness")
         elif what == "cut-off":
             hypervisor.by_hand_cut_off(vm, *(self.host(arg).hypervisor for arg in args))
         elif what == "migrate":

@@ -39,6 +39,7 @@ class Draft:
     fence: str = (
         ""  # "yes": its hosts can be fenced; a number: and are, after so many seconds of silence
     )
+    witness: bool = False  # the last host is one
     vms: dict[str, str] = field(default_factory=dict)  # name -> XML
 
     def build(self) -> World:
@@ -53,6 +54,8 @@ class Draft:
         for host in world.hosts.values():
             host.hypervisor.kind = HypervisorKind.XEN
             host.hypervisor.memory_mib = RANDOM_MEMORY_MIB
+        if self.witness:
+            host.hypervisor.kind = HypervisorKind.NONE
         return world
 
 

@@ -50,9 +50,10 @@ def site_text(*entries: str) -> str:
 class Site:
     """A stage, and the ways to ask it."""
 
-    def __init__(self, *names: str, serf: bool = False) -> None:
+    def __init__(self, *names: str, serf: bool = False, witness: str = "") -> None:
         self.stage = Stage(names, serf)
         self.names = names
+        self.witness = witness  # one of `names`
         self.works = 0
 
     # -- life -----------------------------------------------------
@@ -61,7 +62,8 @@ class Site:
         stage = self.stage
         stage.relays.start()
         for name in self.names:
-            stage.power_on(name)
+            if name != self.witness:
+                stage.power_on(name)
         first, *others = self.names
         folder = stage.folder / "first"
         (folder / "configs").mkdir(parents=True)
@@ -71,7 +73,9 @@ class Site:
         stage.start_xsmd(first)
         for name in others:
             token = self.json(first, "invite", name)["token"]
-            stage.run(name, "join", token, *stage.own_options(name))
+            is_witness = name == self.witness
+            options = stage.witness_options(name) if is_witness else stage.own_options(name)
+            stage.run(name, "join", token, *options)
             stage.start_xsmd(name)
         self.wait_whole()
 

@@ -167,6 +167,7 @@ def intent_of(
     if verb is Verb.RESTART:
         return commands.restart(files, document, command.vms or (command.vm,), token, around)
     if verb in (Verb.DRAIN, Verb.UNDRAIN):
+        commands.refuse_witness(document, command.host, around.reports)
         name = f"{verb.value}-home" if command.home else verb.value
         return commands.HOST_COMMANDS[name](files, document, command.host)
     if verb is Verb.FORGET:

@@ -23,7 +23,7 @@ NO_SITE = "00000000-0000-0000-0000-000000000000"
 @click.argument("vm", metavar="VM")
 @click.option(
     "--kind",
-    type=click.Choice([str(kind) for kind in HypervisorKind]),
+    type=click.Choice([str(kind) for kind in HypervisorKind if kind is not HypervisorKind.NONE]),
     default="xen",
     show_default=True,
     help="The hypervisor that is to run it.",

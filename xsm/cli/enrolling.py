@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +54,9 @@ OPTIONS: dict[str, tuple[tuple[str, ...], str, str]] = {
 }
 """Setting -> its options, their value, help."""
 
+WITNESS = "A witness: it has a vote, runs no VMs, and needs no libvirt."
+OF_VMS = ("libvirt_uri", "migrate_uri")
+"""What a witness has not."""
 REQUIRED = ("name", "address")
 PATHS = ("data_dir", "checkout_dir", "socket")
 
@@ -70,16 +73,27 @@ def host_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def with_host(*args: Any, **options: Any) -> object:
-        given = tuple((key, options.pop(key)) for key in OPTIONS)
-        host = HostOptions(tuple((key, value) for key, value in given if value is not None))
+        given = {key: options.pop(key) for key in OPTIONS}
+        if options.pop("witness"):
+            refuse_hypervisor([OPTIONS[key][0][0] for key in OF_VMS if given[key] is not None])
+            given["hypervisor"] = "none"
+        host = HostOptions(tuple((k, value) for k, value in given.items() if value is not None))
         return function(*args, host=host, **options)
 
-    wrapped: Callable[..., Any] = with_host
+    wrapped: Callable[..., Any] = click.option("--witness", is_flag=True, help=WITNESS)(with_host)
     for key, (names, metavar, text) in reversed(OPTIONS.items()):
         wrapped = click.option(*names, key, metavar=metavar, required=key in REQUIRED, help=text)(
             wrapped
         )
     return wrapped
+
+
+def refuse_hypervisor(options: Sequence[str]) -> None:
+    """Raises `InputFailure` for options of a hypervisor, given for a witness."""
+    if options:
+        raise InputFailure(
+            f"--witness and {options[0]} contradict each other: a witness runs no VMs"
+        )
 
 
 def settings_of(context: Context, host: HostOptions) -> tuple[Settings, Path]:

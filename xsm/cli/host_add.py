@@ -16,6 +16,7 @@ import click
 from xsm.api.types import Reach
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
+from xsm.cli.enrolling import WITNESS, refuse_hypervisor
 from xsm.cli.failures import Failure, InputFailure
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Wanted:
     name: str
     address: str
     uri: str
+    witness: bool
     accept_key: str
     libvirt_tls: bool
     replace: bool
@@ -58,6 +60,7 @@ class Added:
     examples=(
         "xsm host add root@192.168.5.102",
         "xsm host add root@dmz02 --name dmz02 --address 192.168.5.102 --accept-key SHA256:...",
+        "xsm host add root@192.168.5.9 --witness",
     ),
 )
 @click.argument("where", metavar="[USER@]HOST")
@@ -67,9 +70,8 @@ class Added:
 )
 @click.option("--user", default="", metavar="USER", help="Whom to log in as [root].")
 @click.option("--port", type=click.IntRange(1, 65535), default=22, help="Of its SSH [22].")
-@click.option(
-    "--uri", default="qemu:///system", metavar="URI", show_default=True, help="Its hypervisor."
-)
+@click.option("--uri", metavar="URI", help="Its hypervisor [qemu:///system].")
+@click.option("--witness", is_flag=True, help=WITNESS)
 @click.option(
     "--accept-key",
     default="",
@@ -85,8 +87,8 @@ class Added:
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @pass_context
 def add(
-    context: Context, where: str, name: str, address: str, user: str, port: int, uri: str,
-    accept_key: str, no_libvirt_tls: bool, replace: bool, yes: bool,
+    context: Context, where: str, name: str, address: str, user: str, port: int, uri: str | None,
+    witness: bool, accept_key: str, no_libvirt_tls: bool, replace: bool, yes: bool,
 ) -> int:  # fmt: skip
     """Take HOST into the site: install XSM there, join it, put libvirt's TLS in order, start xsmd.
 
@@ -99,8 +101,19 @@ def add(
     before, _, host = where.rpartition("@")
     if before and user and before != user:
         raise InputFailure(f"--user {user} and {where} name two users")
-    target = Target(host, before or user or "root", port)
-    wanted = Wanted(target, name, address, uri, accept_key, not no_libvirt_tls, replace, yes)
+    if witness:
+        refuse_hypervisor([*(["--uri"] if uri else []), *(["--replace"] if replace else [])])
+    wanted = Wanted(
+        target=Target(host, before or user or "root", port),
+        name=name,
+        address=address,
+        uri=uri or "qemu:///system",
+        witness=witness,
+        accept_key=accept_key,
+        libvirt_tls=not (no_libvirt_tls or witness),
+        replace=replace,
+        yes=yes,
+    )
     try:
         with _session(context, wanted) as session:
             added = _add(context, wanted, session)
@@ -147,7 +160,8 @@ def _add(context: Context, wanted: Wanted, session: Session) -> Added:
     settings = load_settings(context.config or None)
     here = {"system": _system(), "arch": platform.machine()}
     _say(context, f"checking {wanted.target}")
-    seen = enlist.look(session, here, (settings.tls_dir / "ca.pem").read_bytes(), time.time())
+    ca_pem = (settings.tls_dir / "ca.pem").read_bytes()
+    seen = enlist.look(session, here, ca_pem, time.time(), wanted.witness)
     added = Added(wanted.name or seen.name, wanted.address or session.address)
     enlist.check_names(added.name, added.address)
     known = ", ".join((*seen.remarks, *([seen.xsm] if seen.xsm else [])))
@@ -157,10 +171,11 @@ def _add(context: Context, wanted: Wanted, session: Session) -> Added:
         raise Failure("nothing was changed")
     if not seen.xsm:
         _step(context, added, "installing XSM in /opt/xsm, a copy of this host's")
-        enlist.install(session, seen)
+        enlist.install(session, seen, wanted.witness)
     if not seen.settings:
         _step(context, added, "joining" if token else "joining, as it was begun before")
-        enlist.join(session, token, added.name, added.address, ("--uri", wanted.uri))
+        more = ("--witness",) if wanted.witness else ("--uri", wanted.uri)
+        enlist.join(session, token, added.name, added.address, more)
     tls = None
     if wanted.libvirt_tls:
         _step(context, added, "putting libvirt's TLS in order")

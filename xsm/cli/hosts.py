@@ -27,7 +27,7 @@ COLUMNS = (
 @site_command("hosts", short_help="The hosts and what they have left.")
 @pass_context
 def command(context: Context) -> None:
-    """The hosts: hypervisor, VMs, memory in all and free, and what is wrong with them.
+    """The hosts: hypervisor (or that it is a witness), VMs, memory in all and free, and what is wrong with them.
 
     FOR is how long a host has been alive, suspect, failed or left (its xsmd was stopped on purpose), as this one sees
     it.
@@ -47,7 +47,6 @@ def show_hosts(context: Context) -> None:
 
 def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell | str]:
     report = answer.reports.get(member.name)
-    facts = report.facts if report else None
     error = answer.unreachable.get(member.name, "") or member.error
     if report and not error:
         error = f"frozen: {report.frozen}" if report.frozen else report.error
@@ -59,14 +58,21 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
         Cell(member.name, "name"),
         Cell(str(member.reach), REACH_STYLE[member.reach]),
         "-" if member.since_s is None else age(member.since_s),
-        f"{facts.kind} {facts.version}" if facts else "-",
-        str(running(report)) if report and facts else "-",
-        str(facts.cpus) if facts else "-",
-        str(facts.memory_mib) if facts else "-",
-        str(facts.free_memory_mib) if facts else "-",
+        *_carries(report),
         Cell(short(member.revision), "care" if behind else ""),
         Cell(", ".join(remarks), "bad" if error else "care" if member.drained else ""),
     ]
+
+
+def _carries(report: HostReport | None) -> list[str]:
+    """Hypervisor, VMs, CPUs, memory in all and free."""
+    facts = report.facts if report else None
+    if report is None or facts is None:
+        return ["-"] * 5
+    if report.is_witness:
+        return ["witness", "-", "-", "-", "-"]
+    memory = (str(facts.memory_mib), str(facts.free_memory_mib))
+    return [f"{facts.kind} {facts.version}", str(running(report)), str(facts.cpus), *memory]
 
 
 def running(report: HostReport) -> int:

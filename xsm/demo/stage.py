@@ -208,6 +208,12 @@ class Stage:
             "--control-socket", str(host.folder / "xsmd.sock"),
         )  # fmt: skip
 
+    def witness_options(self, name: str) -> tuple[str, ...]:
+        """The same for one that is to be a witness."""
+        options = self.own_options(name)
+        uri = options.index("--uri")
+        return (*options[:uri], *options[uri + 2 :], "--witness")
+
     def run(self, name: str, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`xsm ARGS` on a host. Raises `DemoFailed` when it fails and `check` is set."""
         result = subprocess.run(

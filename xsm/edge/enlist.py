@@ -69,7 +69,7 @@ umask 022
 rm -rf {prefix}.new
 mkdir -p {prefix}.new {bin}
 tar -xzf - -C {prefix}.new
-{prefix}.new/venv/bin/python -c 'import libvirt, lxml.etree, aiohttp'
+{prefix}.new/venv/bin/python -c 'import {modules}'
 rm -rf {prefix}.old
 [ ! -e {prefix} ] || mv {prefix} {prefix}.old
 mv {prefix}.new {prefix}
@@ -128,8 +128,13 @@ class LibvirtTls:
     problem: str = ""
 
 
-def look(session: Session, here: Mapping[str, str], ca_pem: bytes, now: float) -> Seen:
-    """Check the host. `here`: `system` and `arch` of this one. Changes nothing. Raises `StepFailed`, `SshFailed`."""
+def look(
+    session: Session, here: Mapping[str, str], ca_pem: bytes, now: float, witness: bool = False
+) -> Seen:
+    """Check the host. `here`: `system` and `arch` of this one. `witness`: it needs no libvirt. Changes nothing.
+
+    Raises `StepFailed`, `SshFailed`.
+    """
     base, version, abi = program_copy.needs()
     script = LOOK.format(
         turn=TURN, base=shlex.quote(base), version=version,
@@ -157,7 +162,7 @@ def look(session: Session, here: Mapping[str, str], ca_pem: bytes, now: float) -
         raise StepFailed(
             f"{session.target} lacks {', '.join(lacking)}", f"apt-get install {' '.join(lacking)}"
         )
-    if "libvirt" not in found:
+    if "libvirt" not in found and not witness:
         hint = "apt-get install libvirt-daemon-system qemu-system-x86, and start libvirtd"
         raise StepFailed(f"no libvirtd runs on {session.target}", hint)
     if found.get("ca", (ours := hashlib.sha256(ca_pem).hexdigest())) != ours:
@@ -193,9 +198,16 @@ def check_names(name: str, address: str) -> None:
         raise StepFailed(f"{address!r} is neither an IP address nor a DNS name", "see --address")
 
 
-def install(session: Session, seen: Seen) -> None:
-    """Put a copy of the program that runs here into /opt/xsm there. Raises `StepFailed`, `SshFailed`."""
-    script = INSTALL.format(turn=TURN, prefix=program_copy.PREFIX, bin=BIN, unit=program_copy.UNIT)
+def install(session: Session, seen: Seen, witness: bool = False) -> None:
+    """Put a copy of the program that runs here into /opt/xsm there. `witness`: libvirt may be missing.
+
+    Raises `StepFailed`, `SshFailed`.
+    """
+    modules = ("lxml.etree", "aiohttp", *(() if witness else ("libvirt",)))
+    script = INSTALL.format(
+        turn=TURN, prefix=program_copy.PREFIX, bin=BIN, unit=program_copy.UNIT,
+        modules=", ".join(modules),
+    )  # fmt: skip
     try:
         done = session.run(
             script, INSTALL_LIMIT_S, lambda send: program_copy.write_to(send, seen.python)

@@ -77,6 +77,9 @@ def init_site(
         unfinished = _begin(settings, undo)
         _make_certificates(settings, state.site_id, now, undo)
         _make_votes(settings, undo)
+        if settings.is_witness:
+            undo.callback(settings.witness_path.unlink, missing_ok=True)
+            write_durably(settings.witness_path, b"", 0o600)
         undo.callback(shutil.rmtree, settings.repository_dir, ignore_errors=True)
         repository = Repository.create(settings.repository_dir, settings.socket)
         try:
@@ -112,6 +115,8 @@ async def join_site(
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_secret(kept, token_text.encode())
         await join(token_text, settings.name, settings.address, settings.url, files)
+    if settings.is_witness:
+        write_durably(settings.witness_path, b"", 0o600)
     enrolled = await _catch_up(settings, settings_path, token)
     write_settings(settings, settings_path)
     kept.unlink(missing_ok=True)

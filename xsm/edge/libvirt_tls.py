@@ -82,6 +82,8 @@ class Todo:
 
 def migrate_uri(settings: Settings) -> str:
     """By which the other hosts' libvirt reaches this one's over TLS. Raises `NotPossible`."""
+    if settings.is_witness:
+        raise NotPossible("this host is a witness: no VM migrates to it")
     parts = urlsplit(settings.libvirt_uri)
     driver = parts.scheme.partition("+")[0]
     if driver not in ("qemu", "xen"):

@@ -51,6 +51,7 @@ async def open_pieces(settings: Settings) -> tuple[Revisions, RegisterFile]:
     votes = RegisterFile(settings.votes_path)
     try:
         _check_identity(settings)
+        check_witness(settings)
         _finish(settings.repository_dir)
         try:
             revisions = await _start(settings)
@@ -71,6 +72,19 @@ def _check_identity(settings: Settings) -> None:
         raise ValueError(
             f"the certificate in {settings.tls_dir} is {identity.name}'s ({identity.role}); "
             f"this host is {settings.name}"
+        )
+
+
+def check_witness(settings: Settings) -> None:
+    """A host that may run VMs can't turn into a witness, which says that nothing runs here without looking: others
+    would start its VMs a second time. Raises `ValueError`."""
+    if not settings.is_witness:
+        settings.witness_path.unlink(missing_ok=True)
+        sync_dir(settings.data_dir)
+    elif not settings.witness_path.exists():
+        raise ValueError(
+            f'this host did not join as a witness, so it may run VMs, and hypervisor = "none" would hide them: '
+            f"drain {settings.name} and forget it (`xsm host forget`), then join it anew with --witness"
         )
 
 

@@ -45,6 +45,7 @@ LEAST_LIFE_S, MOST_LIFE_S = 30, 3650 * 86400
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 SERF_CHOICES = ("auto", "on", "off")
+HYPERVISOR_CHOICES = ("libvirt", "none")
 TLS_CHOICES = ("auto", "on", "off")
 MAX_MIGRATIONS = ACTIONS_LIMIT
 """At once, in one direction: as many as all actions that a host may have under way."""
@@ -60,7 +61,7 @@ class Settings:
     address: str  # what DOM0 says for this host
     listen: str  # "0.0.0.0:8701", "[::]:8701"
     url: str  # https://ADDRESS:PORT where the others reach it
-    libvirt_uri: str
+    libvirt_uri: str  # means nothing for a witness
     data_dir: Path
     checkout_dir: Path
     socket: Path
@@ -77,6 +78,16 @@ class Settings:
     serf: str = "auto"  # whether Serf gives this host hints; "auto": where it is installed
     serf_port: int = SERF_PORT  # UDP and TCP; the other hosts' agents reach this one there
     certificate_life: str = "365d"  # of what this host signs, if it holds the site's CA key
+    hypervisor: str = "libvirt"  # "none": a witness, which runs no VMs; said when the host joins
+
+    @property
+    def is_witness(self) -> bool:
+        return self.hypervisor == "none"
+
+    @property
+    def witness_path(self) -> Path:
+        """There while this host has never been anything but a witness."""
+        return self.data_dir / "witness"
 
     @property
     def announces(self) -> Announces:
@@ -143,6 +154,7 @@ LEFT_OUT = (
     "converge_limit_s",
     "serf",
     "serf_port",
+    "hypervisor",
 )
 """Not written where it is the default: then a later version's default counts."""
 
@@ -241,7 +253,9 @@ def write_settings(settings: Settings, path: Path) -> None:
     lines += [
         f"{key} = {value if isinstance(value, int) else _toml_string(str(value))}"
         for key, value in values.items()
-        if str(value) and not (key in LEFT_OUT and value == defaults[key])
+        if str(value)
+        and not (key in LEFT_OUT and value == defaults[key])
+        and not (key == "libvirt_uri" and settings.is_witness)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, ("\n".join(lines) + "\n").encode(), 0o644)
@@ -347,6 +361,7 @@ class _Reader:
             serf=self._choice("serf", "auto", SERF_CHOICES),
             serf_port=self._number("serf_port", SERF_PORT, 1, 65535),
             certificate_life=self._life(),
+            hypervisor=self._choice("hypervisor", "libvirt", HYPERVISOR_CHOICES),
         )
         if self._problems:
             raise Invalid(self._problems)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from xsm.peer.edit import Surroundings
-from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.observed import ACTIVE, HostReport, why_no_vms
 from xsm.plan.planner import move_held, restart_held
 from xsm.plan.round import written
 from xsm.plan.view import View
@@ -217,6 +217,14 @@ def _refuse_impossible_restart(
         if why:
             hint = "it runs on as it is; mend that first"
             raise CommandRefused(f"{name} is not restarted: {why}", hint)
+
+
+def refuse_witness(document: Document, host: str, reports: Mapping[str, HostReport]) -> None:
+    """Raises `CommandRefused` for a host that runs no VMs anyway: there is nothing to drain, nor to take back."""
+    name = find_member(document, host)
+    never = why_no_vms(name, reports.get(name))
+    if never:
+        raise CommandRefused(never, "to service it, just stop it; while it is off it has no vote")
 
 
 def drain(files: Files, document: Document, host: str) -> Intent:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from xsm.plan.capacity import oversized
+from xsm.plan.capacity import unfit
 from xsm.plan.observed import HostReport
 from xsm.plan.place import place
 from xsm.site import state_file
@@ -117,7 +117,7 @@ def edit(
     settled, unplaced = _settle(document, around)
     files = {**tree, **state_file.write(settled)}
     document = load(files)
-    warnings = sorted({*document.warnings, *unplaced, *oversized(document, around.reports)})
+    warnings = sorted({*document.warnings, *unplaced, *unfit(document, around.reports)})
     return Edited(files, document, describe_changes(head, files), tuple(warnings))
 
 

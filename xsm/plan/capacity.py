@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from xsm.plan.observed import ACTIVE, Domain, HostReport
+from xsm.plan.observed import ACTIVE, Domain, HostReport, why_no_vms
 from xsm.plan.sightings import XEN_DOM0_UUID
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, WantedVM
@@ -87,12 +87,20 @@ def capacity_mib(document: Document, report: HostReport | None, host: str) -> in
     return found.for_vms_mib if found else None
 
 
-def oversized(document: Document, reports: Mapping[str, HostReport]) -> Iterator[Problem]:
-    """A warning for each VM that alone is more than its host has for VMs, as far as is known."""
+def unfit(document: Document, reports: Mapping[str, HostReport]) -> Iterator[Problem]:
+    """A warning for each VM that its host can't run as far as is known: alone it is more than the host has for VMs,
+    or the host is a witness."""
     found: dict[str, Capacity | None] = {}
     for vm in document.site.vms():
         host = document.host_of(vm)
         if host is None or host not in document.state.members:
+            continue
+        never = why_no_vms(host, reports.get(host))
+        if never:
+            hint = "another DOM0, or none: then the site places it"
+            yield Problem(
+                document.site_path, vm.line, f"{vm.name}: {never}", hint, Severity.WARNING
+            )
             continue
         if host not in found:
             found[host] = capacity(document, reports.get(host), host)

@@ -146,3 +146,12 @@ class HostReport:
     lacks: Mapping[str, str] = field(
         default_factory=dict
     )  # VM that is to start here -> what it needs and the host lacks, "" nothing
+
+    @property
+    def is_witness(self) -> bool:
+        return self.facts is not None and self.facts.kind is HypervisorKind.NONE
+
+
+def why_no_vms(host: str, report: HostReport | None) -> str:
+    """Why the host runs no VMs at all, by its own word; "" when it may."""
+    return f"{host} is a witness, which runs no VMs" if report and report.is_witness else ""

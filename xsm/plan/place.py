@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from xsm.plan.capacity import capacity_mib
-from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.observed import ACTIVE, HostReport, why_no_vms
 from xsm.plan.view import REPORT_OLD_S
 from xsm.plan.wanted import config_refusal
 from xsm.site.document import Document
@@ -103,6 +103,9 @@ class _Floor:
         host = self.hosts.get(name)
         if host is None:
             return f"{name} is not a member"
+        never = why_no_vms(name, self.reports.get(name))
+        if never:
+            return never
         if name in self.document.state.drained:
             return f"{name} is drained"
         for tag in vm.apart:

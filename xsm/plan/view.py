@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from xsm.plan.observed import HostReport, HypervisorFacts
+from xsm.plan.observed import HostReport, HypervisorFacts, why_no_vms
 from xsm.site.document import Document
 from xsm.site.model import HypervisorKind
 
@@ -96,6 +96,9 @@ def target_trouble(document: Document, view: View, host: str) -> str:
 
     When acting, the target's claim says that it is there, so its report may be missing.
     """
+    never = why_no_vms(host, view.reports.get(host))
+    if never:
+        return never
     if host in document.state.drained:
         return f"{host} is drained (`xsm host resume {host}` lets VMs run there again)"
     if view.foresees or host not in document.state.members:

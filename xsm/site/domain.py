@@ -153,8 +153,10 @@ def _config_weight(config: Config) -> int | None:
 def runs_on(config: Config, kind: HypervisorKind) -> str:
     """Why a VM with this config can't run on a host of that kind; "" when it can.
 
-    An xl.cfg runs everywhere, translated; a domain XML where its author meant it to run.
+    An xl.cfg runs on every hypervisor, translated; a domain XML where its author meant it to run.
     """
+    if kind is HypervisorKind.NONE:
+        return "a witness runs no VMs"
     read = _read(config)
     return template.runs_on(read, kind) if isinstance(read, Template) else ""
 

@@ -26,6 +26,7 @@ class HypervisorKind(StrEnum):
     KVM = "kvm"
     QEMU = "qemu"  # software emulation
     TEST = "test"  # libvirt's test driver
+    NONE = "none"  # a witness: it has a vote and runs no VMs
 
 
 class Migration(StrEnum):

@@ -150,6 +150,18 @@ def test_impossible_options_are_told_all_at_once(tmp_path: Path) -> None:
     assert "Missing option '--name'" in run_xsm("init").err
 
 
+def test_a_witness_is_one_from_the_beginning(tmp_path: Path) -> None:
+    ran = init(tmp_path, "--witness")
+    assert (ran.code, contents(tmp_path)) == (2, [])
+    assert "--witness and --uri contradict each other" in ran.err
+    args = host_args(tmp_path, "dmz01", "--witness")
+    uri = args.index("--uri")
+    assert run_xsm("init", *args[:uri], *args[uri + 2 :]).code == 0
+    settings = settings_in(tmp_path)
+    assert settings.is_witness and settings.witness_path.exists()
+    assert "libvirt_uri" not in (tmp_path / "xsmd.toml").read_text()
+
+
 def test_the_next_steps_fit_the_host(tmp_path: Path) -> None:
     unit = places({}, 0).config
     assert next_steps(unit, systemd=tmp_path)[0] == "systemctl enable --now xsmd"

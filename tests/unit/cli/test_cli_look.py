@@ -10,7 +10,10 @@ import pytest
 from tests.unit.cli import paper_site as paper
 from tests.unit.cli.canned import Runner, Site
 from xsm.api.types import PlanAnswer, Refusal, RevisionInfo, Status, VmStatus, Why
+from xsm.edge.hypervisors import NoHypervisor
 from xsm.peer.contacts import Reach
+from xsm.plan.actions import Plan
+from xsm.plan.observed import HostReport
 from xsm.site import state_file
 from xsm.site.state import State
 
@@ -108,6 +111,15 @@ def test_hosts(xsm: Runner, site: Site) -> None:
         "dmz04  alive   7 s    -             -     -           -         -  a1b2c3d4e5  drained\n"
     )
     assert xsm("host", "list").out == ran.out
+
+
+def test_a_witness_among_the_hosts(xsm: Runner, site: Site) -> None:
+    facts = NoHypervisor().facts()
+    reports = {"dmz01": HostReport("dmz01", 0.0, "", facts)}
+    site.answers["GET /v1/status"] = paper.status(members=(paper.member(1),))
+    site.answers["GET /v1/plan"] = PlanAnswer("", Plan(), reports, {})
+    (row,) = xsm("hosts").out.splitlines()[1:]
+    assert row.split()[:8] == ["dmz01", "alive", "-", "witness", "-", "-", "-", "-"]
 
 
 def test_a_host_that_left_and_one_without_serf(xsm: Runner, site: Site) -> None:

@@ -87,6 +87,18 @@ def test_hosts_that_can_not_be_enrolled(
     assert hint in caught.value.hint and "root@dmz02 port 2222" in str(caught.value)
 
 
+def test_a_witness_needs_no_libvirt() -> None:
+    out = "".join(f"{key}={value}\n" for key, value in GOOD.items() if key != "libvirt")
+    session = Answering(Done(0, out, ""))
+    seen = enlist.look(session, HERE, CA, NOW, witness=True)  # type: ignore[arg-type]
+    assert seen.name == "dmz02"
+    enlist.install(session, seen, witness=True)  # type: ignore[arg-type]
+    enlist.install(session, seen)  # type: ignore[arg-type]
+    (_, for_a_witness, for_a_host) = (script for script, _ in session.ran)
+    assert "import lxml.etree, aiohttp'" in for_a_witness
+    assert "import lxml.etree, aiohttp, libvirt'" in for_a_host
+
+
 def test_the_token_is_in_no_command() -> None:
     session = Answering(Done(0, "", ""))
     enlist.join(session, "xsm1.secret", "dmz02", "10.0.0.2", ("--uri", "qemu:///system"))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planned_site import KVM, NOW, document, facts, foreign, made, report, vm
 
-from xsm.plan.capacity import capacity_mib, oversized
+from xsm.plan.capacity import capacity_mib, unfit
 from xsm.plan.observed import DomainState, HostReport
 from xsm.plan.place import Placement, place
 from xsm.site.document import Document
@@ -168,7 +168,7 @@ def test_a_vm_that_is_more_than_its_host_has_for_vms_is_warned_about() -> None:
     doc = document(*vms, vm("vm4", "dmz09", memory_mib=9**9), placement={"vm3": "dmz02"})
     small = facts(memory_mib=3072)
     reports = {h: report(h, foreign("box"), of=small) for h in ("dmz01", "dmz02")}
-    told = [str(problem) for problem in oversized(doc, reports)]
+    told = [str(problem) for problem in unfit(doc, reports)]
     hint = (
         "it keeps 307 of its 3072 MiB for itself, domains that aren't the site's hold 512 MiB; "
         "less MEM, or another host"
@@ -177,9 +177,9 @@ def test_a_vm_that_is_more_than_its_host_has_for_vms_is_warned_about() -> None:
         f"site.xml:4: warning: vm1 needs 16000 MiB, dmz01 has 2253 MiB for VMs ({hint})",
         f"site.xml: warning: vm3 needs 2500 MiB, dmz02 has 2253 MiB for VMs ({hint})",
     ]
-    assert not list(oversized(doc, {}))
+    assert not list(unfit(doc, {}))
     listed = document(vm("vm1", "dmz01", memory_mib=1600), listed=[Host("dmz01", memory_mib=2000)])
-    (told_listed,) = oversized(listed, reports)
+    (told_listed,) = unfit(listed, reports)
     assert told_listed.hint.startswith("the site file lists 2000 MiB, domains that aren't")
 
 

@@ -85,7 +85,7 @@ def test_all_domains_follow_libvirts_schema() -> None:
     schema = etree.RelaxNG(etree.parse(str(SCHEMA)))
     vm = _vm(ip="192.0.2.10/24", cpu_weight=512, max_vcpus=4)
     for name, text in EXAMPLES.items():
-        for kind in HypervisorKind:
+        for kind in (KVM, QEMU, XEN, TEST):
             root = _root(_render(text, kind, vm))
             assert schema.validate(root), f"{name} on {kind}: {schema.error_log}"
 
@@ -274,7 +274,7 @@ def test_names_with_shell_and_markup_characters_stay_text() -> None:
 def test_the_papers_configs_run_everywhere_and_lose_nothing_on_xen(name: str) -> None:
     path = ROOT / "sites" / "figure3" / "configs" / f"{name}.cfg"
     config = config_file.parse(name, f"configs/{name}.cfg", path.read_bytes())
-    assert domain.kinds(config) == tuple(HypervisorKind)
+    assert set(domain.kinds(config)) == {KVM, QEMU, XEN, TEST}
     for kind in (XEN, TEST):
         vm = _vm(ip="192.168.1.10")
         rendered = domain.render(
