@@ -8,7 +8,7 @@ from dataclasses import replace
 from tests.sim.script_members import Members
 from tests.sim.stage import VM_FIELDS, ScriptError, Senseless
 from tests.sim.world import SimHost
-from xsm.peer import commands
+from xsm.peer import commands, servicing
 from xsm.peer.commands import Intent
 from xsm.peer.edit import describe_changes
 from xsm.site import kinds, xml_file, yaml_file
@@ -19,6 +19,8 @@ from xsm.site.model import VM
 
 AND = "and"
 """Between the changes of one edit."""
+RESUMES = {"undrain": (False, False), "undrain-home": (True, False), "drain-off": (False, True)}
+"""Ways to take a host back: whether its VMs come home, whether those stay that have not begun to leave."""
 
 
 def value_of(tag: str, text: str) -> object:
@@ -135,7 +137,8 @@ class Edits(Members):
 
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
         """command HOST VERB ARGS: migrate VM HOST [cold], call-back VM, start/stop/pause/resume/restart VM,
-        drain/undrain/undrain-home HOST, forget HOST [it-is-off], resolve VM, rollback N (that many revisions back)."""
+        drain/undrain/undrain-home/drain-off HOST, forget HOST [it-is-off], resolve VM,
+        rollback N (that many revisions back)."""
         host = self.open(on)
         if verb == "forget":
             return self.forget_now(on, args[0], "it-is-off" in args)
@@ -147,9 +150,12 @@ class Edits(Members):
         files, document = host.head_files, host.document
         if verb in commands.POWER_COMMANDS:
             return commands.power(files, document, args[0], verb)
-        if verb in commands.HOST_COMMANDS:
+        if verb == "drain" or verb in RESUMES:
             commands.refuse_witness(document, args[0], host.surroundings().reports)
-            return commands.HOST_COMMANDS[verb](files, document, args[0])
+        if verb == "drain":
+            return servicing.drain(files, document, args[0], host.surroundings())
+        if verb in RESUMES:
+            return servicing.resume(files, document, args[0], *RESUMES[verb], host.surroundings())
         if verb == "migrate":
             vm, to, *cold = args
             return commands.migrate(files, document, vm, to, host.surroundings(), bool(cold))

@@ -244,7 +244,7 @@ class World(Network):
             host.head_files,
             "head",
             intent.files,
-            host.surroundings(intent.moving),
+            replace(host.surroundings(intent.moving), planned=intent.planned),
             intent.state,
         )
         self.warnings = edited.warnings

@@ -21,6 +21,7 @@ from xsm.api.editing import Origin, Ready, ready_head, refused
 from xsm.api.enrolling import Enrolling
 from xsm.api.exchanging import Exchanging
 from xsm.api.hosts import Hosts
+from xsm.api.pace import pace_of
 from xsm.api.pushing import Pushing
 from xsm.api.renewing import Renewing
 from xsm.api.reports import REPORT_AGE_S, Reports, own_report
@@ -343,6 +344,9 @@ class Answers:
         if command.verb is Verb.FORGET:
             self._reports.forget()  # who may be running something is asked anew
         around = await self._around()
+        if command.verb is Verb.DRAIN:
+            at_once = (daemon.settings.migrations_out, daemon.settings.migrations_in)
+            around = replace(around, pace=pace_of(daemon.events.since(0), *at_once))
         now = daemon.clock()
         reaches = {
             m: daemon.peer.contacts.reach(m, len(document.state.members), now)

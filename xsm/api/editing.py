@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 
 from xsm.api.control import Caller, Refused
 from xsm.api.types import Applied, Command, Preview, Proposal, Refusal, Verb
-from xsm.peer import commands, fencing
+from xsm.peer import commands, fencing, servicing
 from xsm.peer.commands import CommandRefused, Intent
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Edited, Overtaken, PlaceRefused, Surroundings, edit, overlay
 from xsm.peer.events import Head
 from xsm.plan.actions import Plan
 from xsm.plan.observed import HostReport
+from xsm.plan.order import Order
 from xsm.plan.planner import plan
 from xsm.plan.view import View
 from xsm.plan.wanted import wanted
@@ -61,6 +62,7 @@ class Ready:
     head: Head
     edited: Edited
     message: str
+    order: Order | None = None  # in which a host is emptied
 
 
 def ready_document(head: Head | None) -> Document:
@@ -168,8 +170,11 @@ def intent_of(
         return commands.restart(files, document, command.vms or (command.vm,), token, around)
     if verb in (Verb.DRAIN, Verb.UNDRAIN):
         commands.refuse_witness(document, command.host, around.reports)
-        name = f"{verb.value}-home" if command.home else verb.value
-        return commands.HOST_COMMANDS[name](files, document, command.host)
+    if verb is Verb.DRAIN:
+        return servicing.drain(files, document, command.host, around)
+    if verb is Verb.UNDRAIN:
+        how = (command.home, command.stay, around)
+        return servicing.resume(files, document, command.host, *how)
     if verb is Verb.FORGET:
         name = document.host_name(command.host)
         report: HostReport | None = around.reports.get(name)
@@ -189,9 +194,10 @@ def ready_command(
 ) -> Ready:
     """Check a command's edit. Raises `Invalid`, `Refused`."""
     origin = Origin(head, head_files, head.revision, head_files)
-    around = replace(around, moving=intent.moving)
+    around = replace(around, moving=intent.moving, planned=intent.planned)
     message = command.message or intent.message
-    return ready_tree(origin, intent.files, around, message, intent.state)
+    ready = ready_tree(origin, intent.files, around, message, intent.state)
+    return replace(ready, order=intent.order)
 
 
 def preview(ready: Ready, around: Surroundings) -> Preview:
@@ -204,6 +210,7 @@ def preview(ready: Ready, around: Surroundings) -> Preview:
         plan=plan(wanted(document), document, view),
         problems=ready.edited.warnings,
         unreachable=around.unreachable,
+        order=ready.order,
     )
 
 

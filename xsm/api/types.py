@@ -13,6 +13,7 @@ from xsm.peer.contacts import Reach
 from xsm.peer.messages import PROTOCOL_VERSION
 from xsm.plan.actions import Plan
 from xsm.plan.observed import HostReport, Transfer
+from xsm.plan.order import Order
 from xsm.site.problems import Problem
 from xsm.site.state import Conflict
 
@@ -127,6 +128,7 @@ class Command:
         False  # forget: the operator's word that the host is off; nobody can take that back
     )
     home: bool = False  # undrain: the VMs that a drain made leave it come back
+    stay: bool = False  # undrain: the drain is given up; what has not begun to move stays
     cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
 
 
@@ -146,6 +148,7 @@ class Preview:
     unreachable: Mapping[str, str] = field(
         default_factory=dict
     )  # host -> why its report is missing or old
+    order: Order | None = None  # drain: what moves after what
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,16 @@ from xsm.cli.follow import (
     CARRIED_OUT,
     DEFAULT_TIMEOUT_S,
     Progress,
+    Verdict,
     earlier,
     follow,
     show_progress,
 )
+from xsm.cli.orderview import show_order
 from xsm.cli.planview import DISRUPTIVE, show_actions, show_changes, show_plan
 from xsm.cli.texts import count, short
 from xsm.plan.actions import Action, Consequence, Plan
+from xsm.plan.order import Order
 from xsm.site.problems import Problem
 
 MAX_TIMEOUT_S = 86_400.0
@@ -62,6 +65,8 @@ class Change:
     shown: Callable[[str], str] = str  # a problem's path as the user knows it
     nothing: str = "Nothing to change: the site is as it should be."
     take_back: Callable[[], int] | None = None  # what Ctrl-C does while it is followed
+    ctrl_c: str = "calls the move back"  # that, in words
+    time_is_up: bool = False  # it is taken back as well when the time is up
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Outcome:
     problems: tuple[Problem, ...] = ()
     plan: Plan = field(default_factory=Plan)
     progress: Progress | None = None
+    order: Order | None = None  # of the moves, where a host is emptied
 
 
 def manner_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +120,9 @@ def carry_out(context: Context, change: Change, manner: Manner) -> int:
         errand = _errand(context, change, preview)
         if not context.json:
             _show_preview(context, change, preview)
-        if _must_ask(change, errand, manner) and not context.confirm(change.question, manner.yes):
+        if _must_ask(change, preview, errand, manner) and not context.confirm(
+            change.question, manner.yes
+        ):
             context.screen.line("Nothing was changed.")
             return EXIT_FAILED
         try:
@@ -135,8 +143,9 @@ def _errand(context: Context, change: Change, preview: Preview) -> Errand:
     return errand_of(preview.plan, context.client.plan(), preview.changes, change.only_vm)
 
 
-def _must_ask(change: Change, errand: Errand, manner: Manner) -> bool:
-    if change.always_ask or manner.yes:
+def _must_ask(change: Change, preview: Preview, errand: Errand, manner: Manner) -> bool:
+    moves = preview.order is not None and bool(preview.order.moves)
+    if change.always_ask or moves or manner.yes:
         return not manner.yes
     return any(a.consequence in DISRUPTIVE and not a.held for a in errand.actions)
 
@@ -179,6 +188,8 @@ def _show_preview(context: Context, change: Change, preview: Preview) -> None:
     context.problems(preview.problems, change.shown)
     show_changes(screen, preview.changes)
     screen.line()
+    if preview.order is not None:
+        show_order(screen, preview.order)
     if not change.only_vm:
         show_plan(screen, preview.plan, preview.unreachable)
         return
@@ -208,7 +219,7 @@ def _finish(
         if applied.changes != preview.changes:
             errand = as_applied(errand, applied.changes)
         try:
-            ctrl_c = "calls the move back" if change.take_back else "stops only the following"
+            ctrl_c = change.ctrl_c if change.take_back else "stops only the following"
             follows = (applied.revision, errand, manner.timeout_s, ctrl_c)
             progress = follow(context.client, shown, *follows)
         except KeyboardInterrupt:
@@ -216,11 +227,19 @@ def _finish(
     if context.json:
         context.show(
             Outcome(
-                True, applied.revision, applied.changes, applied.problems, preview.plan, progress
+                True,
+                applied.revision,
+                applied.changes,
+                applied.problems,
+                preview.plan,
+                progress,
+                preview.order,
             )
         )
     elif progress:
         show_progress(screen, progress)
+    if progress and progress.verdict is Verdict.TIMEOUT and change.time_is_up and change.take_back:
+        change.take_back()
     return EXIT_DONE if progress is None or progress.verdict in CARRIED_OUT else EXIT_FAILED
 
 

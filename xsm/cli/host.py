@@ -8,6 +8,7 @@ from xsm.api.types import Command, Verb
 from xsm.cli.carry_out import Manner, manner_options
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
+from xsm.cli.draining import drain_host
 from xsm.cli.host_add import add
 from xsm.cli.hosts import show_hosts
 from xsm.cli.libvirt_tls import libvirt_tls
@@ -36,18 +37,13 @@ def list_hosts(context: Context) -> None:
 @manner_options
 @pass_context
 def drain(context: Context, host: str, message: str, manner: Manner) -> int:
-    """Let HOST run no VMs: floating ones move elsewhere; pinned ones are held until DOM0 changes.
+    """Let HOST run no VMs: those that float move elsewhere; pinned ones are held until DOM0 changes.
 
-    Asks when a VM has to be stopped for it.
+    Shows first in which order they move, so that memory and APART (anti-affinity) hold at every moment, and how long
+    that takes; where HOST can't be emptied otherwise, VMs of other hosts move to make room. Asks. When the time is up,
+    and after Ctrl-C, what is under way ends, nothing else leaves, and HOST may run VMs again.
     """
-    command = Command(Verb.DRAIN, host=host, message=message)
-    return run_command(
-        context,
-        command,
-        manner,
-        f"Drain {host}?",
-        nothing=f"{host} is drained already.",
-    )
+    return drain_host(context, host, message, manner)
 
 
 @site_command("resume", short_help="Let a drained host run VMs again.")

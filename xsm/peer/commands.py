@@ -1,16 +1,16 @@
-"""Commands that are small edits of the site: `xsm migrate`, `stop`, `host drain`, ... as new files and state tables.
+"""Commands that are small edits of the site: `xsm migrate`, `stop`, `host forget`, ... as new files and state tables.
 
 Decides what each command changes and when it is refused. Must not know how the edit is stored or carried out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from xsm.peer.edit import Surroundings
 from xsm.plan.observed import ACTIVE, HostReport, why_no_vms
+from xsm.plan.order import Order
 from xsm.plan.planner import move_held, restart_held
 from xsm.plan.round import written
 from xsm.plan.view import View
@@ -39,6 +39,8 @@ class Intent:
     state: State
     message: str
     moving: Mapping[str, str] = field(default_factory=dict)
+    planned: Mapping[str, str] = field(default_factory=dict)  # places that the site found itself
+    order: Order | None = None  # in which a host is emptied
 
 
 def edit_site(files: Files, document: Document, changes: Sequence[Change]) -> Files:
@@ -227,28 +229,6 @@ def refuse_witness(document: Document, host: str, reports: Mapping[str, HostRepo
         raise CommandRefused(never, "to service it, just stop it; while it is off it has no vote")
 
 
-def drain(files: Files, document: Document, host: str) -> Intent:
-    """A host is to run no VMs. Those that float leave it; which ones they were is kept, for `undrain`."""
-    name = find_member(document, host)
-    state = document.state
-    leave = {vm: name for vm, member in state.placement.items() if member == name}
-    drained, away = state.drained | {name}, {**state.away, **leave}
-    return Intent(files, replace(state, drained=drained, away=away), f"Drain {name}")
-
-
-def undrain(files: Files, document: Document, host: str, home: bool = False) -> Intent:
-    """It may run VMs again. `home`: those that a drain made leave it come back, but for those that somebody gave
-    another place since."""
-    name = find_member(document, host)
-    state = document.state
-    away = {vm: member for vm, member in state.away.items() if member != name}
-    after = replace(state, drained=state.drained - {name}, away=away)
-    left = [vm for vm, member in sorted(state.away.items()) if member == name]
-    coming = [vm for vm in left if vm in state.placement and vm not in state.chosen]
-    moving = dict.fromkeys(coming, name) if home else {}
-    return Intent(files, after, f"Take {name} back into use", moving)
-
-
 def forget(
     files: Files,
     document: Document,
@@ -317,10 +297,4 @@ POWER_COMMANDS: Mapping[str, Power] = {
     "resume": Power.RUNNING,
     "stop": Power.STOPPED,
     "pause": Power.PAUSED,
-}
-
-HOST_COMMANDS: Mapping[str, Callable[[Files, Document, str], Intent]] = {
-    "drain": drain,
-    "undrain": undrain,
-    "undrain-home": partial(undrain, home=True),
 }

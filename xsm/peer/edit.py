@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from xsm.plan.capacity import unfit
 from xsm.plan.observed import HostReport
+from xsm.plan.order import ASSUMED_PACE, Pace
 from xsm.plan.place import place
 from xsm.site import state_file
 from xsm.site.changes import describe, diff
@@ -35,6 +36,10 @@ class Surroundings:
     moving: Mapping[str, str] = field(
         default_factory=dict
     )  # floating VM -> member that somebody chose for it
+    planned: Mapping[str, str] = field(
+        default_factory=dict
+    )  # floating VM -> member to which the site itself moves it (draining)
+    pace: Pace = ASSUMED_PACE  # of the live migrations that an order counts on
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,8 @@ def _settle(document: Document, around: Surroundings) -> tuple[State, list[Probl
         if vm in vms and vms[vm].host is None
     }
     document = replace(document, state=replace(document.state, placement=chosen))
-    placed = place(document, around.reports, around.unreachable, around.now, around.moving)
+    seen = (around.reports, around.unreachable, around.now)
+    placed = place(document, *seen, around.moving, around.planned)
     if placed.refused:
         raise PlaceRefused(
             "; ".join(

@@ -6,7 +6,7 @@ wanted there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from xsm.plan.observed import ACTIVE, Domain, HostReport, why_no_vms
@@ -20,6 +20,8 @@ RESERVE_LIMIT_MIB = 1024
 RESERVE_SHARE = 10
 """A host keeps a tenth of its memory for itself, at most `RESERVE_LIMIT_MIB`, unless the site file
 says what VMs may use."""
+LEAVING_TOLD = 3
+"""VMs named in a reason that hold memory until they are gone."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,11 @@ def _is_foreign(domain: Domain, site_id: str) -> bool:
 def shortage(wanted: Wanted, document: Document, view: View, host: str) -> Shortage:
     """Share out the memory of `host`: first to what its running VMs have, then to their growth,
     then to the others, each in order of their names. Without a report nobody is refused: the host
-    itself will know."""
+    itself will know.
+
+    When acting, what is still active there and belongs elsewhere holds its memory until it is gone: of a swap, who
+    comes waits for who leaves. Foreseeing, it is taken for gone.
+    """
     report = view.reports.get(host)
     if report is None or report.facts is None:
         return Shortage()
@@ -130,7 +136,9 @@ def shortage(wanted: Wanted, document: Document, view: View, host: str) -> Short
     if for_vms_mib is None:
         return Shortage()
     on = [w for w in (wanted.by_name[n] for n in wanted.by_host.get(host, ())) if w.is_on]
-    if sum(w.vm.memory_mib for w in on) <= for_vms_mib:
+    leaving = () if view.foresees else leaving_from(wanted, report)
+    leaving_mib = sum(d.memory_mib for d in leaving)
+    if sum(w.vm.memory_mib for w in on) + leaving_mib <= for_vms_mib:
         return Shortage()
     active = {
         d.uuid: d
@@ -138,6 +146,7 @@ def shortage(wanted: Wanted, document: Document, view: View, host: str) -> Short
         if d.state in ACTIVE and not _is_foreign(d, wanted.site_id)
     }
     used = sum(min(active[w.uuid].memory_mib, w.vm.memory_mib) for w in on if w.uuid in active)
+    used += leaving_mib
     too_big: dict[str, str] = {}
     no_growth: dict[str, str] = {}
     for w in sorted(on, key=lambda each: (each.uuid not in active, each.name)):
@@ -148,8 +157,27 @@ def shortage(wanted: Wanted, document: Document, view: View, host: str) -> Short
         if used + more <= for_vms_mib:
             used += more
             continue
-        (no_growth if domain else too_big)[w.name] = _figures(w, host, more, for_vms_mib, used)
+        figures = _figures(w, host, more, for_vms_mib, used)
+        (no_growth if domain else too_big)[w.name] = figures + _until_gone(leaving)
     return Shortage(too_big, no_growth)
+
+
+def leaving_from(wanted: Wanted, report: HostReport) -> tuple[Domain, ...]:
+    """The site's domains that are active on the report's host and are to be off, or elsewhere. By name."""
+    names = wanted.by_host.get(report.host, ())
+    stay = {w.uuid for w in (wanted.by_name[name] for name in names) if w.is_on}
+    found = (
+        d
+        for d in report.domains
+        if d.state in ACTIVE and d.uuid not in stay and not _is_foreign(d, wanted.site_id)
+    )
+    return tuple(sorted(found, key=lambda d: (d.name, d.uuid)))
+
+
+def _until_gone(leaving: Iterable[Domain]) -> str:
+    held = [f"{d.name} ({d.memory_mib} MiB)" for d in leaving]
+    more = f" and {len(held) - LEAVING_TOLD} more" if len(held) > LEAVING_TOLD else ""
+    return f"; {', '.join(held[:LEAVING_TOLD])}{more} is to leave it" if held else ""
 
 
 def _figures(w: WantedVM, host: str, more: int, for_vms_mib: int, used: int) -> str:

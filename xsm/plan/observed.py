@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -121,6 +122,21 @@ class Moved:
     def __str__(self) -> str:
         took = f"{self.total_ms / 1000:.1f} s, of which the guest stood still for {self.downtime_ms} ms"
         return f"{took}; {self.sent_mib} MiB sent"
+
+    @property
+    def rate_mib_s(self) -> float:
+        return self.sent_mib * 1000 / max(1, self.total_ms)
+
+    @staticmethod
+    def told_in(text: str) -> Moved | None:
+        """The one that a line of the events ends with, None where there is none."""
+        found = _TOLD.search(text)
+        if found is None:
+            return None
+        return Moved(round(float(found[1]) * 1000), int(found[2]), int(found[3]))
+
+
+_TOLD = re.compile(r"(\d+\.\d) s, of which the guest stood still for (\d+) ms; (\d+) MiB sent")
 
 
 @dataclass(frozen=True)

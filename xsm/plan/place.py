@@ -136,11 +136,13 @@ def place(
     unreachable: Mapping[str, str],
     now: float,
     moving: Mapping[str, str] | None = None,
+    planned: Mapping[str, str] | None = None,
 ) -> Placement:
     """Find a host for every floating VM.
 
     `moving`: VM -> member where somebody wants it (`xsm migrate`); when that can't be, the VM is in
-    `refused` and keeps its place. `now` and the reports' times are seconds on one clock.
+    `refused` and keeps its place. `planned`: likewise where the site itself wants it (`draining.order`); when that
+    can't be, it is placed as any other. `now` and the reports' times are seconds on one clock.
     """
     floor = _Floor(document, reports, unreachable)
     floating: dict[str, VM] = {}
@@ -149,7 +151,8 @@ def place(
             floating[vm.name] = vm
         else:
             floor.take(vm, document.host_name(vm.host))
-    moving = moving or {}
+    asked = moving or {}
+    moving = {**(planned or {}), **asked}
     placements: dict[str, str] = {}
     left: dict[str, str] = {}  # VM -> why it can't stay
     staying = _may_run_in_place(document, floating, reports, unreachable, now)
@@ -164,7 +167,7 @@ def place(
             continue
         floor.take(moved, host)
         placements[name] = host
-        reasons[name] = f"moved to {host} as asked"
+        reasons[name] = f"moved to {host} as {'asked' if name in asked else 'planned'}"
     _keep(floor, floating, placements, left, staying & refused.keys(), floor.ban)
     rest = floating.keys() - placements.keys() - left.keys()
     _keep(floor, floating, placements, left, rest, floor.obstacle)
@@ -180,7 +183,7 @@ def place(
         dict(sorted(placements.items())),
         dict(sorted(unplaced.items())),
         dict(sorted(reasons.items())),
-        dict(sorted(refused.items())),
+        {name: why for name, why in sorted(refused.items()) if name in asked},
     )
 
 

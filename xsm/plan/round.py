@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xsm.plan.actions import Action, Consequence, Step
-from xsm.plan.capacity import Shortage, shortage
+from xsm.plan.capacity import Shortage, leaving_from, shortage
 from xsm.plan.observed import Domain
 from xsm.plan.sightings import Seen, Sorted
 from xsm.plan.view import View, owner_trouble, target_trouble
@@ -70,7 +70,9 @@ class Round:
         """Why `w` can't come to or start on `host`, "" when it can. `kind`: the host's, None when
         unknown."""
         found = self.target_trouble(host) or self._unfit(w, host, kind) or self._lack(w, host)
-        return found or (self.shortage(host).too_big.get(w.name, "") if w.is_on else "")
+        if found or not w.is_on:
+            return found
+        return self._not_apart_yet(w, host) or self.shortage(host).too_big.get(w.name, "")
 
     def return_obstacle(self, w: WantedVM, host: str) -> str:
         """Why `w`, which runs on `host`, could not start there again as it is wanted now, "" when it
@@ -82,6 +84,19 @@ class Round:
         """What `host` itself found missing when it looked for what `w` needs there."""
         report = self.view.reports.get(host)
         return report.lacks.get(w.name, "") if report is not None and w.is_on else ""
+
+    def _not_apart_yet(self, w: WantedVM, host: str) -> str:
+        """When acting: which VM that leaves `host` is to be apart from `w`, which waits for it. One that belongs there,
+        too, is no obstacle: who wrote both down wants them so."""
+        report = self.view.reports.get(host)
+        if self.view.foresees or report is None or not w.vm.apart:
+            return ""
+        for domain in leaving_from(self.wanted, report):
+            other = self.wanted.by_name.get(domain.tag.vm) if domain.tag else None
+            shared = sorted({*other.vm.apart} & {*w.vm.apart}) if other and other is not w else []
+            if shared:
+                return f"{domain.name}, which is to be apart from it ({shared[0]!r}), is still on {host}"
+        return ""
 
     def _unfit(self, w: WantedVM, host: str, kind: HypervisorKind | None) -> str:
         refusal = w.refusal(kind) if kind is not None else ""

@@ -14,6 +14,8 @@ import pytest
 from planned_site import NOW, document, domain_of, facts, report, view, vm
 
 from xsm.peer.edit import Surroundings, edit
+from xsm.plan.draining import order
+from xsm.plan.order import Pace
 from xsm.plan.place import place
 from xsm.plan.planner import plan, plan_host
 from xsm.plan.view import View
@@ -129,6 +131,11 @@ def half_of_the_hosts_drained(of: Document) -> Callable[[], object]:
     return lambda: place(leaving, seen.reports, {}, NOW)
 
 
+def one_host_emptied(of: Document) -> Callable[[], object]:
+    seen, host = full(of), sorted(of.state.members)[0]
+    return lambda: order(of, seen.reports, {}, host, Pace())
+
+
 def no_room_at_all(of: Document) -> Callable[[], object]:
     nowhere = replace(of, state=replace(of.state, placement={}))
     small = [report(host, of=facts(memory_mib=64)) for host in of.state.members]
@@ -147,6 +154,7 @@ CASES = (
     what_is_wanted,
     placed_anew,
     half_of_the_hosts_drained,
+    one_host_emptied,
     no_room_at_all,
     differences,
 )
