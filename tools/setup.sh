@@ -41,6 +41,7 @@ missing_packages() {
     has virsh || echo libvirt-clients
     has git || echo git
     has make || echo make
+    has xorriso || echo xorriso  # VMs with user-data get a CD-ROM that it makes
     has serf || echo serf      # tests run real agents; a host does without it
     has strace || echo strace  # tests/attack kills xsmd at its writes with it
     # The rest is needed only to build libvirt's Python binding into a new .venv.

@@ -33,6 +33,7 @@ from xsm.edge.peers import Peers
 from xsm.edge.register_file import RegisterDamaged, RegisterFile, RegisterInUse
 from xsm.edge.repository import Repository, RepositoryError
 from xsm.edge.revisions import Busy, Moved, Revisions
+from xsm.edge.seeds import Seeds
 from xsm.edge.settings import Settings, load_settings
 from xsm.edge.tls import bound_buffers, client_context
 from xsm.edge.transport import PeerClient
@@ -105,6 +106,7 @@ class Daemon:
             self.clock,
             time.time,
             converge_limit_s=settings.converge_limit_s,
+            seeds=None if settings.is_witness else Seeds(settings.seeds_dir),
         )
         self.checkout_problems: tuple[Problem, ...] = ()
         self.checkout_revision = ""

@@ -23,6 +23,7 @@ AGENT = "qemu-guest-agent"
 MODULES = (
     "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover",
     "net_failover", "virtio_net", "virtio_blk", "virtio_balloon", "virtio_console", "button", "evdev",
+    "libata", "ata_piix", "scsi_common", "scsi_mod", "cdrom", "sr_mod", "isofs",
 )  # fmt: skip
 BUSYBOX = Path("/usr/bin/busybox")
 FETCH_LIMIT_S = 300.0

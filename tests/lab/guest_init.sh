@@ -26,6 +26,21 @@ for word in $(cat /proc/cmdline); do
     esac
 done
 hostname "$name"
+# A guest whose command line says so reads its cloud-init seed, as cloud-init would.
+seed=
+case " $(cat /proc/cmdline) " in *" xsm.seed "*)
+    for m in scsi_common scsi_mod libata ata_piix cdrom sr_mod isofs; do
+        insmod /lib/modules/$m.ko
+    done
+    tries=0
+    while [ ! -b /dev/sr0 ] && [ $tries -lt 50 ]; do # its bus is looked over in the background
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    mkdir -p /seed
+    mount -t iso9660 -o ro /dev/sr0 /seed && seed=$(cat /seed/meta-data /seed/user-data | tr ' \n' '_|')
+    ;;
+esac
 ip link set lo up
 if [ -d /sys/class/net/eth0 ]; then
     ip link set eth0 up
@@ -48,6 +63,7 @@ boot=$(cat /proc/sys/kernel/random/boot_id)
 before=
 [ -b /dev/vda ] && before=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\0' | tr ' \n' '_.')
 echo "BOOTED $name boot=$boot disk=$before"
+[ -n "$seed" ] && echo "SEED $seed"
 n=0
 while :; do
     n=$((n + 1))

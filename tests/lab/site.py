@@ -50,7 +50,7 @@ DOMAIN = """\
     <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2' cache='none'/>
       <source file='{shared}/disks/{name}.qcow2'/>
-      <target dev='vda' bus='virtio'/>
+      <target dev='vda' bus='virtio'/>{disk}
     </disk>
     <interface type='bridge'>
       <source bridge='br0'/>
@@ -76,20 +76,24 @@ class VM:
     vcpus: int = 1
     max_vcpus: int = 2
     more: str = ""
+    user_data: str = ""  # for cloud-init; the guest says on its console what it finds
+    disk: str = ""  # more elements of its disk
 
     @property
     def entry(self) -> str:
+        seed = f"<USER_DATA>{self.name}</USER_DATA>" if self.user_data else ""
         dom0 = f"<DOM0>{HOSTS[self.host].address}</DOM0>" if self.host else ""
         return (
             f'  <VM name="{self.name}" config="{self.name}">{dom0}<VCPUS>{self.vcpus}</VCPUS>'
-            f"<MEM>{self.memory_mib}</MEM>{self.more}</VM>\n"
+            f"<MEM>{self.memory_mib}</MEM>{self.more}{seed}</VM>\n"
         )
 
     @property
     def config(self) -> str:
         return DOMAIN.format(
             name=self.name, memory_mib=96, max_memory_mib=self.max_memory_mib, max_vcpus=self.max_vcpus,
-            cmdline=CMDLINE, images=GUEST_IMAGES, shared=SHARED, consoles=CONSOLES,
+            disk=self.disk, cmdline=f"{CMDLINE} xsm.seed" if self.user_data else CMDLINE, images=GUEST_IMAGES,
+            shared=SHARED, consoles=CONSOLES,
         )  # fmt: skip
 
 
@@ -126,6 +130,7 @@ class Site:
         text = f"<XSMConfig>\n{hosts}{sets}</XSMConfig>\n"
         folder = host.place.inside("/root/site")
         files = {"site.xml": text, **{f"configs/{vm.name}.xml": vm.config for vm in vms}}
+        files |= {f"configs/{vm.name}.user-data": vm.user_data for vm in vms if vm.user_data}
         for name, content in files.items():
             host.run("sh", "-c", 'cat >"$0"', f"/root/site/{name}", stdin=content)
         if not folder.is_dir():

@@ -1,12 +1,16 @@
 """Changes of a running guest, by the guest's own word."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.lab import cgroups
 from tests.lab.lab import Lab
 from tests.lab.observer import Observer
+from tests.lab.places import CONSOLES
 from tests.lab.processes import wait_for
 from tests.lab.site import SOON_S, VM, Site
+from xsm.site.wanted import SEEDS_DIR
 
 
 def test_memory_changes_live(lab: Lab, site: Site, observer: Observer) -> None:
@@ -58,3 +62,44 @@ def test_cpu_shares_change_live(lab: Lab, site: Site, observer: Observer) -> Non
     assert {key.strip(): value.strip() for key, value in shares.items()}["cpu_shares"] == "512"
     site.wait_converged()
     assert observer.gaps("live1") == []
+
+
+def test_a_guest_finds_its_user_data_and_keeps_it_when_it_moves(
+    lab: Lab, site: Site, observer: Observer
+) -> None:
+    """Proves that a VM with USER_DATA boots with a CD-ROM that says its own name and UUID; that the target has made the
+    very same one before the guest comes; that another text waits for a restart, which brings it; and that no image
+    stays where the VM is gone."""
+    one = VM("seed1", "dmz01", user_data="#cloud-config\n# edition 1\n")
+    site.apply(one)
+    observer.wait_ticks("seed1", 3, host="dmz01")
+    uuid = lab["dmz01"].virsh("domuuid", "seed1").strip()
+    said = seeds_said(lab, "dmz01")
+    assert f'"instance-id":_"{uuid}",_"local-hostname":_"seed1"' in said[-1]
+    assert said[-1].endswith("|#cloud-config|#_edition_1|")
+    first = image(lab, "dmz01", uuid)
+    site.apply(replace(one, host="dmz02"))
+    observer.wait_ticks("seed1", 3, host="dmz02")
+    assert image(lab, "dmz02", uuid) == first
+    assert len({tick.boot for tick in observer.ticks("seed1")}) == 1
+    wait_for("the source's image is gone", lambda: not image(lab, "dmz01", uuid), SOON_S)
+    two = replace(one, host="dmz02", user_data="#cloud-config\n# edition 2\n")
+    assert "definition: user_data" in site.apply(two)
+    assert image(lab, "dmz02", uuid) == first
+    lab["dmz02"].xsm("restart", "seed1", "--yes")
+    wait_for("it finds the new text", lambda: "edition_2" in str(seeds_said(lab, "dmz02")), SOON_S)
+    assert image(lab, "dmz02", uuid) != first
+    site.apply()
+    wait_for("no image stays", lambda: not image(lab, "dmz02", uuid), SOON_S)
+
+
+def seeds_said(lab: Lab, host: str) -> list[str]:
+    """What the guest found at each of its boots on the host, as it said on its console."""
+    text = lab[host].run("cat", f"{CONSOLES}/seed1.log").stdout
+    return [line.strip() for line in text.splitlines() if line.startswith("SEED ")]
+
+
+def image(lab: Lab, host: str, uuid: str) -> str:
+    """Digest of the seed's image on the host, "" for none."""
+    done = lab[host].run("sh", "-c", f"sha256sum <{SEEDS_DIR}/{uuid}.iso 2>/dev/null || true")
+    return done.stdout.split(" ")[0].strip()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tests.sim import story
 from tests.sim.script import Script
-from tests.sim.stage import names
+from tests.sim.stage import USER_DATA, names
 from tests.sim.world import OFF, SimHost, World
 from xsm.plan.observed import ACTIVE
 from xsm.site.model import Drift, Migration, Power
@@ -26,6 +26,8 @@ SMALL = 5
 """In larger sites a minute costs more, so fewer things happen: a life costs about the same everywhere."""
 WITNESSED = 0.2
 """Of the sites of three hosts or more, so many have a witness for their last one."""
+SEEDED = 0.1
+"""So many VMs have user-data."""
 PEOPLE = ("anna", "bert", "carl")
 """Operators who open the files and save them later."""
 
@@ -45,6 +47,7 @@ class Life:
             ["", "", " fence", " fence=30"]
         )
         self.witness = random.Random(f"witness of life {seed}").random() < WITNESSED
+        self.seeds = random.Random(f"user-data of life {seed}")
         more = FENCED if self.fences else ()
         self.happenings = (*(RESTLESS if restless else ORDINARY), *more)
         by_chance = self.random.choices([*SIZES], [*SIZES.values()])[0]
@@ -91,7 +94,8 @@ class Life:
         for i in range(1, max(5, len(self.names) // 2) + 1):
             host = pick([*self.names, ""])
             more = pick(["", " MIGRATION cold", " DRIFT report", " APART a"])
-            lines.append(f"vm vm{i}{f' DOM0 {host}' if host else ''}{more}")
+            seeded = " USER_DATA init" if self.seeds.random() < SEEDED else ""
+            lines.append(f"vm vm{i}{f' DOM0 {host}' if host else ''}{more}{seeded}")
         lines.append(f"latency {pick([0.005, 0.005, 0.1, 0.6])}")
         lines += pick([[], [], ["announce 2"]])
         lines += pick([[], [], ["doubled 20"]])
@@ -208,6 +212,15 @@ class Life:
         if who not in self.script.bases or not vm or self.random.random() < 0.2:
             return [f"remember {host.name} {who}"]
         return [f"edit-from {who} {host.name} {vm} {self.value()}"]
+
+    def user_data(self) -> list[str]:
+        """What cloud-init is to do changes."""
+        running = [h for h in self.running() if USER_DATA in h.head_files]
+        if not running:
+            return []
+        host = self.random.choice(running)
+        edition = host.head_files[USER_DATA].decode().split()[-1]
+        return [f"config {host.name} {USER_DATA} 'edition {edition}' 'edition {int(edition) + 1}'"]
 
     def config(self) -> list[str]:
         """The config of all VMs, or all files in another format."""
@@ -384,6 +397,7 @@ ORDINARY: tuple[Happening, ...] = (
     (Life.add_or_remove, 3),
     (Life.old_base, 3),
     (Life.config, 1),
+    (Life.user_data, 1),
     (Life.command, 8),
     (Life.forget, 1),
     (Life.join, 1),

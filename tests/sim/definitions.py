@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lxml import etree
@@ -62,6 +63,18 @@ def checked(xml: str) -> DomainFacts:
     if facts.vcpus > facts.max_vcpus:
         raise HypervisorError("XML error: maxvcpus must not be less than current vcpus")
     return facts
+
+
+def open_seed(facts: DomainFacts, uuid: str, seeds: Mapping[str, str], booting: bool) -> None:
+    """The domain's CD-ROM is opened. `seeds`: UUID -> digest of the images on this host. One that boots has to find
+    what its definition was made for."""
+    wanted = facts.tag.fingerprint.get("user_data", "") if facts.tag is not None else ""
+    if not wanted:
+        return
+    if uuid not in seeds:
+        raise HypervisorError(f"Could not open '{uuid}.iso': No such file or directory")
+    if booting and seeds[uuid] != wanted:
+        raise HypervisorError(f"{uuid}.iso is not the seed that {facts.name} is to find")
 
 
 def written(xml: str, facts: DomainFacts, uuid: str) -> str:

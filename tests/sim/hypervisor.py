@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from tests.sim.definitions import Fault, SimDomain, checked, written
+from tests.sim.definitions import Fault, SimDomain, checked, open_seed, written
 from tests.sim.flight import Flights
 from tests.sim.hands import Hands
 from tests.sim.switch import SimSwitch, uri
@@ -71,6 +71,7 @@ class SimHypervisor(Hands, Flights):
         self._faults: list[Fault] = []
         self._domains: dict[str, SimDomain] = {}
         self.missing: set[str] = set()  # paths, bridges and networks that this host hasn't got
+        self.seeds: dict[str, str] = {}  # UUID -> digest of the image for cloud-init
         self.flying = {}
         self._switch.plug(self)
 
@@ -109,6 +110,9 @@ class SimHypervisor(Hands, Flights):
             return tuple(sorted((self._seen(d) for d in found), key=lambda d: (d.name, d.uuid)))
 
     def lacking(self, needs: Needs) -> str:
+        """And makes the seed, as `edge.preflight` does before it asks."""
+        if needs.seed is not None:
+            self.seeds[needs.seed.uuid] = needs.seed.digest
         gone = sorted(self.missing.intersection((*needs.paths, *needs.bridges, *needs.networks)))
         return ", ".join(f"{what} is not on {self.name}" for what in gone)
 
@@ -139,6 +143,7 @@ class SimHypervisor(Hands, Flights):
                 raise HypervisorError(f"internal error: Domain '{domain.name}' is already running")
             if domain.managed_save:
                 raise HypervisorError(f"{domain.name} has a managed save image")
+            open_seed(domain.config or domain.shown(), uuid, self.seeds, booting=True)
             self._boot(domain)
 
     def shutdown(self, uuid: str) -> None:
@@ -228,6 +233,7 @@ class SimHypervisor(Hands, Flights):
             target = self._switch.reach(self.name, way.uri)
             if target is self:
                 raise HypervisorError("attempt to migrate guest to the same host")
+            open_seed(domain.shown(), uuid, target.seeds, booting=False)
             self._hand_over(domain, target)
         return None
 

@@ -16,6 +16,8 @@ from xsm.site.model import HypervisorKind
 
 SITES = Path(__file__).parents[2] / "sites"
 CONFIGS = SITES / "figure3" / "configs"
+USER_DATA = "configs/init.user-data"
+"""Of a `site random` in which a VM has it."""
 RANDOM_MEMORY_MIB = 1100
 """Memory of the hosts of a `site random`: about five of its VMs fit, so that it runs short now and then."""
 VM_FIELDS = {f.tag: f for f in fields.VM_ENTRY.fields}
@@ -49,6 +51,8 @@ class Draft:
         vms = ['<Set name="web">', *self.vms.values(), "</Set>"]
         lines = ["<XSMConfig>", *hosts, *vms, "</XSMConfig>"]
         configs = {f"configs/{p.name}": p.read_bytes() for p in sorted(CONFIGS.iterdir())}
+        if any("<USER_DATA>" in vm for vm in self.vms.values()):
+            configs[USER_DATA] = b"#cloud-config\n# edition 1\n"
         files = {"site.xml": "\n".join(lines).encode(), **configs}
         world = World(names(self.hosts), files, seed=self.seed, live=self.live)
         for host in world.hosts.values():

@@ -210,6 +210,7 @@ class LibvirtHypervisor:
             else "",
             migrate_uri=self._announces.migrate_uri,
             migrate_tls=self._announces.tls() and fixed.kind in EMULATED,
+            seeds_dir=self._announces.seeds_dir,
         )
 
     def _free_memory_mib(self, conn: libvirt.virConnect, memory_mib: int) -> int:

@@ -24,6 +24,7 @@ class Announces:
     migrate_tls: str = "auto"
     bandwidth_mib_s: int = 0
     converge_limit_s: float = CONVERGE_LIMIT_S
+    seeds_dir: str = ""  # where the images for cloud-init are
 
     def tls(self) -> bool:
         """Whether memory that comes here or leaves here may go over TLS. Looked at each time: certificates may come

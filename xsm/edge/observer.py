@@ -16,12 +16,13 @@ from typing import TypeVar
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
 from xsm.edge.preflight import Preflight
+from xsm.edge.seeds import Seeds
 from xsm.edge.transfers import Transfers
 from xsm.peer.converging import CONVERGE_LIMIT_S
 from xsm.peer.events import Finished, Perform
 from xsm.peer.work import ACTIONS_LIMIT
 from xsm.plan.actions import Action, Step
-from xsm.plan.observed import HostReport
+from xsm.plan.observed import Domain, HostReport
 from xsm.site.needs import Needs
 
 LOOK_LIMIT_S = 30.0
@@ -48,6 +49,7 @@ class Observer:
         wall: Callable[[], float],
         look_limit_s: float = LOOK_LIMIT_S,
         converge_limit_s: float = CONVERGE_LIMIT_S,
+        seeds: Seeds | None = None,
     ) -> None:
         self._host = host
         self._connect = connect
@@ -56,7 +58,8 @@ class Observer:
         self._look_limit_s = look_limit_s
         # Threads for looking, for migrations' progress and for what VMs lack: all that goes on while all actions hang.
         self._pool = ThreadPoolExecutor(ACTIONS_LIMIT + 3, thread_name_prefix="hypervisor")
-        self._preflight = Preflight(self.call, clock)
+        self._seeds = seeds
+        self._preflight = Preflight(self.call, clock, seeds=seeds)
         self._needs: Mapping[str, Needs] = {}
         self.transfers = Transfers(host, self.call, converge_limit_s)
         self._wanted = asyncio.Event()
@@ -161,11 +164,18 @@ class Observer:
         try:
             hypervisor = self._connected()
             domains = hypervisor.domains()
+            self._sweep(domains)
             return HostReport(self._host, at, "", hypervisor.facts(), domains)
         except HypervisorError as error:
             if error.lost:
                 self._drop()
             return self._silent(error.reason)
+
+    def _sweep(self, domains: tuple[Domain, ...]) -> None:
+        """Seeds are kept of VMs that are here, in whatever state, and of those that are about to come."""
+        if self._seeds is not None:
+            coming = {needs.seed.uuid for needs in self._needs.values() if needs.seed}
+            self._seeds.sweep({domain.uuid for domain in domains} | coming)
 
     def _perform(self, effect: Perform) -> str:
         return perform(

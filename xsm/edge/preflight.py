@@ -1,7 +1,8 @@
 """Finding out what VMs that are to start here need and the host lacks.
 
 Decides how old an answer may be, and how long storage may take to give one: it may hang, and then nothing else of a
-look at the hypervisor may hang with it. Must not decide what follows from what is lacking.
+look at the hypervisor may hang with it. What the host itself makes for a VM, its seed, is made here. Must not decide
+what follows from what is lacking.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
+from xsm.edge.seeds import Seeds
 from xsm.site.needs import Needs
 
 AGE_S = 2.0
@@ -27,10 +29,12 @@ class Preflight:
         call: Callable[[Callable[[Hypervisor], dict[Needs, str]]], Awaitable[dict[Needs, str]]],
         clock: Callable[[], float],
         limit_s: float = LIMIT_S,
+        seeds: Seeds | None = None,
     ) -> None:
-        """`call` runs a question to the hypervisor in a thread."""
+        """`call` runs a question to the hypervisor in a thread. `seeds`: where this host has the VMs' seeds made."""
         self._call = call
         self._clock = clock
+        self._seeds = seeds
         self._limit_s = limit_s
         self._known: dict[Needs, tuple[float, str]] = {}
         self._asking: asyncio.Future[dict[Needs, str]] | None = None
@@ -55,10 +59,15 @@ class Preflight:
         if self._asking is None:
             every = sorted(unknown, key=repr)
             self._asking = asyncio.ensure_future(
-                self._call(lambda h: {n: h.lacking(n)[:TEXT_LIMIT_CHARS] for n in every})
+                self._call(lambda h: {n: self._lack(h, n)[:TEXT_LIMIT_CHARS] for n in every})
             )
         done, _ = await asyncio.wait({self._asking}, timeout=waits_s)
         if not done:
             return dict.fromkeys(unknown, HANGS)
         found, self._asking = self._asking, None
         return found.result()
+
+    def _lack(self, hypervisor: Hypervisor, needs: Needs) -> str:
+        """In a thread."""
+        made = self._seeds.put(needs.seed) if self._seeds is not None and needs.seed else ""
+        return made or hypervisor.lacking(needs)

@@ -24,7 +24,9 @@ from xsm.peer.converging import CONVERGE_LIMIT_S
 from xsm.peer.receiving import ARRIVALS_LIMIT
 from xsm.peer.work import ACTIONS_LIMIT, MIGRATIONS_LIMIT
 from xsm.site.problems import Invalid, Problem
+from xsm.site.wanted import SEEDS_DIR
 
+DATA_DIR = Path("/var/lib/xsm")
 DEFAULT_PORT = 8701
 SERF_PORT = 8702
 """Not Serf's own 7946, where an agent may run that isn't XSM's."""
@@ -92,7 +94,17 @@ class Settings:
     @property
     def announces(self) -> Announces:
         """What the hypervisor is told of migrations."""
-        return Announces(self.migrate_uri, self.migrate_tls, self.migrate_bandwidth_mib_s)
+        return Announces(
+            self.migrate_uri,
+            self.migrate_tls,
+            self.migrate_bandwidth_mib_s,
+            seeds_dir=str(self.seeds_dir),
+        )
+
+    @property
+    def seeds_dir(self) -> Path:
+        """Not among xsmd's own data, which nobody else may enter, but where QEMU's user can go."""
+        return Path(SEEDS_DIR) if self.data_dir == DATA_DIR else self.data_dir / "seeds"
 
     @property
     def certificate_life_s(self) -> float:
@@ -174,7 +186,7 @@ def places(environ: Mapping[str, str], uid: int) -> Places:
     if uid == 0:
         return Places(
             config=Path("/etc/xsm/xsmd.toml"),
-            data_dir=Path("/var/lib/xsm"),
+            data_dir=DATA_DIR,
             checkout_dir=Path("/etc/xsm/site"),
             socket=Path("/run/xsm/xsmd.sock"),
         )

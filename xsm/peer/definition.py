@@ -17,6 +17,7 @@ from xsm.site.model import PostCopy
 from xsm.site.needs import Needs
 from xsm.site.problems import Invalid
 from xsm.site.tag import Tag
+from xsm.site.wanted import SEEDS_DIR
 
 DEFINING = (STARTS | {Step.DEFINE}) - {Step.CONTINUE}
 """Steps that define the domain."""
@@ -45,8 +46,9 @@ def definition(action: Action, wanted: Wanted, report: HostReport | None) -> tup
 def _rendered(want: WantedVM, facts: HypervisorFacts, tag: Tag | None) -> str:
     kind, arch = facts.kind, facts.arch
     return domains.render(
-        want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=kind, tag=tag, arch=arch
-    ).xml
+        want.vm, want.config, uuid=want.uuid, mac=want.mac, kind=kind, tag=tag, arch=arch,
+        seeds_dir=facts.seeds_dir or SEEDS_DIR,
+    ).xml  # fmt: skip
 
 
 def needs_of(want: WantedVM, facts: HypervisorFacts) -> Needs:
@@ -55,7 +57,7 @@ def needs_of(want: WantedVM, facts: HypervisorFacts) -> Needs:
         xml = _rendered(want, facts, None)
     except Invalid:
         return Needs()
-    return needs.of(xml)
+    return needs.of(xml, want.seed)
 
 
 def way_to(ask: EvictAsk, own: HostReport | None, want: WantedVM | None) -> Way:

@@ -15,6 +15,7 @@ from xsm.site.config import Config
 from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
 from xsm.site.model import VM, HypervisorKind, Power
+from xsm.site.seed import Seed, seed_of
 from xsm.site.state import Conflict
 
 NO_SITE_ID = "00000000-0000-0000-0000-000000000000"
@@ -41,6 +42,7 @@ class WantedVM:
     cpu_weight: int | None
     restart_token: str  # "" when no restart was ever asked for
     conflicts: tuple[Conflict, ...] = ()
+    seed: Seed | None = None  # for cloud-init; None: it gets none
 
     @property
     def name(self) -> str:
@@ -53,7 +55,8 @@ class WantedVM:
 
     def fingerprint(self, kind: HypervisorKind) -> Mapping[str, str]:
         """What of its definition changes only at a boot, for a hypervisor of that kind."""
-        return domain.fingerprint(self.vm, self.config, uuid=self.uuid, mac=self.mac, kind=kind)
+        parts = domain.fingerprint(self.vm, self.config, uuid=self.uuid, mac=self.mac, kind=kind)
+        return parts if self.seed is None else {**parts, "user_data": self.seed.digest}
 
     def refusal(self, kind: HypervisorKind) -> str:
         """Why its config can't run on a hypervisor of that kind, "" when it can."""
@@ -115,6 +118,7 @@ def _wanted_vm(
         cpu_weight=domain.cpu_weight(vm, config),
         restart_token=document.state.restarts.get(vm.name, ""),
         conflicts=conflicts,
+        seed=seed_of(vm, uuid, document.user_data[vm.user_data]) if vm.user_data else None,
     )
 
 

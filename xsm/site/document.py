@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TypeVar
 
-from xsm.site import checks, config_file, disks, state_file, xml_file, yaml_file
+from xsm.site import checks, config_file, disks, seed, state_file, xml_file, yaml_file
 from xsm.site.checks import HostNames, host_names
 from xsm.site.config import Config
 from xsm.site.entries import near
@@ -19,6 +19,7 @@ from xsm.site.file_limits import MAX_NAME_BYTES, MAX_PATH_CHARS
 from xsm.site.kinds import NAME_PATTERN
 from xsm.site.model import VM, Host, Site
 from xsm.site.problems import Invalid, Problem, Severity
+from xsm.site.seed import UserData
 from xsm.site.state import State
 
 Read = TypeVar("Read")
@@ -42,12 +43,13 @@ CONFIG_NAME = re.compile(NAME_PATTERN)
 
 @dataclass(frozen=True)
 class Document:
-    """A valid revision. Invariant: every VM's config is in `configs`."""
+    """A valid revision. Invariant: every VM's config is in `configs`, and its user-data in `user_data`."""
 
     site: Site
     site_path: str
     configs: Mapping[str, Config]
     state: State
+    user_data: Mapping[str, UserData] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = field(default=())
 
     @cached_property
@@ -93,15 +95,17 @@ def _load(content: tuple[tuple[str, bytes], ...]) -> Document:
     problems = [problem for path in sorted(files) for problem in _bad_path(path)]
     site, site_path = _site_of(files, problems)
     configs, broken, warnings = _read_configs(files, problems)
+    user_data = seed.read(files)
     state = _collect(problems, lambda: state_file.read(files))
     if site is not None:
         problems += checks.check(site, site_path, {*configs, *broken}, state or State())
         problems += disks.shared(site_path, site.vms(), configs)
+        problems += seed.check(site_path, site.vms(), user_data)
     warnings += [problem for problem in problems if problem.severity is Severity.WARNING]
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise Invalid([*problems, *warnings])
     assert site is not None and state is not None  # or there would be a problem
-    return Document(site, site_path, configs, state, tuple(sorted(set(warnings))))
+    return Document(site, site_path, configs, state, user_data, tuple(sorted(set(warnings))))
 
 
 def _site_of(files: Files, problems: list[Problem]) -> tuple[Site | None, str]:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from xsm.site import config_file, tag_xml, template, xl_domain
+from xsm.site import config_file, seed, tag_xml, template, xl_domain
 from xsm.site.config import Config
 from xsm.site.model import VM, HypervisorKind
 from xsm.site.problems import Problem, Severity
 from xsm.site.tag import NAMESPACE, Tag
 from xsm.site.template import Template
-from xsm.site.wanted import Limits, Wanted
+from xsm.site.wanted import SEEDS_DIR, Limits, Wanted
 from xsm.site.xlcfg import XlConfig, XlString, XlValue
 
 CACHED_CONFIGS = 4096
@@ -86,11 +86,13 @@ def render(
     kind: HypervisorKind,
     tag: Tag | None,
     arch: str = "x86_64",
+    seeds_dir: str = SEEDS_DIR,
 ) -> Rendered:
     """The domain XML that a host of `kind` gets for the VM.
 
     `uuid` and `mac` are the VM's (`identity`), `arch` the host's as libvirt names it. Without a
-    `tag` the domain isn't marked as the site's (`xsm domxml` shows it so). Raises `Invalid` only
+    `tag` the domain isn't marked as the site's (`xsm domxml` shows it so). `seeds_dir`: where the
+    host keeps the images for cloud-init. Raises `Invalid` only
     for a config that `config_file.parse` would refuse.
     """
     wanted = Wanted(vm, uuid, mac, kind, arch, limits(vm, config), cpu_weight(vm, config))
@@ -103,6 +105,8 @@ def render(
         message = f"CPU weight {wanted.cpu_weight}: hosts with control groups v2 refuse it"
         hint = f"1 to {MAX_SHARES} on {kind}"
         warnings += (Problem(config.path, 0, message, hint, Severity.WARNING),)
+    if vm.user_data is not None:
+        seed.insert(root, seed.image_path(seeds_dir, uuid), kind)
     _mark(root, tag)
     etree.indent(root, space="  ")
     return Rendered(etree.tostring(root, encoding="unicode") + "\n", warnings)

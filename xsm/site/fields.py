@@ -194,6 +194,12 @@ VM_ENTRY = Entry(
             repeatable=True,
             default=(),
         ),
+        Field(
+            "USER_DATA",
+            "user_data",
+            name_of("user-data file"),
+            "What cloud-init in the guest does: the file configs/NAME.user-data, given to it on a CD-ROM.",
+        ),
     ),
 )
 

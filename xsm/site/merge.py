@@ -37,6 +37,7 @@ from xsm.site.state import Conflict, Place
 from xsm.site.state_file import place_rows
 
 _CONFIG = re.compile(r"configs/([^/]+)\.(cfg|xml)")
+_SEED = re.compile(r"configs/([^/]+)\.(user-data|network-config)")
 _MEMBERS = state_file.path_of("members")
 _FENCED = state_file.path_of("fenced")
 _SITE_STATE = state_file.path_of("site")
@@ -224,8 +225,11 @@ def _merge_others(
 ) -> None:
     """Configs and the user's other files, each as a whole."""
     users: dict[str, list[str]] = {}
+    seeded: dict[str, list[str]] = {}
     for vm in site.vms():
         users.setdefault(vm.config, []).append(vm.name)
+        if vm.user_data is not None:
+            seeded.setdefault(vm.user_data, []).append(vm.name)
     disputed: dict[str, str] = {}
     for path in sorted({*base.files, *first.files, *second.files}):
         if path in SITE_FILES or path.startswith(state_file.FOLDER):
@@ -238,9 +242,14 @@ def _merge_others(
         config = _CONFIG.fullmatch(path)
         if config and differ:
             disputed[config[1]] = path
+        seed = _SEED.fullmatch(path)
+        if seed and differ:
+            other = f"{path}{FILE_OF_OTHER}"
+            clashes += [Clash(vm, "user_data", seed[1], other) for vm in seeded.get(seed[1], ())]
         if content is not None:
             files[path] = content
     _keep_used_configs(first, second, sorted(users), files)
+    _keep_used_seeds(first, second, sorted(seeded), files)
     _one_form_each(first, second, files, disputed)
     _no_file_in_a_file(second, files)
     for name, path in sorted(disputed.items()):
@@ -265,6 +274,15 @@ def _keep_used_configs(
             if kept:
                 files.update({path: side.files[path] for path in kept})
                 break
+
+
+def _keep_used_seeds(
+    first: Side, second: Side, names: Iterable[str], files: dict[str, bytes]
+) -> None:
+    for path in (f"configs/{name}.user-data" for name in names):
+        kept = [side.files[path] for side in (second, first) if path in side.files]
+        if path not in files and kept:
+            files[path] = kept[0]
 
 
 def _one_form_each(
@@ -303,7 +321,7 @@ def _second_shown(
         **{
             p: c
             for p, c in second.files.items()
-            if p in (*SITE_FILES, PLACEMENT) or _CONFIG.fullmatch(p)
+            if p in (*SITE_FILES, PLACEMENT) or _CONFIG.fullmatch(p) or _SEED.fullmatch(p)
         },
     }
     for path in list(rest):

@@ -81,6 +81,7 @@ class VM:
     apart: tuple[
         str, ...
     ] = ()  # anti-affinity tags, sorted: VMs that share one go to different hosts
+    user_data: str | None = None  # name of a file for cloud-init (seed.py); None: it gets none
     line: int = field(default=0, compare=False)  # where its entry starts in the site file
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lxml import etree
 
 from xsm.site import secure_xml
+from xsm.site.seed import Seed
 
 FILES = ("os/kernel", "os/initrd", "os/dtb", "os/loader")
 """What else than disks a domain reads when it starts, as paths of its host."""
@@ -25,14 +26,15 @@ class Needs:
     networks: tuple[str, ...] = ()  # libvirt's
     volumes: tuple[tuple[str, str], ...] = ()  # (libvirt's storage pool, volume)
     cpu: str = ""  # <cpu> as XML, where it names a model
+    seed: Seed | None = None  # what the host itself makes for it
 
     @property
     def nothing(self) -> bool:
         return self == Needs()
 
 
-def of(xml: str) -> Needs:
-    """`xml`: a domain's, as XSM renders it."""
+def of(xml: str, seed: Seed | None = None) -> Needs:
+    """`xml`: a domain's, as XSM renders it. `seed`: the one on its CD-ROM."""
     root = secure_xml.parse(xml.encode())
     disks = [d for d in root.iterfind("devices/disk") if _must_be_there(d)]
     sources = [s for d in disks for s in d.iterfind("source")]
@@ -46,6 +48,7 @@ def of(xml: str) -> Needs:
         networks=_values(cards, "network"),
         volumes=tuple(sorted(volumes)),
         cpu=_named_cpu(root),
+        seed=seed,
     )
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from xsm.site.model import VM, HypervisorKind
 
+SEEDS_DIR = "/var/lib/libvirt/xsm-seeds"
+"""Where a host keeps the images of seeds (seed.py), unless it says otherwise. QEMU's own user has to reach them, so
+they are not among xsmd's data. The same on all hosts: a guest that moves keeps its CD-ROM."""
+
 
 @dataclass(frozen=True)
 class Limits:
