@@ -237,7 +237,7 @@ def a_new_daemon_claims_at_once(patch: Patch) -> None:
 
 def voters_do_not_say_that_it_runs_there(patch: Patch) -> None:
     """A VM that was migrated by hand to a voter is taken for one that is off."""
-    patch.setattr(letting_go.Sight, "runs", lambda self, vm: False)
+    patch.setattr(letting_go.Sight, "may_run", lambda self, vm: False)
 
 
 def a_leaving_vm_is_claimed_back(patch: Patch) -> None:

@@ -18,7 +18,7 @@ from xsm.peer.contacts import Hint
 from xsm.peer.events import Hinted
 from xsm.plan.observed import ACTIVE
 
-FOREIGN = """<domain type="test"><name>{name}</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
+FOREIGN = """<domain type="test"><name>{name}</name>{uuid}<memory unit="MiB">64</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
 NEED_NO_GUEST = frozenset({"start", "undefine", "autostart", "set-memory", "set-vcpus", "deaf"})
 """What hands can do with a domain that does not run; for anything else it has to."""
@@ -38,8 +38,8 @@ class Faults(Members):
     def do_hand(self, on: str, what: str, vm: str, *args: str) -> None:
         """hand HOST CALL VM [N]: somebody uses virsh: start, destroy, suspend, resume, set-memory, set-vcpus,
         undefine, autostart, migrate (to host N), cut-off (at the end of its migration to host N, or
-        to nowhere); foreign: defines and starts such a domain; guest-crashes; deaf:
-        ignores shutdown."""
+        to nowhere); foreign: defines and starts such a domain; twin: the same from another host's definition of
+        the VM, without XSM's mark; guest-crashes; deaf: ignores shutdown."""
         host = self.host(on)
         hypervisor = host.hypervisor
         if hypervisor.lost == OFF:
@@ -47,7 +47,11 @@ class Faults(Members):
         if host.is_witness:
             raise Senseless(f"{on} is a witness")
         if what == "foreign":
-            hypervisor.by_hand_define(FOREIGN.format(name=vm), start=True)
+            hypervisor.by_hand_define(FOREIGN.format(name=vm, uuid=""), start=True)
+            return
+        if what == "twin":
+            uuid = f"<uuid>{self._uuid(vm)}</uuid>"
+            hypervisor.by_hand_define(FOREIGN.format(name=vm, uuid=uuid), start=True)
             return
         domain = next((d for d in hypervisor.domains_unchecked() if d.name == vm), None)
         if domain is None or domain.incoming:
@@ -67,6 +71,13 @@ class Faults(Members):
         else:
             call = getattr(hypervisor, f"by_hand_{what.replace('-', '_')}")
             call(vm, *(int(arg) for arg in args))
+
+    def _uuid(self, vm: str) -> str:
+        for host in self.world.hosts.values():
+            for domain in host.hypervisor.domains_unchecked():
+                if domain.name == vm:
+                    return domain.uuid
+        raise Senseless(f"no {vm} anywhere")
 
     # -- the hypervisor -----------------------------------------------------
 

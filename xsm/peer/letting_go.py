@@ -64,16 +64,15 @@ class Sight:
                 found = found or domain
         return found
 
-    def runs(self, vm: str) -> bool:
-        """Whether the VM itself, and no domain that only looks like it, is active here by the last look."""
+    def may_run(self, vm: str) -> bool:
+        """Whether the VM is active here by the last look, or a domain that could be it: one with its UUID or name that
+        has lost XSM's mark, or that somebody started by hand from a copy of its definition. A clone that bears the mark
+        under another name and UUID is none."""
+        domain = self.active_domain(vm)
         want = self.wanted.by_name.get(vm) if self.wanted else None
-        return self.report is not None and any(
-            domain.state in ACTIVE
-            and domain.tag is not None
-            and domain.tag.vm == vm
-            and (want is None or domain.uuid == want.uuid)
-            for domain in self.report.domains
-        )
+        if domain is None or want is None:
+            return domain is not None
+        return vm == domain.name or want.uuid == domain.uuid
 
     def is_on(self, vm: str) -> bool:
         """Whether its guest runs here, and not merely one end of a live migration is active."""

@@ -271,7 +271,7 @@ class Peer:
                         event.sender, number, mine
                     ):
                         continue
-                    runs_here = self._sight().runs(vm)
+                    runs_here = self._sight().may_run(vm)
                     answer = self.ballots.answer(event.sender, message, runs_here)
                     self._out.append(Send(event.sender, answer))
                 case ClaimAnswer():

@@ -120,14 +120,11 @@ def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:
     """Why another domain with the VM's name or UUID forbids to define it on `host`, "" when none
     does."""
     for rival in seen.rivals:
-        domain = rival.domain
-        same_uuid = domain.uuid == w.uuid
         # libvirt refuses a second name or UUID on one host. On another host it could be the very
-        # same guest,
-        # which XSM has not been told to take in: starting ours beside it might run it twice.
-        if rival.host != host and seen.own and not (same_uuid and rival.active):
-            continue
-        return why_rival(w, rival.host, domain, site_id)
+        # same guest, which XSM has not been told to take in: starting ours beside it might run it
+        # twice. That host says so itself when it is asked for its vote (`Sight.may_run`).
+        if rival.host == host or rival.active:
+            return why_rival(w, rival.host, rival.domain, site_id)
     return ""
 
 
