@@ -135,7 +135,31 @@ def test_sizes_are_set_once(subject: Subject) -> None:
     assert (only(h).memory_mib, only(h).vcpus) == (64, 4)
 
 
-@pytest.mark.parametrize("step", [Step.SUSPEND, Step.RESUME, Step.MIGRATE])
+def test_limits_that_are_not_taken_are_noted_in_the_mark(subject: Subject) -> None:
+    h = subject.hypervisor
+    disk = (
+        "<disk type='file'><source file='/x'/><target dev='vda' bus='virtio'/>{}</disk><interface"
+    )
+    tune = "<iotune><total_bytes_sec>1000000</total_bytes_sec></iotune>"
+    old = Tag(SITE, "vm1", "", {}, {"memory": "96"})
+    new = Tag(SITE, "vm1", "", {}, {"limits": "vda total_bytes_sec=1000000"})
+
+    def xml(tag: Tag, limit: str) -> str:
+        return definition("vm1", tag=tag).replace("<interface", disk.format(limit))
+
+    do(h, Step.CREATE, xml=xml(old, ""))
+    said = do(h, Step.SET_LIMITS, xml=xml(new, tune))
+    assert said.startswith("limits stay none until a restart: ") and "cannot be set higher" in said
+    mark_of = only(h).tag
+    assert mark_of is not None and "limits" not in mark_of.live
+    refusal_noted = mark_of.live["limits_refused"]
+    assert refusal_noted.startswith("vda total_bytes_sec=1000000: ")
+    # What the hypervisor takes, takes the note away.
+    assert do(h, Step.SET_LIMITS, xml=xml(old, "")) == "limits none => none"
+    assert only(h).tag == old
+
+
+@pytest.mark.parametrize("step", [Step.SUSPEND, Step.RESUME, Step.MIGRATE, Step.SET_LIMITS])
 def test_steps_for_running_guests_need_one(subject: Subject, step: Step) -> None:
     h = subject.hypervisor
     assert refusal(lambda: do(h, step)).absent

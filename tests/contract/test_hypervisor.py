@@ -26,6 +26,7 @@ CALLS: dict[str, Callable[[Hypervisor, str], object]] = {
     "resume": lambda h, u: h.resume(u),
     "set_memory": lambda h, u: h.set_memory(u, 64),
     "set_vcpus": lambda h, u: h.set_vcpus(u, 1),
+    "set_limits": lambda h, u: h.set_limits(u, definition("vm1")),
     "set_tag": lambda h, u: h.set_tag(u, mark("vm1")),
     "migrate": lambda h, u: h.migrate(u, Way("test:///default")),
 }
@@ -370,6 +371,32 @@ def test_a_change_that_the_next_boot_refuses_says_so(subject: Subject) -> None:
     h.define(definition("vm1", memory_mib=32, max_memory_mib=32))
     refused(lambda: h.set_memory(VM1, 64), "not for the next boot", "max memory")
     assert only(h).memory_mib == 64
+
+
+def limited_card(rate: int) -> str:
+    card = "</mac>" if "</mac>" in (text := definition("vm1")) else "/><source network='default'/>"
+    limit = f"<bandwidth><inbound average='{rate}'/></bandwidth>" if rate else ""
+    return text.replace(card, card + limit)
+
+
+def test_limits_of_a_card_come_and_go_while_it_runs(subject: Subject) -> None:
+    h = running(subject)
+    for rate in (1000, 500, 0, 0):
+        h.set_limits(VM1, limited_card(rate))
+    assert only(h).state is DomainState.RUNNING
+
+
+def test_the_test_driver_takes_no_limits_of_disks(subject: Subject) -> None:
+    disk = (
+        "<disk type='file'><source file='/x'/><target dev='vda' bus='virtio'/>{}</disk><interface"
+    )
+    tune = "<iotune><total_bytes_sec>1000000</total_bytes_sec></iotune>"
+    h = subject.hypervisor
+    h.define(definition("vm1").replace("<interface", disk.format("")))
+    h.start(VM1)
+    limited = definition("vm1").replace("<interface", disk.format(tune))
+    refused(lambda: h.set_limits(VM1, limited), "cannot be set higher")
+    h.set_limits(VM1, definition("vm1"))
 
 
 def test_the_test_driver_has_no_weight(subject: Subject) -> None:

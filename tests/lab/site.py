@@ -55,7 +55,7 @@ DOMAIN = """\
     <interface type='bridge'>
       <source bridge='br0'/>
       <model type='virtio'/>
-      <rom enabled='no'/>
+      <rom enabled='no'/>{card}
     </interface>
     <serial type='file'><source path='{consoles}/{name}.log' append='on'/></serial>
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
@@ -78,6 +78,7 @@ class VM:
     more: str = ""
     user_data: str = ""  # for cloud-init; the guest says on its console what it finds
     disk: str = ""  # more elements of its disk
+    card: str = ""  # and of its network card
 
     @property
     def entry(self) -> str:
@@ -92,7 +93,7 @@ class VM:
     def config(self) -> str:
         return DOMAIN.format(
             name=self.name, memory_mib=96, max_memory_mib=self.max_memory_mib, max_vcpus=self.max_vcpus,
-            disk=self.disk, cmdline=f"{CMDLINE} xsm.seed" if self.user_data else CMDLINE, images=GUEST_IMAGES,
+            disk=self.disk, card=self.card, cmdline=f"{CMDLINE} xsm.seed" if self.user_data else CMDLINE, images=GUEST_IMAGES,
             shared=SHARED, consoles=CONSOLES,
         )  # fmt: skip
 

@@ -64,6 +64,46 @@ def test_cpu_shares_change_live(lab: Lab, site: Site, observer: Observer) -> Non
     assert observer.gaps("live1") == []
 
 
+def test_limits_of_its_disk_change_live_and_move_along(
+    lab: Lab, site: Site, observer: Observer
+) -> None:
+    """Proves that <iotune> in the config is set on the running guest, by libvirt's word, and taken away again; that it
+    stays when the guest moves; and that <bandwidth>, which this kernel can't, waits for a restart with libvirt's
+    reason, without being tried again and again."""
+    one = VM("live2", "dmz01")
+    site.apply(one)
+    observer.wait_ticks("live2", 3, host="dmz01")
+    limited = replace(one, disk=TUNE.format(1048576))
+    said = site.apply(limited)
+    assert "limits none => vda total_bytes_sec=1048576" in said and "restart needed" not in said
+    assert disk_limit(lab, "dmz01") == 1048576
+    site.apply(replace(limited, host="dmz02"))
+    observer.wait_ticks("live2", 3, host="dmz02")
+    assert disk_limit(lab, "dmz02") == 1048576
+    site.apply(replace(one, host="dmz02", disk=TUNE.format(2097152)))
+    assert disk_limit(lab, "dmz02") == 2097152
+    site.apply(replace(one, host="dmz02"))
+    assert disk_limit(lab, "dmz02") == 0
+    site.apply(replace(one, host="dmz02", card="<bandwidth><inbound average='1000'/></bandwidth>"))
+    (note,) = [n for n in site.json("dmz01", "status")["notes"] if "live2" in n]
+    assert "restart needed: limits none => card 1 inbound.average=1000" in note
+    assert "it isn't taken while the guest runs: " in note
+    tries = lab["dmz02"].xsmd_log().count("set-limits: limits none => card 1")
+    observer.wait_ticks("live2", 15)
+    assert lab["dmz02"].xsmd_log().count("set-limits: limits none => card 1") == tries == 1
+    assert len({tick.boot for tick in observer.ticks("live2")}) == 1
+    assert observer.gaps("live2") == []
+    site.apply()
+
+
+TUNE = "<iotune><total_bytes_sec>{}</total_bytes_sec></iotune>"
+
+
+def disk_limit(lab: Lab, host: str) -> int:
+    lines = lab[host].virsh("blkdeviotune", "live2", "vda").splitlines()
+    return int(dict(line.split(":") for line in lines if ":" in line)["total_bytes_sec"])
+
+
 def test_a_guest_finds_its_user_data_and_keeps_it_when_it_moves(
     lab: Lab, site: Site, observer: Observer
 ) -> None:

@@ -1,8 +1,7 @@
 """A hypervisor in memory: the same promises as libvirt's, faults on demand, hands that meddle.
 
-No threads and no clock: a call takes no time; `slow_s` only tells a simulation how long it should
-let it take. Where nothing else is said it behaves as libvirt's test driver does, and tests/contract
-holds it to that.
+No threads and no clock: a call takes no time; `slow_s` only tells a simulation how long it should let it take. Where
+nothing else is said it behaves as libvirt's test driver does, and tests/contract holds it to that.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import replace
 from tests.sim.definitions import Fault, SimDomain, checked, open_seed, written
 from tests.sim.flight import Flights
 from tests.sim.hands import Hands
+from tests.sim.io_limits import Limited
 from tests.sim.switch import SimSwitch, uri
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
@@ -32,12 +32,11 @@ __all__ = ["LOOKING", "SimHypervisor", "SimSwitch", "uri"]
 LOOKING = frozenset({"facts", "domains", "find", "domain_xml"})
 
 
-class SimHypervisor(Hands, Flights):
+class SimHypervisor(Hands, Flights, Limited):
     """`xsm.edge.hypervisor.Hypervisor` without libvirt.
 
-    `keeps_definitions`: a crash leaves persistent domains defined (a real host); False: it leaves
-    nothing (the test driver's stand-in). `heeds_paused`: a paused guest heeds a shutdown request,
-    as the test driver has it.
+    `keeps_definitions`: a crash leaves persistent domains defined (a real host); False: nothing (the test driver's
+    stand-in). `heeds_paused`: a paused guest heeds a shutdown request, as the test driver has it.
     """
 
     def __init__(
@@ -72,6 +71,7 @@ class SimHypervisor(Hands, Flights):
         self._domains: dict[str, SimDomain] = {}
         self.missing: set[str] = set()  # paths, bridges and networks that this host hasn't got
         self.seeds: dict[str, str] = {}  # UUID -> digest of the image for cloud-init
+        self.io_limits = {}
         self.flying = {}
         self._switch.plug(self)
 

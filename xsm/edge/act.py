@@ -12,11 +12,15 @@ from dataclasses import replace
 
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
 from xsm.peer.events import Way
+from xsm.plan import tags
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, Domain, DomainState
 from xsm.site import tag_xml
 from xsm.site.model import Power
 from xsm.site.tag import Tag
+
+REASON_LIMIT_CHARS = 200
+"""Of a refusal that is kept in a domain's mark."""
 
 
 def perform(
@@ -232,6 +236,27 @@ def _set_weight(
     return f"weight {old} => {action.value}"
 
 
+def _set_limits(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, xml: str, _way: Way
+) -> str:
+    """What the hypervisor doesn't take is noted in the domain's mark: it isn't tried again, it waits for a restart."""
+    on = _whole(action, domain)
+    assert on.tag is not None, "only what has XSM's mark is changed"
+    mark = tag_xml.from_domain_xml(xml)
+    wanted = mark.live.get(tags.LIMITS, "") if mark is not None else ""
+    old = on.tag.live.get(tags.LIMITS, "") or tags.NO_LIMITS
+    try:
+        hypervisor.set_limits(action.uuid, xml)
+    except HypervisorError as error:
+        if error.lost or error.absent:
+            raise
+        why = error.reason[:REASON_LIMIT_CHARS]
+        hypervisor.set_tag(action.uuid, tags.refused(on.tag, wanted, why))
+        return f"limits stay {old} until a restart: {error.reason}"
+    hypervisor.set_tag(action.uuid, tags.limited(on.tag, wanted))
+    return f"limits {old} => {wanted or tags.NO_LIMITS}"
+
+
 def _migrate(
     hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, way: Way
 ) -> str:
@@ -285,6 +310,7 @@ STEPS: dict[Step, Doing] = {
     Step.SET_MEMORY: _set_memory,
     Step.SET_VCPUS: _set_vcpus,
     Step.SET_WEIGHT: _set_weight,
+    Step.SET_LIMITS: _set_limits,
     Step.MIGRATE: _migrate,
 }
 

@@ -103,6 +103,13 @@ class Hypervisor(Protocol):
         """CPU weight (Xen's credit weight, else libvirt's cpu_shares), as `set_memory`."""
         ...
 
+    def set_limits(self, uuid: str, xml: str) -> None:
+        """Limits of disks and network cards, as `set_memory`: those that the domain XML `xml` says, and no others.
+
+        Some of them may be set when this raises.
+        """
+        ...
+
     def set_tag(self, uuid: str, tag: Tag) -> None:
         """Write XSM's mark into the domain's metadata, as `set_memory`."""
         ...

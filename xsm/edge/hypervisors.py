@@ -91,6 +91,9 @@ class NoHypervisor:
     def set_weight(self, uuid: str, weight: int) -> None:
         _refuse()
 
+    def set_limits(self, uuid: str, xml: str) -> None:
+        _refuse()
+
     def set_tag(self, uuid: str, tag: Tag) -> None:
         _refuse()
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import libvirt
 
-from xsm.edge import domain_facts, libvirt_events, libvirt_jobs, libvirt_needs
+from xsm.edge import domain_facts, libvirt_events, libvirt_jobs, libvirt_limits, libvirt_needs
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.edge.libvirt_errors import (
@@ -385,6 +385,9 @@ class LibvirtHypervisor:
         if kind is HypervisorKind.TEST:
             raise HypervisorError("libvirt's test driver has no CPU weight")
         self._set(uuid, change)
+
+    def set_limits(self, uuid: str, xml: str) -> None:
+        self._set(uuid, lambda dom, flags: libvirt_limits.apply(dom, xml, flags))
 
     def set_tag(self, uuid: str, tag: Tag) -> None:
         text = tag_xml.to_metadata(tag)

@@ -24,12 +24,18 @@ DEFINING = (STARTS | {Step.DEFINE}) - {Step.CONTINUE}
 
 
 def definition(action: Action, wanted: Wanted, report: HostReport | None) -> tuple[str, Tag | None]:
-    """The domain XML that the step needs ("" for none), and the tag that the domain has afterwards (None: as it is).
+    """The domain XML that the step needs, and the tag that the domain has afterwards (None: as it is).
 
+    The XML is "" for none; where the step only sets limits it says which, and isn't defined.
     Raises `Invalid` when the VM's config can't be made into a domain.
     """
     seen = report.domains if report else ()
     domain = next((d for d in seen if d.uuid == action.uuid), None)
+    if action.step is Step.SET_LIMITS:
+        assert report is not None and report.facts is not None
+        want = wanted.by_name[action.vm]
+        tag = tags.fresh(wanted.site_id, want, report.facts.kind, want.vm.power)
+        return _rendered(want, report.facts, tag), None
     if action.step not in DEFINING:
         return "", tags.after(domain.tag, action) if domain and domain.tag else None
     assert report is not None and report.facts is not None

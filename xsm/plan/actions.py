@@ -48,6 +48,7 @@ class Step(StrEnum):
     SET_MEMORY = "set-memory"
     SET_VCPUS = "set-vcpus"
     SET_WEIGHT = "set-weight"
+    SET_LIMITS = "set-limits"  # of disks and network cards
     MIGRATE = "migrate"  # live, peer to peer
 
 
@@ -67,7 +68,7 @@ class Action:
     host: str
     consequence: Consequence
     step: Step
-    what: str  # "memory", "vcpus", "weight", "host", "power", "definition", ...
+    what: str  # "memory", "vcpus", "weight", "limits", "host", "power", "definition", ...
     old: str
     new: str
     reason: str  # "the site file says so", "drift: destroyed by hand", ...

@@ -14,6 +14,7 @@ from xsm.plan.observed import Domain
 from xsm.plan.power import Finding, applied, may_act, reported, restart_is_due, why
 from xsm.plan.round import BY_FILE, Round, hold
 from xsm.plan.sightings import Sighting
+from xsm.plan.tags import LIMITS, NO_LIMITS, REFUSED
 from xsm.plan.wanted import WantedVM
 from xsm.site.model import Drift, HypervisorKind
 
@@ -38,6 +39,7 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     yield from _memory(r, w, s, kind)
     yield from _vcpus(r, w, s, kind)
     yield from _weight(w, s)
+    yield from _limits(r, w, s)
     yield from _definition(r, w, s, kind)
     yield from _upkeep(w, s)
 
@@ -114,6 +116,30 @@ def _weight(w: WantedVM, s: Sighting) -> Iterator[Finding]:
         yield _live(w, s, Step.SET_WEIGHT, "weight", value=new, old=str(old), new=str(new))
 
 
+def _limits(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
+    """Goes by what XSM set last: what somebody else sets isn't looked at."""
+    if s.domain.tag is None or w.limits == (set_last := applied(s.domain, LIMITS) or ""):
+        return
+    old, new = set_last or NO_LIMITS, w.limits or NO_LIMITS
+    refused = applied(s.domain, REFUSED) or ""
+    if refused.startswith(f"{new}: "):
+        why_not = refused.removeprefix(f"{new}: ")
+        reason = f"it isn't taken while the guest runs: {why_not}"
+        yield _at_boot(r, w, s, LIMITS, old=old, new=new, reason=reason)
+        return
+    yield Action(
+        w.name,
+        s.host,
+        Consequence.LIVE,
+        Step.SET_LIMITS,
+        LIMITS,
+        old,
+        new,
+        BY_FILE,
+        uuid=s.domain.uuid,
+    )
+
+
 def stale_parts(w: WantedVM, domain: Domain, kind: HypervisorKind) -> tuple[str, ...]:
     """Parts of the definition that differ from what XSM defined the domain with."""
     if domain.tag is None:
@@ -167,6 +193,8 @@ def while_off(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Findin
     """Differences of a domain that is off and shall stay so: it is simply defined anew."""
     domain = s.domain
     parts = list(stale_parts(w, domain, kind))
+    if domain.tag is not None and (applied(domain, LIMITS) or "") != w.limits:
+        parts.append(LIMITS)
     by_file = bool(parts)
     by_hand = []
     values = [("memory", domain.memory_mib, w.vm.memory_mib), ("vcpus", domain.vcpus, w.vm.vcpus)]

@@ -25,6 +25,12 @@ POWER_AFTER = {
 }
 """What XSM has made of the domain once the step is done (asked for, in the case of SHUTDOWN)."""
 
+LIMITS = "limits"
+"""What limits disks and cards since the boot or the last change: for people, as `WantedVM.limits`."""
+REFUSED = "limits_refused"
+"""Limits that the hypervisor didn't take while the guest runs, and why: "WANTED: REASON"."""
+NO_LIMITS = "none"
+
 LIVE_KEY = {Step.SET_MEMORY: "memory", Step.SET_VCPUS: "vcpus", Step.SET_WEIGHT: "weight"}
 
 
@@ -45,7 +51,20 @@ def live_values(w: WantedVM) -> dict[str, str]:
     values = {"memory": str(w.vm.memory_mib), "vcpus": str(w.vm.vcpus)}
     if w.cpu_weight is not None:
         values["weight"] = str(w.cpu_weight)
+    if w.limits:
+        values[LIMITS] = w.limits
     return values
+
+
+def limited(tag: Tag, wanted: str) -> Tag:
+    """The tag of a domain whose disks and cards have got these limits."""
+    live = {key: value for key, value in tag.live.items() if key not in (LIMITS, REFUSED)}
+    return replace(tag, live={**live, LIMITS: wanted} if wanted else live)
+
+
+def refused(tag: Tag, wanted: str, why: str) -> Tag:
+    """The tag of a domain that keeps the limits it has until it boots again."""
+    return replace(tag, live={**tag.live, REFUSED: f"{wanted or NO_LIMITS}: {why}"})
 
 
 def after(tag: Tag, action: Action) -> Tag:

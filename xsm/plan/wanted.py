@@ -49,6 +49,11 @@ class WantedVM:
         return self.vm.name
 
     @property
+    def limits(self) -> str:
+        """Of its disks and network cards, for people; "" for none."""
+        return domain.limits_text(self.config)
+
+    @property
     def is_on(self) -> bool:
         """It should have a running (or paused) domain."""
         return self.vm.power is not Power.STOPPED

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from xsm.site import config_file, seed, tag_xml, template, xl_domain
+from xsm.site import config_file, io_limits, seed, tag_xml, template, xl_domain
 from xsm.site.config import Config
 from xsm.site.model import VM, HypervisorKind
 from xsm.site.problems import Problem, Severity
@@ -151,6 +151,14 @@ def cpu_weight(vm: VM, config: Config) -> int | None:
 def _config_weight(config: Config) -> int | None:
     read = _read(config)
     return template.cpu_weight(read) if isinstance(read, Template) else xl_domain.cpu_weight(read)
+
+
+@functools.lru_cache(maxsize=CACHED_CONFIGS)
+def limits_text(config: Config) -> str:
+    """What limits the VM's disks and network cards, for people; "" where nothing does. A change of it needs no restart
+    where the hypervisor takes it while the guest runs."""
+    read = _read(config)
+    return io_limits.text(read.root) if isinstance(read, Template) else ""
 
 
 @functools.lru_cache(maxsize=CACHED_CONFIGS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
+from xsm.site import io_limits
 from xsm.site.identity import interface_mac
 from xsm.site.model import HypervisorKind
 from xsm.site.problems import Problem, Severity
@@ -150,6 +151,7 @@ def fingerprint(template: Template) -> dict[str, str]:
         first.getparent().remove(first)
     for shares in root.findall("cputune/shares"):
         shares.getparent().remove(shares)
+    io_limits.strip(root)
     for vcpu in root.findall("vcpu"):
         vcpu.text = None
         vcpu.attrib.pop("current", None)

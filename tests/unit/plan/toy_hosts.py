@@ -9,8 +9,8 @@ from planned_site import domain_of, facts
 from xsm.plan.actions import STARTS, Action, Step
 from xsm.plan.observed import ACTIVE, Domain, DomainState, HostReport
 from xsm.plan.planner import View, going_off, plan
-from xsm.plan.tags import after
-from xsm.plan.wanted import Wanted
+from xsm.plan.tags import after, limited, refused
+from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
 from xsm.site.model import HypervisorKind
 
@@ -87,7 +87,16 @@ class ToyHosts:
                 Step.SET_MEMORY: lambda: replace(tagged, memory_mib=action.value),
                 Step.SET_VCPUS: lambda: replace(tagged, vcpus=action.value),
                 Step.SET_WEIGHT: lambda: replace(tagged, cpu_weight=action.value),
+                Step.SET_LIMITS: lambda: self._limited(domain, wanted.by_name[action.vm]),
             }[action.step]()
+
+    def _limited(self, domain: Domain, w: WantedVM) -> Domain:
+        """Stubborn guests' hosts don't take them."""
+        assert domain.tag is not None
+        tag = (
+            refused(domain.tag, w.limits, "no") if self.stubborn else limited(domain.tag, w.limits)
+        )
+        return replace(domain, tag=tag)
 
     def _off(self, here: dict[str, Domain], domain: Domain) -> None:
         if domain.persistent:
