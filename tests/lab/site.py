@@ -93,8 +93,8 @@ class VM:
     def config(self) -> str:
         return DOMAIN.format(
             name=self.name, memory_mib=96, max_memory_mib=self.max_memory_mib, max_vcpus=self.max_vcpus,
-            disk=self.disk, card=self.card, cmdline=f"{CMDLINE} xsm.seed" if self.user_data else CMDLINE, images=GUEST_IMAGES,
-            shared=SHARED, consoles=CONSOLES,
+            disk=self.disk, card=self.card, cmdline=f"{CMDLINE} xsm.seed" if self.user_data else CMDLINE,
+            images=GUEST_IMAGES, shared=SHARED, consoles=CONSOLES,
         )  # fmt: skip
 
 
