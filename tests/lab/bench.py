@@ -22,6 +22,7 @@ from tests.lab.hosts import LabHost
 from tests.lab.lab import BY_SUITE, Lab
 from tests.lab.observer import Observer
 from tests.lab.places import HOSTS, PROJECT
+from tests.lab.power_switch import PowerSwitch, fenced_hosts
 from tests.lab.processes import wait_for
 from tests.lab.site import APPLY_LIMIT_S, SOON_S, VM, Site, make_disk
 
@@ -29,6 +30,9 @@ ROUNDS = 5
 WHOLE = {"max_memory_mib": 96}
 """The guests have all of their memory from the start: else XSM waits for them to give back what is too much."""
 MANY = 20
+FAILED_LIMIT_S = 180.0
+FENCE_AFTER_S = 30
+FENCED = fenced_hosts(FENCE_AFTER_S)
 DOCS = PROJECT / "docs" / "measured.md"
 BEGIN, END = "<!-- lab-bench: python -m tests.lab.bench --docs -->", "<!-- end of lab-bench -->"
 MIGRATE = (
@@ -62,6 +66,11 @@ class Bench:
         digits = 2 if unit == "s" else 0
         figures = (f"{xsm:.{digits}f} {unit}", f"{virsh:.{digits}f} {unit}")
         self.rows.append((what, *figures, f"{xsm / virsh:.2f}" if virsh else "-"))
+        print(*self.rows[-1], sep=" | ", flush=True)
+
+    def own_row(self, what: str, took_s: float) -> None:
+        """Of something that plain virsh doesn't do."""
+        self.rows.append((what, f"{took_s:.2f} s", "-", "-"))
         print(*self.rows[-1], sep=" | ", flush=True)
 
     # -- one guest -----------------------------------------------------
@@ -150,9 +159,33 @@ class Bench:
             self.site.wait_converged()
             revision = self.lab.status("dmz01")["revision"][:10]
             took.append(max(self._came(name, revision) for name in HOSTS) - began)
-        seen = f"{statistics.median(took):.2f} s"
-        self.rows.append(("an edit, until all four hosts have it", seen, "-", "-"))
-        print(*self.rows[-1], sep=" | ", flush=True)
+        self.own_row("an edit, until all four hosts have it", statistics.median(took))
+
+    def failed_to_restarted(self) -> None:
+        """A host dies, all its processes at once: until another shows it as failed, until it is fenced by the policy of
+        the site file, and until its guest counts elsewhere. Once: it is patience above all."""
+        with PowerSwitch(self.lab) as switch:
+            self.site.apply(VM("bench2", **WHOLE), hosts=FENCED)
+            if self.observer.hosts("bench2") != ["dmz04"]:
+                self.lab["dmz01"].xsm("migrate", "bench2", "dmz04", "--yes")
+            self.observer.wait_ticks("bench2", 5, host="dmz04")
+            began = time.monotonic()
+            self.lab["dmz04"].crash()
+            wait_for("it is noticed", lambda: reach(self.lab, "dmz04") == "failed", FAILED_LIMIT_S)
+            noticed = time.monotonic()
+            wait_for("it is fenced", lambda: "off dmz04" in switch.asked, FAILED_LIMIT_S)
+            fenced = time.monotonic()
+            self.observer.wait_ticks("bench2", 1)
+            again = time.monotonic()
+            self.own_row("a host dies, until another shows it as failed", noticed - began)
+            patience = f"FENCE_AFTER is {FENCE_AFTER_S} s"
+            self.own_row(f"... until it is fenced ({patience})", fenced - began)
+            self.own_row("... until its guest runs elsewhere", again - began)
+            self.lab["dmz04"].power_on()
+            self.lab["dmz04"].wait_up()
+            self.lab["dmz04"].start_xsmd()
+            self.lab.wait_whole()
+            self.site.apply()
 
     def _came(self, host: str, revision: str) -> float:
         """When the host showed the revision, on the clock that all hosts of the lab share."""
@@ -170,6 +203,12 @@ class Bench:
         """How long `xsm apply` takes for the site with these VMs; making the folder and the disks is not its work."""
         self.site.write(self.lab["dmz01"], *vms)
         return seconds(self.apply)
+
+
+def reach(lab: Lab, about: str) -> str:
+    """What dmz01 shows of a host."""
+    members = lab.status("dmz01").get("members", [])
+    return next((str(m["reach"]) for m in members if m["name"] == about), "")
 
 
 def seconds(what: Callable[[], object]) -> float:
@@ -232,6 +271,7 @@ def main(args: list[str]) -> int:
     with lab_with_site() as bench:
         bench.create_migrate_remove()
         bench.to_all_hosts()
+        bench.failed_to_restarted()
         bench.many()
         text = markdown(bench.rows, where)
     print(text)

@@ -267,11 +267,10 @@ class LabHost:
         )
         self.start_libvirtd()
 
-    def start_xsmd(self) -> None:
-        """As docs/operations.md says for hosts without systemd."""
-        self.run(
-            "sh", "-c", "setsid xsmd >>/var/log/xsmd.log 2>&1 </dev/null & echo $! >/run/xsmd.pid"
-        )
+    def start_xsmd(self, more: str = "") -> None:
+        """As docs/operations.md says for hosts without systemd. `more`: shell assignments for its environment."""
+        log = ">>/var/log/xsmd.log 2>&1 </dev/null"
+        self.run("sh", "-c", f"{more}setsid xsmd {log} & echo $! >/run/xsmd.pid")
 
         def answers() -> bool:
             if not self.daemon_pid("xsmd"):

@@ -9,11 +9,20 @@ import threading
 from types import TracebackType
 
 from tests.lab.lab import Lab
-from tests.lab.places import SHARED, SHARED_OUTSIDE
+from tests.lab.places import HOSTS, SHARED, SHARED_OUTSIDE
 
 POLL_S = 0.05
 FENCE = f"fence_lab plug={{}} folder={SHARED}/fence"
 """FENCE of the host of that name."""
+
+
+def fenced_hosts(after_s: int) -> str:
+    """<Host> entries for all hosts, which are fenced unasked after so many seconds of silence."""
+    return "".join(
+        f'  <Host name="{place.name}"><ADDRESS>{place.address}</ADDRESS><FENCE>{FENCE.format(place.name)}</FENCE>'
+        f"<FENCE_AFTER>{after_s}</FENCE_AFTER></Host>\n"
+        for place in HOSTS.values()
+    )
 
 
 class PowerSwitch:

@@ -3,16 +3,12 @@
 from tests.lab.lab import Lab
 from tests.lab.observer import Observer
 from tests.lab.places import HOSTS
-from tests.lab.power_switch import FENCE, PowerSwitch
+from tests.lab.power_switch import PowerSwitch, fenced_hosts
 from tests.lab.processes import wait_for
 from tests.lab.site import SOON_S, VM, Site
 
 FENCE_AFTER_S = 30
-FENCED = "".join(
-    f'  <Host name="{place.name}"><ADDRESS>{place.address}</ADDRESS><FENCE>{FENCE.format(place.name)}</FENCE>'
-    f"<FENCE_AFTER>{FENCE_AFTER_S}</FENCE_AFTER></Host>\n"
-    for place in HOSTS.values()
-)
+FENCED = fenced_hosts(FENCE_AFTER_S)
 
 
 def test_a_host_that_is_cut_off_is_fenced_and_its_vm_starts_elsewhere(
