@@ -41,7 +41,6 @@ def only_where_it_belongs(lab: Lab, vm: str, home: str) -> None:
     [
         pytest.param("kc1", "revision ", id="it has the edit"),
         pytest.param("kc2", "claim kc2 claim won", id="it has won the claim"),
-        pytest.param("kc3", "action kc3 absent => running", id="its guest boots"),
     ],
 )
 def test_while_it_creates(lab: Lab, site: Site, observer: Observer, vm: str, stage: str) -> None:

@@ -65,12 +65,22 @@ def _version(number: int) -> str:
 
 @dataclass(frozen=True)
 class Paused:
-    """What a paused domain is to be taken for. `incoming` (one end of a migration in flight, the guest is not here)
-    and `cut_off` as in `plan.observed.Domain`: nobody may touch it, or only who knows where its guest runs."""
+    """What a paused domain is to be taken for. `incoming` (one end of a migration in flight, the guest is not here),
+    `cut_off` (nobody may touch either, or only who knows where its guest runs) and `stopped`: as in
+    `plan.observed.Domain`."""
 
     state: DomainState = DomainState.PAUSED
     incoming: bool = False
     cut_off: bool = False
+    stopped: str = ""
+
+
+STOPPED = {
+    libvirt.VIR_DOMAIN_PAUSED_IOERROR: "stopped at an I/O error: its disk has no room to grow, or is gone",
+    libvirt.VIR_DOMAIN_PAUSED_WATCHDOG: "stopped by its watchdog",
+    libvirt.VIR_DOMAIN_PAUSED_CRASHED: "stopped when its guest crashed",
+}
+"""virDomainPausedReason of what the hypervisor does by itself."""
 
 
 def why_paused(
@@ -88,7 +98,7 @@ def why_paused(
     if reason == libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED:
         return Paused(cut_off=True)  # on both ends; neither has a whole guest
     if reason not in MOVING:
-        return Paused()
+        return Paused(stopped=STOPPED.get(reason, ""))
     if operation is not None:
         if operation == libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT:
             return Paused(DomainState.RUNNING)  # the last moment before it goes on elsewhere

@@ -275,6 +275,7 @@ class LibvirtHypervisor:
             tag=xml.tag,
             incoming=paused.incoming,
             cut_off=paused.cut_off,
+            stopped=paused.stopped,
         )
 
     def _facts_of(self, uuid: str, xml: str) -> DomainFacts:

@@ -19,8 +19,9 @@ STUCK_AFTER = 3
 """Failures in a row after which an action is shown as held."""
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Pause after the first, second, ... failure in a row of one VM's actions; the last one repeats."""
-HEEDED = frozenset({Step.SET_MEMORY, Step.SET_VCPUS})
-"""Steps that a guest has to heed: they succeed at once, and show only when its balloon or its kernel has followed."""
+HEEDED = frozenset({Step.SET_MEMORY, Step.SET_VCPUS, Step.RESUME})
+"""Steps that a guest has to heed: they succeed at once, and show only when its balloon or its kernel has followed. One
+that goes on is stopped again at once where its disk has still no room."""
 UNHEEDED_AFTER = len(BACKOFF_S) + 1
 """Askings in vain after which that is shown as held: two minutes. A guest that boots has no balloon driver yet."""
 

@@ -49,6 +49,7 @@ class Domain:
     cut_off: bool = (
         False  # paused at the very end of a live migration away: its guest may run elsewhere by now
     )
+    stopped: str = ""  # paused: how, when neither a person nor XSM did it
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     paused = domain.state is DomainState.PAUSED
     if domain.state is DomainState.SUSPENDED or paused == (w.vm.power is Power.PAUSED):
         return
-    by_hand = "paused by hand" if paused else "resumed by hand"
+    by_hand = (domain.stopped or "paused by hand") if paused else "resumed by hand"
     if not may_act(w, domain, "power", w.vm.power):
         yield reported(w, s, f"it was {by_hand}")
         return
@@ -123,7 +123,7 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
         "power",
         str(domain.state),
         str(w.vm.power),
-        why(domain, "power", w.vm.power, by_hand),
+        domain.stopped or why(domain, "power", w.vm.power, by_hand),
         uuid=domain.uuid,
     )
 

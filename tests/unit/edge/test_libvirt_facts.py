@@ -33,6 +33,7 @@ def test_other_drivers_are_refused_by_name() -> None:
     assert "LXC" in caught.value.reason
 
 
+NO_ROOM = "stopped at an I/O error: its disk has no room to grow, or is gone"
 NO_WORD = (None, 0, None)
 NOT_HERE = (None, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, None)
 NO_JOB = (None, 0, libvirt.VIR_DOMAIN_JOB_NONE)
@@ -52,6 +53,8 @@ IN = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, 0, libvirt.VIR_DOMAIN_JOB_U
         (libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, NO_JOB, True, Paused(DomainState.RUNNING)),
         # Paused by somebody, whatever goes on.
         (libvirt.VIR_DOMAIN_PAUSED_USER, OUT, True, Paused()),
+        # Where its disk's storage is full (tests/lab/test_trouble.py).
+        (libvirt.VIR_DOMAIN_PAUSED_IOERROR, NO_JOB, True, Paused(stopped=NO_ROOM)),
         # After libvirtd of the source was killed while it waited for the target's word (tests/lab/test_cut_off.py).
         (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, NO_JOB, True, Paused(cut_off=True)),
         # A new xsmd must not clear away what the guest still fetches its memory from.

@@ -107,6 +107,16 @@ def test_a_guest_that_does_not_follow_is_asked_again_later_each_time():
         assert work.hindrance(SHRINK, now, now) == ""
 
 
+def test_a_guest_that_is_stopped_again_each_time_goes_on_later_each_time():
+    """Its disk had no room: QEMU stopped it again as often as it was let go on."""
+    work = Work()
+    resume = for_vm("vm1", Step.RESUME)
+    for now, pause_s in ((0.0, 1.0), (1.0, 2.0), (3.0, 4.0)):
+        work.end(resume, "", now)
+        assert work.hindrance(resume, now, now + pause_s - 0.1)
+        assert work.hindrance(resume, now, now + pause_s) == ""
+
+
 def test_another_value_or_an_edit_needs_not_wait_for_the_guest():
     work = Work()
     work.end(SHRINK, "", 0.0)

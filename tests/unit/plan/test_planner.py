@@ -463,3 +463,13 @@ def test_the_file_of_an_unfounded_site_can_be_planned() -> None:
 def test_the_site_id_of_the_tests_is_the_tags() -> None:
     domain = made(document(vm("vm1", "dmz01")))["vm1"]
     assert domain.tag is not None and domain.tag.site_id == SITE_ID
+
+
+def test_what_the_hypervisor_stopped_is_not_called_paused_by_hand() -> None:
+    doc = document(vm("vm1", "dmz01"))
+    there = made(doc)["vm1"]
+    why = "stopped at an I/O error: its disk has no room to grow, or is gone"
+    for stopped, reason in ((why, why), ("", "drift: paused by hand")):
+        seen = view(report("dmz01", replace(there, state=PAUSED, stopped=stopped)))
+        found = only(plan_of(doc, seen))
+        assert (found.step, found.reason) == (S.RESUME, reason)
