@@ -273,6 +273,12 @@ class SimHost:
         look.hangs = False
         self._looked(look.report, look.began_at)
 
+    def _ended(self, event: Finished) -> None:
+        """A call is over. A look that began in this very moment began before: it may not show what the call did."""
+        if self._look is not None:
+            self._look.began_at = min(self._look.began_at, self.world.now - 1e-9)
+        self.feed(event)
+
     def _give_up_later(self, look: Look) -> None:
         """A look that hangs is waited for no longer than that; the next one waits for the same answer."""
         look.waits += 1
@@ -324,7 +330,7 @@ class SimHost:
         def aborted() -> None:
             self.world.check()
             if life == self.life:
-                self.feed(Finished(effect.action, "ended on the way, it runs on here"))
+                self._ended(Finished(effect.action, "ended on the way, it runs on here"))
 
         def end(is_done: bool = True) -> None:
             if flight is not None and flight.is_aborted:
@@ -337,7 +343,7 @@ class SimHost:
             )
             self.world.check()
             if life == self.life:
-                self.feed(Finished(effect.action, outcome, error))
+                self._ended(Finished(effect.action, outcome, error))
 
         def arrive() -> None:
             if boot != self.boot or life != self.life or not self.hypervisor.hangs(calls, end):

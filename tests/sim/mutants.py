@@ -110,6 +110,11 @@ ALL: tuple[Mutant, ...] = (
     Mutant(c.lists_are_mixed, signs=CLAIMS, searched="a vote by another list"),
     Mutant(c.members_change_without_votes, signs=CLAIMS, searched="half of the hosts agree"),
     Mutant(c.newcomers_know_no_claims, signs=CLAIMS, searched="nothing is shared"),
+    Mutant(
+        c.what_was_sent_to_a_fenced_host_is_off,
+        signs=CLAIMS,
+        narrow=narrow_acts.it_arrives_at_a_fenced_host,
+    ),
     Mutant(c.votes_not_on_disk, seed=0, signs=CLAIMS),
     Mutant(c.answers_before_the_vote_is_on_disk, seed=0, signs=CLAIMS),
     Mutant(

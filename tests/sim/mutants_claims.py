@@ -240,6 +240,11 @@ def voters_do_not_say_that_it_runs_there(patch: Patch) -> None:
     patch.setattr(letting_go.Sight, "may_run", lambda self, vm: False)
 
 
+def what_was_sent_to_a_fenced_host_is_off(patch: Patch) -> None:
+    """A migration that waits for its connection counts for nothing once its target is fenced."""
+    patch.setattr(ballots.Ballots, "may_be_at", lambda self, vm, epoch, fenced: "")
+
+
 def a_leaving_vm_is_claimed_back(patch: Patch) -> None:
     """A VM that is being migrated away, and is not at its target yet, is claimed meanwhile."""
     real = claiming.Claiming.keep

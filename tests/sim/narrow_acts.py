@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.sim.checkers import Violation
 from tests.sim.narrow import cut, edit, peace, settled_site
+from tests.sim.script import Script
 from tests.sim.world import World
 from xsm.edge.repository import Repository
 from xsm.edge.revisions import Moved, Revisions
@@ -23,6 +24,7 @@ OTHER_SITE = "99999999-0000-4000-8000-000000000000"
 PLAIN = """<domain type="test"><name>{name}</name>{uuid}<memory unit="MiB">64</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os>{mark}</domain>"""
 HOUR_S = 3600.0
+SCENARIOS = Path(__file__).parents[1] / "scenarios"
 
 
 def by_hand(
@@ -352,6 +354,19 @@ def a_move_to_a_dead_host() -> World:
     if world.running("vm1") != ["dmz01"]:
         raise Violation("vm1 was stopped for a host that is off")
     return world
+
+
+def told(name: str) -> World:
+    """A scenario of tests/scenarios, with the checkers."""
+    script = Script()
+    for line in (SCENARIOS / f"{name}.txt").read_text().splitlines():
+        if line.startswith("$ "):
+            script.run(line[2:])
+    return script.world
+
+
+def it_arrives_at_a_fenced_host() -> World:
+    return told("fence_arrives_later")
 
 
 def an_edit_beside_the_head() -> None:

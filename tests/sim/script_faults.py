@@ -244,11 +244,20 @@ class Faults(Members):
         for name in sorted(forgotten):
             self.world.hosts[name].kill_daemon()  # it is no part of the site
         self.world.run(HEAR_S)
+        self._clear_fenced()
         if not self.world.run_until(self._at_ease, PEACE_LIMIT_S):
             raise Violation(
                 f"not at rest {PEACE_LIMIT_S:.0f} s after all faults ended: {self._unrest()}"
             )
         at_rest(self.world)
+
+    def _clear_fenced(self) -> None:
+        """A host that was fenced, and to which a VM came by a migration nevertheless, can't come back with it: somebody
+        stops the VM there, as `xsm why` says."""
+        for host in self.world.alive():
+            for domain in host.hypervisor.domains_unchecked():
+                if host.peer and host.peer.expelled and domain.tag and domain.state in ACTIVE:
+                    host.hypervisor.by_hand_destroy(domain.name)
 
     def _switch_on(self, host: SimHost) -> None:
         if host.hypervisor.lost:

@@ -25,6 +25,13 @@ class Ballots:
         self.me = me
         self.registers: dict[str, Register] = dict(on_disk)
         self._unwritten: set[str] = set()
+        self._sent: dict[str, int] = {
+            vm: r.bar
+            for vm, r in on_disk.items()
+            if r.held < r.bar and r.claimants != {r.claimant} and vm != MEMBERS
+        }
+        """VM -> the claim for which this host began to migrate it away, until one as new is known to be complete. Of
+        what was before its daemon's start it knows only that it let go."""
 
     def of(self, vm: str) -> Register:
         return self.registers.get(vm, Register())
@@ -65,12 +72,34 @@ class Ballots:
         """Never start the VM here below `epoch` (`register.bar` says what must be sure before)."""
         self._put(vm, rules.bar(self.of(vm), epoch))
 
+    def send(self, vm: str, epoch: int) -> None:
+        """The same, as this host begins to migrate it to that claimant."""
+        self._sent[vm] = epoch
+        self.let_go(vm, epoch)
+
+    def may_be_at(self, vm: str, epoch: int, fenced: Collection[str]) -> str:
+        """Why the claim of that epoch can't go by what is seen here, "" when it can. `fenced`: earlier claimants that
+        count as gone since they were fenced.
+
+        A migration that began as its target lost its power may arrive there once that is switched on again: it waits
+        for its connection. So it isn't sure that the VM is off, though it doesn't run here, nor ran there.
+        """
+        if not fenced or not self.of(vm).held < self._sent.get(vm, 0) < epoch:
+            return ""
+        hosts = ", ".join(sorted(fenced))
+        return (
+            f"{self.me} was migrating it away as {hosts} was fenced, and it may have arrived there since: "
+            f"switch {hosts} on, or give your word that it is off: `xsm host forget {hosts} --it-is-off`"
+        )
+
     def win(self, vm: str, epoch: int) -> None:
         """This host's own claim is complete."""
         self._put(vm, rules.complete(self.of(vm), epoch))
         self.settle(vm, epoch, self.me)
 
     def settle(self, vm: str, epoch: int, claimant: str) -> None:
+        if epoch >= self._sent.get(vm, epoch + 1):
+            del self._sent[vm]
         self._put(vm, rules.settle(self.of(vm), epoch, claimant))
 
     def learn(self, registers: Mapping[str, Register]) -> None:

@@ -30,6 +30,7 @@ class Electorate:
     may_claim: bool = True  # this host isn't about to leave, and its list isn't overtaken
     turn: Callable[[str, float], str] = lambda vm, now: ""  # why the VM can't come live just now
     runs: Callable[[str], bool] = lambda vm: False  # whether it runs here
+    fenced: frozenset[str] = frozenset()  # no members until they are back
 
 
 class Claiming:
@@ -128,6 +129,9 @@ class Claiming:
             return "a change of the members that it voted for has to end first", False
         if attempt is None or vm in self._won_at:
             return "looking again before the start", False
+        sent = self._ballots.may_be_at(vm, attempt.epoch, self._fenced(vm, who))
+        if sent:
+            return sent, True
         about = (attempt, register, self.me, who.members, who.silent)
         return claims.waiting_for(*about), claims.stuck(*about)
 
@@ -144,7 +148,13 @@ class Claiming:
         if not isinstance(ask, EvictAsk):
             return ask
         runs_on = self.me if who.runs(ask.vm) else self.attempts[ask.vm].runs_on
-        return replace(ask, wait=who.turn(ask.vm, now) if ask.last else "", runs_on=runs_on)
+        fenced = tuple(sorted(self._fenced(ask.vm, who)))
+        wait = who.turn(ask.vm, now) if ask.last else ""
+        return replace(ask, wait=wait, runs_on=runs_on, fenced=fenced)
+
+    def _fenced(self, vm: str, who: Electorate) -> frozenset[str]:
+        """Earlier claimants that count as gone because they were fenced."""
+        return self.attempts[vm].earlier & who.fenced
 
     def _vote_for_myself(self, vm: str) -> None:
         attempt = self.attempts[vm]
@@ -165,7 +175,8 @@ class Claiming:
         attempt = claims.agreed(attempt, who.members, now)
         self.attempts[vm] = attempt
         waits = claims.awaits_voices(attempt, who.members, who.silent, now)
-        if waits or not claims.won(attempt, register, self.me, who.members):
+        sent = self._ballots.may_be_at(vm, attempt.epoch, self._fenced(vm, who))
+        if waits or sent or not claims.won(attempt, register, self.me, who.members):
             self.attempts[vm], asks = claims.questions(
                 attempt, register, self.me, who.members, who.facts, now
             )

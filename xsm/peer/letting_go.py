@@ -204,7 +204,9 @@ class LettingGo:
         if domain is None:
             settling = register.held and now < self._started_at + SETTLE_S
             why = f"xsmd on {self.me} has just started and waits for its hypervisor to settle"
-            return (why if settling else ""), False
+            if settling:
+                return why, False
+            return self._ballots.may_be_at(vm, eviction.ask.epoch, eviction.ask.fenced), True
         want = sight.wanted.by_name.get(vm) if sight.wanted else None
         if domain.incoming:
             return f"{self.me} is just receiving it by a live migration", False

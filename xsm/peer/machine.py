@@ -331,7 +331,9 @@ class Peer:
         facts = self.report.facts if self.report else None
         silent = self.contacts.is_silent
         asked = (silent, number, may_claim, self._turn, self._sight().is_on)
-        return Electorate(self.members, facts, *asked)
+        document = self.head.document if self.head else None
+        fenced = frozenset(document.state.fenced) if document else frozenset()
+        return Electorate(self.members, facts, *asked, fenced)
 
     def _turn(self, vm: str, now: float) -> str:
         """Why whoever runs a VM that this host is to get should keep it for now."""
@@ -372,13 +374,8 @@ class Peer:
 
     def _act(self, now: float) -> None:
         """Plan from the last observation, and let those actions go that may."""
-        if (
-            self.frozen
-            or self.wanted is None
-            or self.head is None
-            or self.head.document is None
-            or not self.report
-        ):
+        document = self.head.document if self.head else None
+        if self.frozen or self.wanted is None or document is None or not self.report:
             self.todo = ToDo(self._revision, frozen=self.frozen)
             return
         due = now >= self._act_due(now)
@@ -391,7 +388,7 @@ class Peer:
             handovers=self.letting_go.handovers(self._sight()),
             elsewhere=self.letting_go.elsewhere(),
         )
-        plan = plan_host(self.wanted, self.head.document, view, self.name)
+        plan = plan_host(self.wanted, document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
         if due:
             self._out += call_back(self.work, self.wanted)
@@ -485,7 +482,7 @@ class Peer:
         way = way_to(eviction.ask, self.report, want) if eviction else Way()
         if action.step is Step.MIGRATE and eviction is not None:
             # From here on an older claimant must not hear from this host that the VM is off: it may run on the target.
-            self.ballots.let_go(action.vm, eviction.ask.epoch)
+            self.ballots.send(action.vm, eviction.ask.epoch)
             self.claiming.drop(action.vm)
         self.work.begin(action, now)
         self._out.append(Perform(action, xml, way, tag))

@@ -78,6 +78,9 @@ class EvictAsk:
     migrate_tls: bool = False  # my QEMU takes memory over TLS
     wait: str = ""  # why you shouldn't migrate it live to me just now
     runs_on: str = ""  # who says, me included, that it runs there
+    fenced: tuple[
+        str, ...
+    ] = ()  # earlier claimants that are off and not asked; one may be on again
 
 
 @dataclass(frozen=True)
