@@ -61,6 +61,7 @@ class SimSubject:
     def __init__(self) -> None:
         self._events = Events()
         self._sim = SimHypervisor("host", on_change=self._events.tell)
+        self._sim.storage.own["default-pool"] = {}  # as the test driver has it
         self.hypervisor: Hypervisor = self._sim
         self.heard = self._events.heard
         self.forget_events = self._events.forget

@@ -64,7 +64,7 @@ before=
 [ -b /dev/vda ] && before=$(dd if=/dev/vda bs=512 count=1 2>/dev/null | tr -d '\0' | tr ' \n' '_.')
 echo "BOOTED $name boot=$boot disk=$before"
 [ -n "$seed" ] && echo "SEED $seed"
-n=0
+n=0 told=
 while :; do
     n=$((n + 1))
     # vCPUs that came while it runs are switched on here, as udev would do.
@@ -74,6 +74,12 @@ while :; do
     read -r _ total _ </proc/meminfo
     cpus=$(grep -c ^processor /proc/cpuinfo)
     echo "TICK $name n=$n boot=$boot memory=$total cpus=$cpus"
+    sizes=
+    for block in /sys/block/vd*/size; do
+        [ -f "$block" ] && read -r sectors <"$block" && part=${block#/sys/block/} && sizes="$sizes ${part%/size}=$sectors"
+    done
+    [ "$sizes" = "$told" ] || echo "DISKS $name$sizes"
+    told=$sizes
     # Seldom: QEMU 7.2 under TCG may lose pages of a guest that writes much while it is migrated.
     if [ $((n % 10)) = 1 ] && [ -b /dev/vda ]; then
         echo "$name n=$n $boot" | dd of=/dev/vda bs=512 count=1 conv=notrunc,fsync,sync 2>/dev/null

@@ -28,6 +28,8 @@ WITNESSED = 0.2
 """Of the sites of three hosts or more, so many have a witness for their last one."""
 SEEDED = 0.1
 """So many VMs have user-data."""
+DISKED = 0.3
+"""Of all sites, so many have VMs with disks of the site file."""
 PEOPLE = ("anna", "bert", "carl")
 """Operators who open the files and save them later."""
 
@@ -48,7 +50,9 @@ class Life:
         )
         self.witness = random.Random(f"witness of life {seed}").random() < WITNESSED
         self.seeds = random.Random(f"user-data of life {seed}")
-        more = FENCED if self.fences else ()
+        self.disks = random.Random(f"disks of life {seed}")
+        self.has_disks = self.disks.random() < DISKED
+        more = (*(FENCED if self.fences else ()), *(STORED if self.has_disks else ()))
         self.happenings = (*(RESTLESS if restless else ORDINARY), *more)
         by_chance = self.random.choices([*SIZES], [*SIZES.values()])[0]
         self.hosts = hosts or by_chance  # at the beginning
@@ -95,7 +99,9 @@ class Life:
             host = pick([*self.names, ""])
             more = pick(["", " MIGRATION cold", " DRIFT report", " APART a"])
             seeded = " USER_DATA init" if self.seeds.random() < SEEDED else ""
+            seeded += self.disk()
             lines.append(f"vm vm{i}{f' DOM0 {host}' if host else ''}{more}{seeded}")
+        lines += ["pool san"] if self.has_disks else []
         lines.append(f"latency {pick([0.005, 0.005, 0.1, 0.6])}")
         lines += pick([[], [], ["announce 2"]])
         lines += pick([[], [], ["doubled 20"]])
@@ -151,6 +157,13 @@ class Life:
             ]
         )
 
+    def disk(self) -> str:
+        """A disk of a VM that is made, on the pool that all hosts share or on one of each host's own."""
+        if not self.has_disks or self.disks.random() < 0.3:
+            return ""
+        pool, size = self.disks.choice(["san", "default"]), self.disks.choice([1, 1, 2, 3])
+        return f' DISK "name=root size={size}G pool={pool}"'
+
     # -- edits -----------------------------------------------------------------------------------------------------
 
     def edit(self) -> list[str]:
@@ -200,7 +213,7 @@ class Life:
         if new in host.document.vms:
             return []
         place, how = self.random.choice(["-", *self.names]), self.random.choice(list(Migration))
-        return [f"add {host.name} {new} MEM 96 DOM0 {place} MIGRATION {how}"]
+        return [f"add {host.name} {new} MEM 96 DOM0 {place} MIGRATION {how}{self.disk()}"]
 
     def old_base(self) -> list[str]:
         """Somebody opens the files, or saves what he opened before."""
@@ -362,6 +375,16 @@ class Life:
             return [f"release {name}"]
         return [f"hang {name} {self.random.choice(HANGING)}"]
 
+    def storage(self) -> list[str]:
+        """What is mounted on a host comes and goes; or somebody wants another disk for a VM."""
+        host, running = self.random.choice(self.there()), self.running()
+        if running and self.disks.random() < 0.5:
+            on = self.disks.choice(running)
+            vm, disk = self.vm(on), self.disk()
+            return [f"edit {on.name} {vm}{disk}"] if vm and disk else []
+        away = "default" in host.hypervisor.storage.away
+        return [f"{'mount' if away else 'unmount'} {host.name} default"]
+
     def libvirt(self) -> list[str]:
         host = self.random.choice(self.there())
         if host.hypervisor.lost == OFF:
@@ -437,6 +460,8 @@ RESTLESS: tuple[Happening, ...] = (
 """What may happen, and how likely. Nothing happens where it makes no sense."""
 FENCED: tuple[Happening, ...] = ((Life.fence, 2), (Life.boot, 3))
 """The same, where hosts can be fenced."""
+STORED: tuple[Happening, ...] = ((Life.storage, 8),)
+"""The same, where VMs have disks of their own."""
 
 
 def main(argv: list[str]) -> int:

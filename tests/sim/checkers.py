@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tests.sim.volumes import Pool
 from tests.sim.world import SimHost, Violation, World, never_twice
 from xsm.peer.membership import MEMBERS
 from xsm.peer.messages import (
@@ -37,7 +38,7 @@ class Checkers:
     def __init__(self, world: World) -> None:
         self._votes: dict[str, dict[str, Register]] = {}
         self._heads: dict[str, tuple[str, ...]] = {}
-        self._performed = 0
+        self._performed = self._fresh_boots = 0
         self._domains_at = self._disks_at = -1
         world.checkers.append(self.check)
 
@@ -46,6 +47,7 @@ class Checkers:
             self._domains_at = world.switch.generation
             never_twice(world)
             _enough_memory(world)
+            self._no_blank_disk_for_data(world)
         if self._disks_at != world.disk_changes.count:
             self._disks_at = world.disk_changes.count
             self._votes_never_go_back(world)
@@ -54,6 +56,22 @@ class Checkers:
             self._what_is_said_is_on_disk(world)
         if self._performed != len(world.performed):
             self._only_what_was_asked_for(world)
+
+    def _no_blank_disk_for_data(self, world: World) -> None:
+        """A guest starts with a disk on which nothing ever ran only where none of its disks of that name, anywhere, has
+        data; or on somebody's word."""
+        new = world.switch.fresh_boots[self._fresh_boots :]
+        self._fresh_boots += len(new)
+        for vm, name, on, fresh in new:
+            said = [h.head.document for h in world.hosts.values() if h.head is not None]
+            words = [d.state.disk_words.get(vm, {}) for d in said if d is not None]
+            if any(word.host == on for each in words for word in each.values()):
+                continue
+            for where, volumes in _pools(world):
+                other = volumes.get(name, fresh)
+                if other is not fresh and other.used:
+                    told = f"{vm} started on {on} with a blank {name}, and its data is on {where}"
+                    raise Violation(told)
 
     def _votes_never_go_back(self, world: World) -> None:
         for host in world.hosts.values():
@@ -161,7 +179,7 @@ def _unasked(host: SimHost, document: Document, action: Action) -> str:
     elsewhere = vm is None or place != host.name
     tag = next((d.tag for d in host.hypervisor.domains_unchecked() if d.uuid == action.uuid), None)
     match action.step:
-        case Step.CREATE | Step.START:
+        case Step.CREATE | Step.START | Step.MAKE_DISK | Step.RESIZE_DISK:
             if vm is None or elsewhere or vm.power is Power.STOPPED:
                 return "the file does not want it to run there"
         case Step.DEFINE:
@@ -194,6 +212,15 @@ def _unasked(host: SimHost, document: Document, action: Action) -> str:
             if vm is None or vm.memory_mib != action.value:
                 return "the file wants another size of it"
     return ""
+
+
+def _pools(world: World) -> Iterator[tuple[str, Pool]]:
+    """All storage there is, mounted or not."""
+    yield from (("what all share", pool) for pool in world.switch.pools.values())
+    for host in world.hosts.values():
+        storage = host.hypervisor.storage
+        for pool in (*storage.own.values(), *storage.away.values()):
+            yield host.name, pool
 
 
 def _enough_memory(world: World) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from tests.sim.said import ANYWHERE, FIELDS, THERE, Edit, Key, Said, edit_between, readable
+from tests.sim.said import ANYWHERE, FIELDS, THERE, WHOLE, Edit, Key, Said, edit_between, readable
 from tests.sim.world import SimHost, Violation, World
 from xsm.site.document import load
 from xsm.site.problems import Invalid
@@ -125,7 +125,7 @@ class EditsChecker:
             was, now, head, done = (table.get(vm) for table in tables)
             if (done is None) != ((head if (was is None) == (now is None) else now) is None):
                 raise Violation(f"{commit_id[:10]} has {vm} otherwise than the one who saved it")
-            for field in FIELDS if done is not None else ():
+            for field in WHOLE if done is not None else ():
                 mine, own = getattr(now, field, None), getattr(was, field, None)
                 expected = mine if mine != own or head is None else getattr(head, field)
                 if getattr(done, field) != expected:
@@ -179,7 +179,7 @@ class EditsChecker:
                 continue
             removed = all(value is False for _, value in writers[vm, THERE])
             added = [self._says(world, c) for c, value in writers[vm, THERE] if value is True]
-            for field in FIELDS:
+            for field in WHOLE:
                 if self._disputes(world, past, writers.get((vm, field), []), (vm, field)):
                     # A place that nobody pinned goes with a removal: then that is marked.
                     gone = (

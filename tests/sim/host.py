@@ -302,8 +302,10 @@ class SimHost:
         at = self.wall()
         try:
             facts, domains = self.hypervisor.facts(), self.hypervisor.domains()
-            lacks = {vm: self.hypervisor.lacking(needs) for vm, needs in self._needs.items()}
-            return HostReport(self.name, at, "", facts, domains, lacks=lacks)
+            needs = self._needs.items()
+            lacks = {vm: self.hypervisor.lacking(each) for vm, each in needs}
+            disks = {vm: self.hypervisor.disks(each.own) for vm, each in needs if each.own}
+            return HostReport(self.name, at, "", facts, domains, lacks=lacks, disks=disks)
         except HypervisorError as error:
             return HostReport(self.name, at, "", error=error.reason)
 

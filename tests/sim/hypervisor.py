@@ -16,6 +16,7 @@ from tests.sim.flight import Flights
 from tests.sim.hands import Hands
 from tests.sim.io_limits import Limited
 from tests.sim.switch import SimSwitch, uri
+from tests.sim.volumes import Storage, Volumes
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.edge.hypervisors import NoHypervisor
@@ -32,7 +33,7 @@ __all__ = ["LOOKING", "SimHypervisor", "SimSwitch", "uri"]
 LOOKING = frozenset({"facts", "domains", "find", "domain_xml"})
 
 
-class SimHypervisor(Hands, Flights, Limited):
+class SimHypervisor(Hands, Flights, Limited, Volumes):
     """`xsm.edge.hypervisor.Hypervisor` without libvirt.
 
     `keeps_definitions`: a crash leaves persistent domains defined (a real host); False: nothing (the test driver's
@@ -73,6 +74,7 @@ class SimHypervisor(Hands, Flights, Limited):
         self.seeds: dict[str, str] = {}  # UUID -> digest of the image for cloud-init
         self.io_limits = {}
         self.flying = {}
+        self.storage = Storage({"default": {}})
         self._switch.plug(self)
 
     # -- Hypervisor: looking -----------------------------------------------------
@@ -256,6 +258,7 @@ class SimHypervisor(Hands, Flights, Limited):
         if self.kind is HypervisorKind.XEN:
             live = replace(live, shares=None)  # libxl forgets it
         text = domain.xml["live"]
+        self._attach(domain.name, text)
         config = domain.config or live
         self._domains[domain.uuid] = SimDomain(
             domain.name, domain.uuid, config, live, domain.state, xml={"config": text, "live": text}
@@ -297,6 +300,7 @@ class SimHypervisor(Hands, Flights, Limited):
         self.release()
         self.slow_s = {}
         self.deaf = set()
+        self.storage.away.clear()
 
     def running(self) -> list[str]:
         """Which guests may write to their disks here now, for checkers: a VM's name, else a domain's UUID."""
@@ -434,6 +438,7 @@ class SimHypervisor(Hands, Flights, Limited):
     def _boot(self, domain: SimDomain) -> None:
         assert domain.config is not None
         self._room_for(domain.config)
+        self._attach(domain.name, domain.xml["config"])
         domain.live, domain.xml["live"] = domain.config, domain.xml["config"]
         self._to(domain, DomainState.RUNNING)
 

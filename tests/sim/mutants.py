@@ -23,8 +23,9 @@ from pathlib import Path
 import pytest
 
 from tests.sim import mutants_claims as c
+from tests.sim import mutants_disks as d
 from tests.sim import mutants_edits as e
-from tests.sim import narrow, narrow_acts
+from tests.sim import narrow, narrow_acts, narrow_disks
 from tests.sim import test_exhaustive as by_state
 from tests.sim import test_exhaustive_members as by_list
 from tests.sim.host import Violation
@@ -94,6 +95,7 @@ def at_any_pace(story: Callable[[float], World]) -> Story:
 
 CLAIMS = (" runs on ", "no claim of it", "has on its disk", "went back")
 """What is seen where a rule of claims is missing."""
+BLANK = ("with a blank",)
 
 ALL: tuple[Mutant, ...] = (
     Mutant(c.document_only, seed=0, signs=CLAIMS),
@@ -209,6 +211,17 @@ ALL: tuple[Mutant, ...] = (
     Mutant(e.drained_hosts_take_vms, seed=0),
     Mutant(e.stale_shutdown_clocks, narrow=narrow_acts.a_stop_that_was_taken_back),
     Mutant(e.drift_is_repaired_always, narrow=narrow_acts.drift_is_left_to_people),
+    Mutant(
+        d.whoever_lacks_a_disk_makes_it,
+        signs=BLANK,
+        narrow=narrow_disks.it_moves_to_a_host_without_its_disk,
+    ),
+    Mutant(d.any_claimant_makes_a_disk, signs=BLANK, narrow=narrow_disks.its_host_is_forgotten),
+    Mutant(
+        d.a_disk_is_forgotten,
+        signs=BLANK,
+        narrow=narrow_disks.its_pool_is_not_mounted_after_a_boot,
+    ),
 )
 
 

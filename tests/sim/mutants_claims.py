@@ -82,7 +82,7 @@ def a_vote_for_anyone(patch: Patch) -> None:
 
 def a_vote_for_a_forgotten_host(patch: Patch) -> None:
     patch.setattr(machine.Peer, "_is_stranger", lambda self, host: False)
-    patch.setattr(machine.Peer, "_expulsion", lambda self, head: "")
+    patch.setattr(machine, "expulsion", lambda name, head, contacts: "")
     lists_are_mixed(patch)
 
     real = Network.request
@@ -257,7 +257,8 @@ def a_leaving_vm_is_claimed_back(patch: Patch) -> None:
 
 def a_cut_off_guest_goes_on_unclaimed(patch: Patch) -> None:
     """What a migration left paused at its source is let go on there, as if somebody had paused it."""
-    patch.setattr(machine, "STARTS", machine.STARTS - {Step.CONTINUE})
+    for steps in ("STARTS", "CLAIMED"):
+        patch.setattr(machine, steps, getattr(machine, steps) - {Step.CONTINUE})
 
 
 def leftovers_are_cleared_away_unasked(patch: Patch) -> None:

@@ -13,7 +13,7 @@ from tests.sim.checkers import Checkers
 from tests.sim.host import SimHost
 from xsm.edge import act, revisions
 from xsm.edge.hypervisor import Hypervisor
-from xsm.peer import derive, edit, history, machine
+from xsm.peer import derive, edit, history, machine, standing
 from xsm.peer.derive import commit_date
 from xsm.peer.history import Ancestry, Commit
 from xsm.peer.work import Work
@@ -170,7 +170,7 @@ def heads_that_others_contain(patch: Patch) -> None:
 
 
 def merge_version_ignored(patch: Patch) -> None:
-    patch.setattr(machine, "MERGE_VERSION", 10**6)
+    patch.setattr(standing, "MERGE_VERSION", 10**6)
 
 
 # -- acting ------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from xsm.site.problems import Invalid
 from xsm.site.state import Conflict
 
 FIELDS = tuple(f.name for f in dataclasses.fields(VM) if f.name not in ("name", "line"))
+WHOLE = tuple(name for name in FIELDS if name != "disks")
+"""Those of which one edit's value is shown; of disks each is merged by itself (tests/unit/site/test_merge.py)."""
 THERE = ""
 """Stands for a field: whether the VM is in the file at all."""
 

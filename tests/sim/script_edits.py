@@ -29,10 +29,11 @@ def value_of(tag: str, text: str) -> object:
     if text == "-":
         return known.default
     try:
-        value = known.kind.parse(text)
+        if known.repeatable:
+            return tuple(known.kind.parse(each.strip()) for each in text.split(","))
+        return known.kind.parse(text)
     except kinds.Wrong as wrong:
         raise ScriptError(f"{tag}: {wrong}") from wrong
-    return (value,) if known.repeatable else value
 
 
 def pairs(words: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -138,7 +139,7 @@ class Edits(Members):
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
         """command HOST VERB ARGS: migrate VM HOST [cold], call-back VM, start/stop/pause/resume/restart VM,
         drain/undrain/undrain-home/drain-off HOST, forget HOST [it-is-off], resolve VM,
-        rollback N (that many revisions back)."""
+        rollback N (that many revisions back), make-disk VM DISK."""
         host = self.open(on)
         if verb == "forget":
             return self.forget_now(on, args[0], "it-is-off" in args)
@@ -164,6 +165,9 @@ class Edits(Members):
         if verb == "restart":
             token = f"restart-{self.world.now:.0f}"
             return commands.restart(files, document, args, token, host.surroundings())
+        if verb == "make-disk":
+            token = f"disk-{self.world.now:.0f}"
+            return commands.make_disk(files, document, *args, token)
         if verb == "resolve":
             return commands.resolve(files, document, *args)
         if verb == "rollback":

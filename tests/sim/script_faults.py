@@ -13,6 +13,7 @@ from tests.sim.disk import TORN, Torn
 from tests.sim.hints import Hints
 from tests.sim.script_members import ERRAND_LIMIT_S, Members
 from tests.sim.stage import Senseless
+from tests.sim.volumes import SimVolume
 from tests.sim.world import OFF, SimHost
 from xsm.peer.contacts import Hint
 from xsm.peer.events import Hinted
@@ -95,6 +96,37 @@ class Faults(Members):
     def do_have(self, on: str, what: str) -> None:
         """have HOST WHAT: it has got it (again)."""
         self.host(on).hypervisor.missing.discard(what)
+
+    def do_pool(self, pool: str, volume: str = "", mib: str = "") -> None:
+        """pool POOL [VOLUME MIB]: a storage pool that all hosts share; and a volume in it."""
+        pools = self.world.switch.pools
+        there = pools.setdefault(pool, {})
+        if volume:
+            there[volume] = SimVolume(int(mib))
+
+    def do_unmount(self, on: str, pool: str) -> None:
+        """unmount HOST POOL: what is mounted there is gone, and libvirt sees an empty directory."""
+        hypervisor = self.host(on).hypervisor
+        if pool in hypervisor.storage.away:
+            raise Senseless(f"{pool} is not mounted on {on}")
+        hypervisor.unmount(pool)
+
+    def do_mount(self, on: str, pool: str) -> None:
+        """mount HOST POOL: it is mounted again, over what was made meanwhile."""
+        hypervisor = self.host(on).hypervisor
+        if pool not in hypervisor.storage.away:
+            raise Senseless(f"{pool} is mounted on {on}")
+        hypervisor.mount(pool)
+
+    def do_volume(self, on: str, pool: str, volume: str, mib: str = "-") -> None:
+        """volume HOST POOL VOLUME MIB: somebody made it, or ("-") deleted it."""
+        there = self.host(on).hypervisor.pool(pool)
+        if there is None:
+            raise Senseless(f"no pool {pool} on {on}")
+        if mib == "-":
+            there.pop(volume, None)
+        else:
+            there[volume] = SimVolume(int(mib))
 
     def do_slow(self, on: str, call: str, seconds: str) -> None:
         """slow HOST CALL SECONDS: such calls of the hypervisor take so long from now on."""

@@ -36,6 +36,16 @@ class Looks(Stage):
                 )
                 yield f"{host.name} {d.name} {d.state}{size}{'' if d.persistent else ' transient'}{foreign}"
 
+    def do_disks(self) -> Iterable[str]:
+        """disks: the volumes of all hosts and of what they share, and which of them a guest ever ran on."""
+        places = [("shared", self.world.switch.pools)]
+        places += [(h.name, h.hypervisor.storage.own) for h in self.world.hosts.values()]
+        for where, pools in places:
+            for pool, volumes in sorted(pools.items()):
+                for name, volume in sorted(volumes.items()):
+                    used = "used" if volume.used else "blank"
+                    yield f"{where} {pool}/{name} {volume.size_mib} MiB {volume.format} {used}"
+
     def do_status(self, *hosts: str) -> Iterable[str]:
         """status [HOST...]: what hosts say that they have left to do. Asked for all, what two of them hold is told
         once, as by `xsm status`."""

@@ -9,6 +9,7 @@ from xsm.edge.hypervisor import HypervisorError
 
 if TYPE_CHECKING:
     from tests.sim.hypervisor import SimHypervisor
+    from tests.sim.volumes import Pool, SimVolume
 
 
 class SimSwitch:
@@ -21,6 +22,10 @@ class SimSwitch:
         self.live = live
         self.linked = linked
         self.generation = 0
+        self.pools: dict[str, Pool] = {}  # storage that all hosts share
+        self.fresh_boots: list[
+            tuple[str, str, str, SimVolume]
+        ] = []  # VM, volume, host; nothing ran on it before
         self._hypervisors: dict[str, SimHypervisor] = {}
 
     def plug(self, hypervisor: SimHypervisor) -> None:

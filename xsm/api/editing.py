@@ -168,6 +168,8 @@ def intent_of(
         return commands.power(files, document, command.vm, verb.value)
     if verb is Verb.RESTART:
         return commands.restart(files, document, command.vms or (command.vm,), token, around)
+    if verb is Verb.MAKE_DISK:
+        return commands.make_disk(files, document, command.vm, command.disk, token)
     if verb in (Verb.DRAIN, Verb.UNDRAIN):
         commands.refuse_witness(document, command.host, around.reports)
     if verb is Verb.DRAIN:

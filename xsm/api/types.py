@@ -103,6 +103,7 @@ class Verb(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     RESTART = "restart"  # pending changes of the definition take effect
+    MAKE_DISK = "make-disk"  # vm, disk: an empty one may be made, though data may be elsewhere
     DRAIN = "drain"  # host
     UNDRAIN = "undrain"  # host
     FORGET = "forget"  # host: no longer a member
@@ -129,6 +130,7 @@ class Command:
     )
     home: bool = False  # undrain: the VMs that a drain made leave it come back
     stay: bool = False  # undrain: the drain is given up; what has not begun to move stays
+    disk: str = ""  # make-disk: its name in the site file
     cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
 
 

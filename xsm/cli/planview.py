@@ -14,6 +14,7 @@ from xsm.plan import forms
 from xsm.plan.actions import Action, Consequence, Plan
 
 SIGNS: dict[Consequence, tuple[str, str]] = {
+    Consequence.DISK: ("+", "new"),
     Consequence.CREATE: ("+", "new"),
     Consequence.START: ("+", "new"),
     Consequence.LIVE: ("~", "move"),

@@ -16,6 +16,7 @@ from xsm.plan import tags
 from xsm.plan.actions import Action, Step
 from xsm.plan.observed import ACTIVE, Domain, DomainState
 from xsm.site import tag_xml
+from xsm.site.disk import Volume, size_text
 from xsm.site.model import Power
 from xsm.site.tag import Tag
 
@@ -268,6 +269,45 @@ def _migrate(
     return f"{outcome}: {took}" if took else outcome
 
 
+def _make_disk(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
+) -> str:
+    """Before a start, with the VM's claim. Nothing that is there is touched."""
+    volume = _volume(action)
+    if domain is not None and domain.state in ACTIVE:
+        return f"{action.vm} is {domain.state} already"
+    there = hypervisor.disks((volume,))[0]
+    if there.trouble:
+        raise HypervisorError(there.trouble)
+    if there.size_mib is not None:
+        return f"volume {volume.name} is there already"
+    hypervisor.make_disk(volume)
+    return f"{action.what} absent => {action.new}, volume {volume.name}"
+
+
+def _grow_disk(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
+) -> str:
+    """RESIZE_DISK of a domain that is off, with its claim; GROW_DISK of one that runs."""
+    volume = _volume(action)
+    active = domain is not None and domain.state in ACTIVE
+    if active != (action.step is Step.GROW_DISK):
+        raise HypervisorError(f"{action.vm} is {_state(domain)} now")
+    there = hypervisor.disks((volume,))[0]
+    if there.trouble or there.size_mib is None:
+        raise HypervisorError(there.trouble or f"volume {volume.name} is not there")
+    if there.size_mib >= volume.size_mib:
+        return f"{action.what} already {size_text(there.size_mib)}"
+    hypervisor.grow_disk(action.uuid, volume)
+    return f"{action.what} {size_text(there.size_mib)} => {action.new}"
+
+
+def _volume(action: Action) -> Volume:
+    if action.volume is None:
+        raise HypervisorError(f"step {action.step} names no disk")
+    return action.volume
+
+
 def _present(action: Action, domain: Domain | None) -> Domain:
     if domain is None:
         raise HypervisorError(f"there is no domain of {action.vm} here", absent=True)
@@ -312,6 +352,9 @@ STEPS: dict[Step, Doing] = {
     Step.SET_WEIGHT: _set_weight,
     Step.SET_LIMITS: _set_limits,
     Step.MIGRATE: _migrate,
+    Step.MAKE_DISK: _make_disk,
+    Step.RESIZE_DISK: _grow_disk,
+    Step.GROW_DISK: _grow_disk,
 }
 
 DEFINING = frozenset({Step.CREATE, Step.START, Step.DEFINE})

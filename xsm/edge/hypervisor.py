@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from xsm.peer.events import Way
-from xsm.plan.observed import Domain, HypervisorFacts, Job, Moved
+from xsm.plan.observed import Domain, FoundDisk, HypervisorFacts, Job, Moved
+from xsm.site.disk import Volume
 from xsm.site.needs import Needs
 from xsm.site.tag import Tag
 
@@ -52,6 +53,24 @@ class Hypervisor(Protocol):
 
     def lacking(self, needs: Needs) -> str:
         """What of these the host hasn't got, for people; "" when nothing is known to be lacking."""
+        ...
+
+    def disks(self, wanted: tuple[Volume, ...]) -> tuple[FoundDisk, ...]:
+        """What there is of these volumes, in their order."""
+        ...
+
+    def make_disk(self, volume: Volume) -> None:
+        """Make the volume, empty or as a copy of its origin, as big as wanted.
+
+        Refused when it is there: nothing is ever overwritten.
+        """
+        ...
+
+    def grow_disk(self, uuid: str, volume: Volume) -> None:
+        """Make the volume bigger: through the domain where that is active, and else the volume itself.
+
+        Refused when it would get smaller.
+        """
         ...
 
     def domain_xml(self, uuid: str) -> str:

@@ -11,7 +11,8 @@ from typing import NoReturn
 from xsm.edge.hypervisor import Hypervisor, HypervisorError, OnChange
 from xsm.edge.settings import Settings
 from xsm.peer.events import Way
-from xsm.plan.observed import Domain, HypervisorFacts, Job, Moved
+from xsm.plan.observed import Domain, FoundDisk, HypervisorFacts, Job, Moved
+from xsm.site.disk import Volume
 from xsm.site.model import HypervisorKind
 from xsm.site.needs import Needs
 from xsm.site.tag import Tag
@@ -51,6 +52,15 @@ class NoHypervisor:
 
     def lacking(self, needs: Needs) -> str:
         return "a witness has no hypervisor"
+
+    def disks(self, wanted: tuple[Volume, ...]) -> tuple[FoundDisk, ...]:
+        return tuple(FoundDisk(v.disk, trouble="a witness has no storage pools") for v in wanted)
+
+    def make_disk(self, volume: Volume) -> None:
+        _refuse()
+
+    def grow_disk(self, uuid: str, volume: Volume) -> None:
+        _refuse()
 
     def alive(self) -> bool:
         return True

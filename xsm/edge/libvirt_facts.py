@@ -11,7 +11,7 @@ import libvirt
 from lxml import etree
 
 from xsm.edge.hypervisor import HypervisorError
-from xsm.edge.libvirt_errors import said
+from xsm.edge.libvirt_errors import CONNECTION_ERRORS, is_absent, said, unless_absent
 from xsm.plan.observed import DomainState
 from xsm.site import secure_xml
 from xsm.site.model import HypervisorKind
@@ -115,6 +115,20 @@ def why_paused(
         return Paused(cut_off=True)
     # No word on the job (libxl): what arrives is defined only at the end. Nobody touches what isn't.
     return Paused(incoming=not persistent)
+
+
+def paused_now(dom: libvirt.virDomain, persistent: bool) -> Paused:
+    """What a domain that libvirt calls paused is to be taken for at this moment. Raises `libvirtError`."""
+    state = unless_absent(lambda: dom.state(0))
+    if state is None or state[0] != libvirt.VIR_DOMAIN_PAUSED:
+        return Paused()  # it has just changed: an event makes us look again
+    try:
+        job, refused = dom.jobStats(0), 0
+    except libvirt.libvirtError as error:
+        if is_absent(error) or error.get_error_domain() in CONNECTION_ERRORS:
+            raise
+        job, refused = {}, error.get_error_code()
+    return why_paused(state[1], job.get("operation"), refused, job.get("type"), persistent)
 
 
 def free_memory_mib(conn: libvirt.virConnect, kind: HypervisorKind) -> int:

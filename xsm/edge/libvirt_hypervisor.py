@@ -13,7 +13,14 @@ from typing import TypeVar
 
 import libvirt
 
-from xsm.edge import domain_facts, libvirt_events, libvirt_jobs, libvirt_limits, libvirt_needs
+from xsm.edge import (
+    domain_facts,
+    libvirt_disks,
+    libvirt_events,
+    libvirt_jobs,
+    libvirt_limits,
+    libvirt_needs,
+)
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.edge.libvirt_errors import (
@@ -32,14 +39,23 @@ from xsm.edge.libvirt_facts import (
     Paused,
     fixed_facts,
     free_memory_mib,
-    why_paused,
+    paused_now,
 )
 from xsm.edge.libvirt_listing import Listing
 from xsm.edge.migrating import SILENT, Announces
 from xsm.peer.events import Way
-from xsm.plan.observed import ACTIVE, Domain, DomainState, HypervisorFacts, Job, Moved
+from xsm.plan.observed import (
+    ACTIVE,
+    Domain,
+    DomainState,
+    FoundDisk,
+    HypervisorFacts,
+    Job,
+    Moved,
+)
 from xsm.site import tag as tags
 from xsm.site import tag_xml
+from xsm.site.disk import Volume
 from xsm.site.model import HypervisorKind
 from xsm.site.needs import Needs
 from xsm.site.tag import Tag
@@ -259,7 +275,7 @@ class LibvirtHypervisor:
         xml = self._facts_of(uuid, dom.XMLDesc(0))
         paused = Paused(STATES.get(info[0], DomainState.RUNNING))
         if paused.state is DomainState.PAUSED:
-            paused = _why_paused(dom, persistent)
+            paused = paused_now(dom, persistent)
         return Domain(
             name=xml.name,
             uuid=uuid,
@@ -305,6 +321,9 @@ class LibvirtHypervisor:
 
     def lacking(self, needs: Needs) -> str:
         return self._call(lambda conn: libvirt_needs.lacking(conn, self._fixed.kind, needs))
+
+    def disks(self, wanted: tuple[Volume, ...]) -> tuple[FoundDisk, ...]:
+        return self._call(lambda conn: libvirt_disks.find(conn, self._fixed.kind, wanted))
 
     # -- acting -----------------------------------------------------
 
@@ -390,6 +409,12 @@ class LibvirtHypervisor:
     def set_limits(self, uuid: str, xml: str) -> None:
         self._set(uuid, lambda dom, flags: libvirt_limits.apply(dom, xml, flags))
 
+    def make_disk(self, volume: Volume) -> None:
+        self._call(lambda conn: libvirt_disks.make(conn, volume))
+
+    def grow_disk(self, uuid: str, volume: Volume) -> None:
+        self._call(lambda conn: libvirt_disks.grow(conn, uuid, volume))
+
     def set_tag(self, uuid: str, tag: Tag) -> None:
         text = tag_xml.to_metadata(tag)
         self._set(
@@ -471,19 +496,6 @@ class LibvirtHypervisor:
             return True
         remote = error.get_error_domain() in CONNECTION_ERRORS
         return remote and not self.alive()
-
-
-def _why_paused(dom: libvirt.virDomain, persistent: bool) -> Paused:
-    state = unless_absent(lambda: dom.state(0))
-    if state is None or state[0] != libvirt.VIR_DOMAIN_PAUSED:
-        return Paused()  # it has just changed: an event makes us look again
-    try:
-        job, refused = dom.jobStats(0), 0
-    except libvirt.libvirtError as error:
-        if is_absent(error) or error.get_error_domain() in CONNECTION_ERRORS:
-            raise
-        job, refused = {}, error.get_error_code()
-    return why_paused(state[1], job.get("operation"), refused, job.get("type"), persistent)
 
 
 def _kept(dom: libvirt.virDomain) -> tuple[bool, bool]:

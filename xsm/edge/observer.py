@@ -121,6 +121,8 @@ class Observer:
             )
         except HypervisorError as error:
             return Finished(effect.action, "", error.reason)
+        finally:
+            self._preflight.acted()
         return Finished(effect.action, outcome)
 
     async def call(self, what: Callable[[Hypervisor], Result]) -> Result:
@@ -151,7 +153,10 @@ class Observer:
             return self._silent(f"no answer within {self._look_limit_s:.0f} s")
         report, self._hanging = self._hanging.result(), None
         if self._needs and report.facts is not None:
-            report = replace(report, lacks=await self._preflight.lacks(self._needs))
+            found = await self._preflight.find(self._needs)
+            lacks = {vm: answer.lacks for vm, answer in found.items()}
+            disks = {vm: answer.disks for vm, answer in found.items() if answer.disks}
+            report = replace(report, lacks=lacks, disks=disks)
         return report
 
     def _silent(self, why: str) -> HostReport:

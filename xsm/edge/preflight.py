@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
 from xsm.edge.seeds import Seeds
+from xsm.plan.observed import FoundDisk
 from xsm.site.needs import Needs
 
 AGE_S = 2.0
 """Looks come in storms when many VMs start at once; so long an answer is used again."""
+DISKS_AGE_S = 15.0
+"""...and so long of VMs that run, about whose disks nothing else is asked."""
 LIMIT_S = 3.0
 """A host that doesn't find out in that time lacks something: storage that answers."""
 HANGS = f"whether its disks are here was not found out within {LIMIT_S:.0f} s: does their storage answer?"
@@ -23,10 +27,24 @@ TEXT_LIMIT_CHARS = 300
 """Of one VM's answer: it goes into every report of the host while the VM is held."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    lacks: str = ""  # "" nothing
+    disks: tuple[FoundDisk, ...] = ()  # the VM's own
+
+
+Answers = dict[Needs, Answer]
+
+
+def age_s(needs: Needs) -> float:
+    """How long an answer is used again: disks of a VM that runs change only when somebody grows them by hand."""
+    return DISKS_AGE_S if needs == Needs(own=needs.own) else AGE_S
+
+
 class Preflight:
     def __init__(
         self,
-        call: Callable[[Callable[[Hypervisor], dict[Needs, str]]], Awaitable[dict[Needs, str]]],
+        call: Callable[[Callable[[Hypervisor], Answers]], Awaitable[Answers]],
         clock: Callable[[], float],
         limit_s: float = LIMIT_S,
         seeds: Seeds | None = None,
@@ -36,14 +54,20 @@ class Preflight:
         self._clock = clock
         self._seeds = seeds
         self._limit_s = limit_s
-        self._known: dict[Needs, tuple[float, str]] = {}
-        self._asking: asyncio.Future[dict[Needs, str]] | None = None
+        self._known: dict[Needs, tuple[float, Answer]] = {}
+        self._asking: asyncio.Future[Answers] | None = None
+        self._acted = 0  # answers from before an action are not used after it
 
-    async def lacks(self, needs: Mapping[str, Needs]) -> dict[str, str]:
-        """For each VM what is lacking, "" nothing. Nothing at all while the hypervisor can't be asked."""
-        now = self._clock()
+    def acted(self) -> None:
+        """Something was done to this host's disks, perhaps: what is known of them is old."""
+        self._known.clear()
+        self._acted += 1
+
+    async def find(self, needs: Mapping[str, Needs]) -> dict[str, Answer]:
+        """For each VM what is lacking, and its disks. Nothing at all while the hypervisor can't be asked."""
+        now, acted = self._clock(), self._acted
         self._known = {
-            each: (at, text) for each, (at, text) in self._known.items() if now <= at + AGE_S
+            each: known for each, known in self._known.items() if now <= known[0] + age_s(each)
         }
         unknown = {each for each in needs.values() if each not in self._known}
         if unknown:
@@ -51,23 +75,25 @@ class Preflight:
                 found = await self._find(unknown)
             except HypervisorError:
                 return {}
-            self._known |= {each: (now, text) for each, text in found.items()}
+            if acted == self._acted:
+                self._known |= {each: (now, answer) for each, answer in found.items()}
         return {vm: self._known[each][1] for vm, each in needs.items() if each in self._known}
 
-    async def _find(self, unknown: set[Needs]) -> dict[Needs, str]:
+    async def _find(self, unknown: set[Needs]) -> Answers:
         waits_s = self._limit_s if self._asking is None else 0.0  # one that hangs holds up one look
         if self._asking is None:
             every = sorted(unknown, key=repr)
             self._asking = asyncio.ensure_future(
-                self._call(lambda h: {n: self._lack(h, n)[:TEXT_LIMIT_CHARS] for n in every})
+                self._call(lambda h: {n: self._answer(h, n) for n in every})
             )
         done, _ = await asyncio.wait({self._asking}, timeout=waits_s)
         if not done:
-            return dict.fromkeys(unknown, HANGS)
+            return dict.fromkeys(unknown, Answer(HANGS))
         found, self._asking = self._asking, None
         return found.result()
 
-    def _lack(self, hypervisor: Hypervisor, needs: Needs) -> str:
+    def _answer(self, hypervisor: Hypervisor, needs: Needs) -> Answer:
         """In a thread."""
         made = self._seeds.put(needs.seed) if self._seeds is not None and needs.seed else ""
-        return made or hypervisor.lacking(needs)
+        lacks = (made or hypervisor.lacking(needs))[:TEXT_LIMIT_CHARS]
+        return Answer(lacks, hypervisor.disks(needs.own) if needs.own else ())

@@ -190,6 +190,7 @@ def _state_lines(old: State, new: State) -> Iterator[_Line]:
     for vm in sorted(new.restarts):
         if new.restarts[vm] != old.restarts.get(vm):
             yield (vm,), f"{vm}: restart asked for"
+    yield from ((line.partition(":")[:1], line) for line in new.disk_words_since(old))
     yield from (((), line) for line in new.hosts_since(old))
     were, are = ({(c.vm, c.what): c for c in state.conflicts} for state in (old, new))
     for key in sorted({*were, *are}):

@@ -102,11 +102,19 @@ class Ballots:
             del self._sent[vm]
         self._put(vm, rules.settle(self.of(vm), epoch, claimant))
 
+    def keep_disks(self, vm: str, disks: Collection[str]) -> None:
+        """Disks of the VM are here, whole."""
+        self._put(vm, rules.keep_disks(self.of(vm), disks))
+
+    def begin_copy(self, vm: str, disk: str) -> None:
+        """A disk of the VM is about to be made as a copy."""
+        self._put(vm, rules.begin_copy(self.of(vm), disk))
+
     def learn(self, registers: Mapping[str, Register]) -> None:
         """Take over what other hosts know."""
         for vm, register in sorted(registers.items()):
             if vm != MEMBERS:
-                self._put(vm, rules.learn(self.of(vm), register))
+                self._put(vm, rules.learn_as(self.of(vm), register, self.me))
 
     def known(self) -> dict[str, Register]:
         """What this host knows of claims."""

@@ -20,7 +20,7 @@ from xsm.site.changes import Change, SetVM
 from xsm.site.conflicts import active_conflicts
 from xsm.site.document import SITE_FILES, Document, Files
 from xsm.site.model import VM, Migration, Power
-from xsm.site.state import State
+from xsm.site.state import DiskWord, State
 
 
 class CommandRefused(Exception):
@@ -227,6 +227,23 @@ def refuse_witness(document: Document, host: str, reports: Mapping[str, HostRepo
     never = why_no_vms(name, reports.get(name))
     if never:
         raise CommandRefused(never, "to service it, just stop it; while it is off it has no vote")
+
+
+def make_disk(files: Files, document: Document, vm_name: str, disk: str, token: str) -> Intent:
+    """The operator's word that the VM's host may make that disk, empty, though it may have data elsewhere. It is good
+    once, and for that host only. `token`: as of a restart."""
+    vm = find_vm(document, vm_name)
+    names = [d.name for d in vm.disks]
+    if disk not in names:
+        has = ", ".join(names) or "none: its disks are its config's"
+        raise CommandRefused(f"{vm_name} has no disk {disk!r} in the site file", f"it has {has}")
+    host = document.host_of(vm)
+    if host is None:
+        raise CommandRefused(f"{vm_name} has no host", f"`xsm migrate {vm_name} HOST` gives it one")
+    words = document.state.disk_words
+    mine = {**words.get(vm.name, {}), disk: DiskWord(host, token)}
+    state = replace(document.state, disk_words={**words, vm.name: mine})
+    return Intent(files, state, f"Let {host} make an empty disk {disk} for {vm_name}")
 
 
 def forget(

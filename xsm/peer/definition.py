@@ -13,6 +13,7 @@ from xsm.plan.observed import ACTIVE, HostReport, HypervisorFacts
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site import domain as domains
 from xsm.site import needs
+from xsm.site.disk import volumes
 from xsm.site.model import PostCopy
 from xsm.site.needs import Needs
 from xsm.site.problems import Invalid
@@ -63,7 +64,7 @@ def needs_of(want: WantedVM, facts: HypervisorFacts) -> Needs:
         xml = _rendered(want, facts, None)
     except Invalid:
         return Needs()
-    return needs.of(xml, want.seed)
+    return needs.of(xml, want.seed, volumes(want.name, want.vm.disks))
 
 
 def way_to(ask: EvictAsk, own: HostReport | None, want: WantedVM | None) -> Way:

@@ -166,6 +166,7 @@ def _settle(document: Document, around: Surroundings) -> tuple[State, list[Probl
         chosen=by_person,
         away={vm: host for vm, host in document.state.away.items() if vm in placed.placements},
         restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
+        disk_words={vm: words for vm, words in document.state.disk_words.items() if vm in vms},
         conflicts=_unsettled(document, by_person, around.moving),
     )
     return state, unplaced
@@ -226,6 +227,7 @@ def _state_changes(old: State, new: State) -> list[str]:
     lines += new.hosts_since(old)
     asked = [vm for vm in sorted(new.restarts) if new.restarts[vm] != old.restarts.get(vm)]
     lines += [f"{vm}: restart asked for" for vm in asked]
+    lines += new.disk_words_since(old)
     there = {(c.vm, c.what) for c in new.conflicts}
     lines += [
         f"{c.vm}: conflict over {vm_label(c.what)} settled"

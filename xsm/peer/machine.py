@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
-from xsm.peer import membership
+from xsm.peer import disks, membership
 from xsm.peer.ballots import Ballots
 from xsm.peer.calling_back import call_back
 from xsm.peer.changing import Changing
@@ -53,15 +54,15 @@ from xsm.peer.messages import (
 from xsm.peer.preflight import Preflight
 from xsm.peer.receiving import LIMITS, Limits, Receiving
 from xsm.peer.register import Register
+from xsm.peer.standing import expulsion, why_frozen
 from xsm.peer.telling import ToDo, Told
 from xsm.peer.work import Work
-from xsm.plan.actions import STARTS, Action, Consequence, Plan, Step
+from xsm.plan.actions import CLAIMED, STARTS, Action, Consequence, Plan, Step
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import going_off, plan_host
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, wanted
 from xsm.site.problems import Invalid
-from xsm.site.state import MERGE_VERSION
 
 TICK_S = 0.5
 """The machine wants a `Tick` at least this often."""
@@ -209,41 +210,25 @@ class Peer:
 
     def _freeze(self, head: Head) -> None:
         """Set why this host must act on nothing, if so. Its VMs run on, and it goes on voting and answering."""
-        expelled = self._expulsion(head)
+        expelled = expulsion(self.name, head, self.contacts)
         if expelled != self.expelled:
             again = f"this host, {self.name}, is a member of the site again"
             if not (expelled and self.expelled):  # else another member only says it in other words
                 self._out.append(Log("member", "", expelled or again))
             self.expelled = expelled
-        if head.document is None:
-            self.frozen = head.problem or "the site file can't be read"
-        elif head.document.state.merge_version > MERGE_VERSION:
-            self.frozen = (
-                f"the site uses merge rule {head.document.state.merge_version}, this xsmd knows {MERGE_VERSION}: "
-                "upgrade it"
-            )
-        else:
-            self.frozen = expelled
+        self.frozen = why_frozen(head, expelled)
         self.wanted = wanted(head.document) if head.document and not self.frozen else None
 
-    def _expulsion(self, head: Head) -> str:
-        """Why this host is of the site no more: its own document says so, or a member that knows a newer one."""
-        if head.document is None:
-            return ""
-        members = frozenset(head.document.state.members)
-        why = self.contacts.expulsion(members)
-        if self.name in members and not why:
-            return ""
-        gone = f"this host, {self.name}, is no longer a member of the site"
-        return f"{gone} ({why})" if why else gone
-
     def _consider_membership(self) -> None:
-        if self.head is not None and self._expulsion(self.head) != self.expelled:
-            self._freeze(self.head)
+        head = self.head
+        if head is not None and expulsion(self.name, head, self.contacts) != self.expelled:
+            self._freeze(head)
 
     def _observed(self, event: Observed, now: float) -> None:
         self._observing = False
-        self.report = event.report
+        disks.keep(event.report, self.ballots, self.wanted)
+        unsettled = partial(self.work.is_unsettled, observed_at=event.started_at)
+        self.report = disks.judged(event.report, self.ballots, self.wanted, unsettled)
         self._observed_at = event.started_at
         self.preflight.saw(event.report, event.started_at)
         if event.report.facts is None:
@@ -294,6 +279,9 @@ class Peer:
 
     def _finished(self, event: Finished, now: float) -> None:
         self.work.end(event.action, event.error, now, event.pause_s)
+        made = event.action.volume if event.action.step is Step.MAKE_DISK else None
+        if made is not None and not event.error:
+            self.ballots.keep_disks(event.action.vm, [made.disk])
         text = f"{event.action.step} failed: {event.error}" if event.error else event.outcome
         self._out.append(Log("action", event.action.vm, text, {"reason": event.action.reason}))
         self._observe(now)
@@ -423,7 +411,7 @@ class Peer:
                 notes.append(str(action))
             elif stuck:
                 held.append(str(replace(action, held=state)))
-                kept = action.step in STARTS and self.claiming.kept(action.vm, self._electorate())
+                kept = action.step in CLAIMED and self.claiming.kept(action.vm, self._electorate())
                 told[action.vm] = None if kept else state
             else:
                 line = str(replace(action, held=""))
@@ -435,7 +423,7 @@ class Peer:
 
     def _claim(self, plan: Plan, now: float) -> None:
         """Have claims for all that is to start here, once it is known that this host has what it needs."""
-        starts = {a.vm for a in plan.actions if a.step in STARTS and not a.held}
+        starts = {a.vm for a in plan.actions if a.step in CLAIMED and not a.held}
         looked = self.preflight
         if not all(looked.is_asked(vm) for vm in starts):
             self._observe(now)  # with their needs
@@ -466,9 +454,9 @@ class Peer:
         hindrance = self.work.hindrance(action, self._observed_at, now)
         if hindrance:
             return hindrance, self.work.keeps_failing(action.vm)
-        if action.step in STARTS and not self.preflight.is_done(action.vm):
+        if action.step in CLAIMED and not self.preflight.is_done(action.vm):
             return LOOKING, False
-        if action.step in STARTS and not self.claiming.may_start(action.vm, self._observed_at):
+        if action.step in CLAIMED and not self.claiming.may_start(action.vm, self._observed_at):
             return self.claiming.waiting_for(action.vm, self._electorate())
         assert self.wanted is not None
         try:
@@ -477,6 +465,8 @@ class Peer:
             return f"its domain XML can't be made: {error}", True
         if action.step in STARTS:
             self.claiming.drop(action.vm)  # the win is used up
+        if action.step is Step.MAKE_DISK and action.volume and action.volume.origin:
+            self.ballots.begin_copy(action.vm, action.volume.disk)
         eviction = self.letting_go.evictions.get(action.vm)
         want = self.wanted.by_name.get(action.vm)
         way = way_to(eviction.ask, self.report, want) if eviction else Way()

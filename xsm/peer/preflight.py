@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from xsm.peer.definition import needs_of
 from xsm.plan.observed import ACTIVE, HostReport
 from xsm.plan.wanted import Wanted, WantedVM
+from xsm.site.disk import volumes
 from xsm.site.needs import Needs
 
 
 @dataclass(frozen=True)
 class _Asked:
     want: WantedVM
+    active: bool
     needs: Needs
     at: float  # a look that began before shows what other needs lack
 
@@ -31,7 +33,8 @@ class Preflight:
     def ask(
         self, wanted: Wanted | None, report: HostReport | None, host: str, now: float
     ) -> Mapping[str, Needs]:
-        """What the next look is to find out: the needs of each VM that is to be on here and is not."""
+        """What the next look is to find out: the needs of each VM that is to be on here and is not; and of one that is,
+        how its own disks are."""
         if wanted is None or report is None or report.facts is None:
             return {}
         active = {
@@ -40,13 +43,15 @@ class Preflight:
         asked: dict[str, _Asked] = {}
         for vm in wanted.by_host.get(host, ()):
             want = wanted.by_name[vm]
-            if not want.is_on or want.uuid in active:
+            on = want.uuid in active
+            if not want.is_on or (on and not want.vm.disks):
                 continue
             known = self._asked.get(vm)
-            if known is None or known.want is not want:
-                needs = needs_of(want, report.facts)
+            if known is None or known.want is not want or known.active != on:
+                own = volumes(vm, want.vm.disks)
+                needs = Needs(own=own) if on else needs_of(want, report.facts)
                 since = known.at if known is not None and known.needs == needs else now
-                known = _Asked(want, needs, since)
+                known = _Asked(want, on, needs, since)
             asked[vm] = known
         self._asked = asked
         return {vm: each.needs for vm, each in asked.items() if not each.needs.nothing}

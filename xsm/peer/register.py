@@ -16,6 +16,10 @@ JUMP_LIMIT = 1_000_000
 """A claim may be this far above the highest epoch voted for. A confused member can't use the epochs up at once."""
 
 
+FIRST_EPOCH = 1
+"""Of every VM's claims."""
+
+
 @dataclass(frozen=True)
 class Register:
     """What a host has on disk about one VM.
@@ -33,6 +37,11 @@ class Register:
     attempts: int = (
         0  # how often this host began to claim: answers to an earlier attempt don't count
     )
+    disks: frozenset[str] = (
+        frozenset()
+    )  # of the VM's disks: those that this host has made or seen here, and words that it used up
+    copying: frozenset[str] = frozenset()  # those that it began to copy and has not ended
+    forgetful: bool = False  # others say that it claimed the VM, and it didn't know
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,41 @@ def learn(mine: Register, other: Register) -> Register:
     )
 
 
+def learn_as(mine: Register, other: Register, me: str) -> Register:
+    """`learn`, and note whether it shows that this host has lost its memory of the VM: it may have had its disks."""
+    forgot = other.voted > mine.voted and me in (other.claimants | {other.claimant})
+    return replace(learn(mine, other), forgetful=mine.forgetful or forgot)
+
+
+def why_no_disk(register: Register, host: str, disk: str) -> str:
+    """Why `host` must not make a disk of the VM that is not there, "" when it may, once its claim is complete.
+
+    A blank disk must never take the place of data that is elsewhere. So only the first host that ever won a claim of
+    the VM makes its disks: epoch 1 is below all others, and whoever won it won before anybody else. And it makes each
+    of them once.
+    """
+    if disk in register.disks:
+        return f"{host} had it before"
+    if register.forgetful:
+        return f"{host} may have had it before, and has lost its memory of that"
+    if max(register.voted, register.bar) > FIRST_EPOCH or (
+        register.voted and register.claimant != host
+    ):
+        return "the VM was started or claimed elsewhere before"
+    return ""
+
+
+def keep_disks(register: Register, disks: Iterable[str]) -> Register:
+    """They are here, whole: from now on each of them may only be missing."""
+    known = frozenset(disks)
+    return replace(register, disks=register.disks | known, copying=register.copying - known)
+
+
+def begin_copy(register: Register, disk: str) -> Register:
+    """A disk is about to be made as a copy. One that is found later, and was not said to be whole, is cut off."""
+    return replace(register, copying=register.copying | {disk})
+
+
 def to_entry(register: Register) -> dict[str, object]:
     """The register as JSON-able values for the vote file."""
     return {
@@ -157,6 +201,9 @@ def to_entry(register: Register) -> dict[str, object]:
         "bar": register.bar,
         "held": register.held,
         "attempts": register.attempts,
+        **({"disks": sorted(register.disks)} if register.disks else {}),
+        **({"copying": sorted(register.copying)} if register.copying else {}),
+        **({"forgetful": True} if register.forgetful else {}),
     }
 
 
@@ -173,4 +220,13 @@ def from_entry(entry: Mapping[str, object]) -> Register:
     if not (isinstance(claimant, str) and isinstance(claimants, list)):
         raise ValueError(f"claimants must be names: {dict(entry)!r}")
     names = frozenset(str(c) for c in claimants)
-    return Register(voted, claimant, names, barred, held, attempts)
+    disks, copying = (_names(entry, key) for key in ("disks", "copying"))
+    forgetful = entry.get("forgetful", False) is True
+    return Register(voted, claimant, names, barred, held, attempts, disks, copying, forgetful)
+
+
+def _names(entry: Mapping[str, object], key: str) -> frozenset[str]:
+    found = entry.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{key} must be names: {dict(entry)!r}")
+    return frozenset(found)

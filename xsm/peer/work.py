@@ -110,6 +110,10 @@ class Work:
         """Drop the clocks of all domains but these (host, UUID): a stale one would power a guest off at once."""
         self.shutdowns = {k: t for k, t in self.shutdowns.items() if k in going_off}
 
+    def is_unsettled(self, vm: str, observed_at: float) -> bool:
+        """Whether something is under way with the VM, or ended after a look that began then."""
+        return vm in self.in_flight or self.ended_at.get(vm, float("-inf")) > observed_at
+
     def keeps_failing(self, vm: str) -> bool:
         """The VM's action failed so often that a person should know."""
         failure, asked = self.failures.get(vm), self.asked.get(vm)

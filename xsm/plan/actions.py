@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xsm.site.disk import Volume
+
 
 class Consequence(StrEnum):
     """What an action means for the people who use the VM; `xsm plan` groups by it, in this order."""
 
+    DISK = "make"  # a disk is made or grown, before the VM starts
     CREATE = "create"
     START = "start"
     LIVE = "live"  # changed while it runs, without a restart
@@ -50,10 +53,16 @@ class Step(StrEnum):
     SET_WEIGHT = "set-weight"
     SET_LIMITS = "set-limits"  # of disks and network cards
     MIGRATE = "migrate"  # live, peer to peer
+    MAKE_DISK = "make-disk"  # a volume that is not there; needs the claim
+    RESIZE_DISK = "resize-disk"  # grow a volume of a domain that is off; needs the claim
+    GROW_DISK = "grow-disk"  # while its domain runs
 
 
 STARTS = frozenset({Step.CREATE, Step.START, Step.CONTINUE})
 """Steps that make a guest run where it did not: only with a claim agreed by a majority (docs/design.md)."""
+
+CLAIMED = STARTS | {Step.MAKE_DISK, Step.RESIZE_DISK}
+"""What needs a claim: these, and what is done to its disks right before."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Action:
     value: int = 0
     target: str = ""  # the other host of a migration or a hand-over
     held: str = ""
+    volume: Volume | None = None  # of the steps that make or grow a disk
 
     @property
     def change(self) -> str:
@@ -84,6 +94,8 @@ class Action:
             return f"definition: {self.new}"
         if self.what == "domain" and self.old == "absent":
             return self.new
+        if self.volume is not None and self.old == "absent":
+            return f"{self.what} {self.new}"  # "disk root 10 GiB in pool default"
         return f"{self.what} {self.old} => {self.new}"
 
     def __str__(self) -> str:

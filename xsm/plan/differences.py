@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from xsm.plan import disks
 from xsm.plan.actions import Action, Consequence, Notice, Step
 from xsm.plan.observed import Domain
 from xsm.plan.power import Finding, applied, may_act, reported, restart_is_due, why
@@ -41,6 +42,8 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
     yield from _weight(w, s)
     yield from _limits(r, w, s)
     yield from _definition(r, w, s, kind)
+    grown = "disks" not in stale_parts(w, s.domain, kind)
+    yield from disks.while_active(r.view, w, s.host, s.domain.uuid, grown)
     yield from _upkeep(w, s)
 
 

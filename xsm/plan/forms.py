@@ -11,6 +11,7 @@ from itertools import groupby
 from xsm.plan.actions import Action, Consequence, Notice, Plan
 
 TITLES = {
+    Consequence.DISK: "Make or grow disks, before a start",
     Consequence.CREATE: "Create",
     Consequence.START: "Start",
     Consequence.LIVE: "Change live (no restart)",
@@ -27,6 +28,7 @@ TITLES = {
 }
 
 COUNTED = {
+    Consequence.DISK: "to make disks for",
     Consequence.CREATE: "to create",
     Consequence.START: "to start",
     Consequence.LIVE: "to change live",
@@ -43,7 +45,7 @@ COUNTED = {
 }
 
 _SAYS_ITSELF = frozenset(
-    {Consequence.CREATE, Consequence.START, Consequence.PAUSE, Consequence.RESUME, Consequence.STOP,
+    {Consequence.DISK, Consequence.CREATE, Consequence.START, Consequence.PAUSE, Consequence.RESUME, Consequence.STOP,
      Consequence.REMOVE, Consequence.RESTART}
 )  # fmt: skip
 """Consequences whose lines need no "power running => paused" to be understood; their lines name the

@@ -142,6 +142,18 @@ _TOLD = re.compile(r"(\d+\.\d) s, of which the guest stood still for (\d+) ms; (
 
 
 @dataclass(frozen=True)
+class FoundDisk:
+    """A disk that the site file names for a VM, as its host found it in its storage pool."""
+
+    disk: str
+    size_mib: int | None = None  # rounded down; None: it is not there
+    trouble: str = ""  # why the pool can't be asked, or the volume not be used
+    refused: str = (
+        ""  # why this host must not make it where it is not there (`peer.disks`), "" when it may
+    )
+
+
+@dataclass(frozen=True)
 class HostReport:
     """One host's word on itself at one moment.
 
@@ -164,6 +176,9 @@ class HostReport:
     lacks: Mapping[str, str] = field(
         default_factory=dict
     )  # VM that is to start here -> what it needs and the host lacks, "" nothing
+    disks: Mapping[str, tuple[FoundDisk, ...]] = field(
+        default_factory=dict
+    )  # VM that is to be on here -> its disks by the site file, as they are
 
     @property
     def is_witness(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from xsm.plan import differences, moves, power
+from xsm.plan import differences, disks, moves, power
 from xsm.plan.actions import Action, Consequence, Notice, Plan, Step
 from xsm.plan.power import Finding, turn_off
 from xsm.plan.round import BY_FILE, Round, hold, why_there
@@ -256,7 +256,7 @@ def _off(r: Round, w: WantedVM, seen: Seen) -> Iterator[Finding]:
         return
     s = seen.at(home)
     if s is None:
-        yield _create(r, w, seen, home)
+        yield from _create(r, w, seen, home)
         return
     renewed = "uuid" if s.domain.uuid != w.uuid else "name" if s.domain.name != w.name else ""
     if renewed:
@@ -280,7 +280,7 @@ def _off(r: Round, w: WantedVM, seen: Seen) -> Iterator[Finding]:
         yield from differences.while_off(w, s, kind) if kind is not None else ()
 
 
-def _create(r: Round, w: WantedVM, seen: Seen, home: str) -> Action:
+def _create(r: Round, w: WantedVM, seen: Seen, home: str) -> Iterator[Action]:
     size = f"{w.vm.memory_mib} MiB, {w.vm.vcpus} VCPU" + ("" if w.vm.vcpus == 1 else "s")
     came_from = next((s.host for s in seen.own), "")
     reason = why_there(w)
@@ -309,7 +309,12 @@ def _create(r: Round, w: WantedVM, seen: Seen, home: str) -> Action:
             target=home,
         )
     obstacle = r.obstacle(w, home, r.kind(home))
-    return hold(action, obstacle) if obstacle else action
+    if obstacle:
+        yield hold(action, obstacle)
+    elif w.is_on:
+        yield from disks.before_start(r.view, w, action)
+    else:
+        yield action
 
 
 def _leftovers(r: Round, w: WantedVM, seen: Seen, here: str | None) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from xsm.plan import disks
 from xsm.plan.actions import Action, Consequence, Notice, Step
 from xsm.plan.observed import Domain, DomainState
 from xsm.plan.round import BY_FILE, Round, hold
@@ -166,4 +167,7 @@ def start(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
         )
         return
     obstacle = r.obstacle(w, s.host, r.kind(s.host))
-    yield hold(action, obstacle) if obstacle else action
+    if obstacle:
+        yield hold(action, obstacle)
+    else:
+        yield from disks.before_start(r.view, w, action)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from xsm.plan import disks
 from xsm.plan.actions import Action, Consequence, Step
 from xsm.plan.capacity import Shortage, leaving_from, shortage
 from xsm.plan.observed import Domain
@@ -78,12 +79,18 @@ class Round:
         """Why `w`, which runs on `host`, could not start there again as it is wanted now, "" when it
         could."""
         unfit = self._unfit(w, host, self.kind(host))
-        return unfit or self.shortage(host).no_growth.get(w.name, "")
+        return (
+            unfit
+            or disks.obstacle(self.view, w, host)
+            or self.shortage(host).no_growth.get(w.name, "")
+        )
 
     def _lack(self, w: WantedVM, host: str) -> str:
         """What `host` itself found missing when it looked for what `w` needs there."""
         report = self.view.reports.get(host)
-        return report.lacks.get(w.name, "") if report is not None and w.is_on else ""
+        if report is None or not w.is_on:
+            return ""
+        return report.lacks.get(w.name, "") or disks.obstacle(self.view, w, host)
 
     def _not_apart_yet(self, w: WantedVM, host: str) -> str:
         """When acting: which VM that leaves `host` is to be apart from `w`, which waits for it. One that belongs there,

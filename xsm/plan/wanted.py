@@ -16,7 +16,7 @@ from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
 from xsm.site.model import VM, HypervisorKind, Power
 from xsm.site.seed import Seed, seed_of
-from xsm.site.state import Conflict
+from xsm.site.state import Conflict, DiskWord
 
 NO_SITE_ID = "00000000-0000-0000-0000-000000000000"
 """Stands in for the id of a site that was not founded yet (`xsm plan` on a mere folder): identities
@@ -41,6 +41,7 @@ class WantedVM:
     max_vcpus: int
     cpu_weight: int | None
     restart_token: str  # "" when no restart was ever asked for
+    disk_words: Mapping[str, DiskWord]  # disk -> somebody's word that an empty one may be made
     conflicts: tuple[Conflict, ...] = ()
     seed: Seed | None = None  # for cloud-init; None: it gets none
 
@@ -122,6 +123,7 @@ def _wanted_vm(
         max_vcpus=limits.max_vcpus,
         cpu_weight=domain.cpu_weight(vm, config),
         restart_token=document.state.restarts.get(vm.name, ""),
+        disk_words=document.state.disk_words.get(vm.name, {}),
         conflicts=conflicts,
         seed=seed_of(vm, uuid, document.user_data[vm.user_data]) if vm.user_data else None,
     )

@@ -13,6 +13,7 @@ from lxml import etree
 
 from xsm.site import config_file
 from xsm.site.config import Config
+from xsm.site.disk import volumes
 from xsm.site.model import VM, Power
 from xsm.site.problems import Problem, Severity
 from xsm.site.xl_disk import parse as parse_disk
@@ -71,7 +72,8 @@ def shared(path: str, vms: Iterable[VM], configs: Mapping[str, Config]) -> Itera
         config = configs.get(vm.config)
         if config is None or vm.power is Power.STOPPED:
             continue
-        for target in written_to(config):
+        own = [f"volume {v.name} of pool {v.pool}" for v in volumes(vm.name, vm.disks)]
+        for target in (*written_to(config), *own):
             writers.setdefault(target, []).append(vm)
     for target, of in writers.items():
         if len(of) > 1:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from xsm.site import config_file, io_limits, seed, tag_xml, template, xl_domain
+from xsm.site import config_file, disk_xml, io_limits, seed, tag_xml, template, xl_domain
 from xsm.site.config import Config
 from xsm.site.model import VM, HypervisorKind
 from xsm.site.problems import Problem, Severity
@@ -105,6 +105,7 @@ def render(
         message = f"CPU weight {wanted.cpu_weight}: hosts with control groups v2 refuse it"
         hint = f"1 to {MAX_SHARES} on {kind}"
         warnings += (Problem(config.path, 0, message, hint, Severity.WARNING),)
+    disk_xml.append(root, vm.name, vm.disks, kind)
     if vm.user_data is not None:
         seed.insert(root, seed.image_path(seeds_dir, uuid), kind)
     _mark(root, tag)
@@ -196,6 +197,9 @@ def fingerprint(
     parts["mac"] = mac
     if kind not in _QEMU_FAMILY:  # there it goes nowhere
         parts["ip"] = vm.ip or ""
+    if vm.disks:  # their sizes change live
+        own = [[d.name, d.pool, d.format] for d in vm.disks]
+        parts["disks"] = template.digest(json.dumps([parts.get("disks", ""), own]))
     return parts
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xsm.site.fields import VM_ENTRY, Entry, Field, contradictions
-from xsm.site.file_limits import MAX_APART_TAGS, MAX_ENTRIES, MAX_PROBLEMS, MAX_VALUE_CHARS, MIB
+from xsm.site.file_limits import MAX_ENTRIES, MAX_PROBLEMS, MAX_VALUE_CHARS, MIB
 from xsm.site.kinds import Wrong
 from xsm.site.model import VM, Host, Site, VMSet
 from xsm.site.problems import Invalid, Problem
@@ -157,7 +157,7 @@ def values_of(raw: RawEntry, findings: Findings, xml: bool) -> dict[str, Any] | 
         if not row.repeatable:
             result[row.attribute] = parsed[0] if parsed[0] is not None else row.kind.minimum
         else:
-            result[row.attribute] = _tags(row, parsed, found, raw, findings, xml)
+            result[row.attribute] = _several(row, parsed, found, raw, findings, xml)
     result = {attribute: value for attribute, value in result.items() if value is not None}
     for attribute, wrong in contradictions(result) if raw.entry is VM_ENTRY else ():
         findings.error(raw.values[attribute][0][1], f"{raw.who()}: {wrong.message}", wrong.hint)
@@ -180,24 +180,25 @@ def _value(row: Field, text: str, line: int, raw: RawEntry, findings: Findings, 
         return None
 
 
-def _tags(
+def _several(
     row: Field,
-    tags: list[Any],
+    values: list[Any],
     found: list[tuple[str, int]],
     raw: RawEntry,
     findings: Findings,
     xml: bool,
-) -> tuple[str, ...]:
-    seen: dict[str, int] = {}
-    for tag, (_, line) in zip(tags, found, strict=True):
-        if tag is not None and tag in seen:
-            findings.error(line, f"{raw.who()}: {row.label(xml)} {tag} twice", "keep one")
-        seen[tag] = line
-    if len(tags) > MAX_APART_TAGS:
-        findings.error(
-            found[-1][1], f"{raw.who()}: more than {MAX_APART_TAGS} {row.label(xml)} tags"
-        )
-    return tuple(sorted(tag for tag in seen if tag is not None))
+) -> tuple[Any, ...]:
+    seen: dict[Any, Any] = {}
+    for value, (_, line) in zip(values, found, strict=True):
+        if value is None:
+            continue
+        own = value.name if row.named else value
+        if own in seen:
+            findings.error(line, f"{raw.who()}: {row.label(xml)} {own} twice", "keep one")
+        seen.setdefault(own, value)
+    if len(values) > row.most:
+        findings.error(found[-1][1], f"{raw.who()}: more than {row.most} {row.label(xml)}")
+    return tuple(seen.values()) if row.named else tuple(sorted(seen.values()))
 
 
 def vm_of(raw: RawEntry, set_name: str, findings: Findings, xml: bool) -> VM | None:

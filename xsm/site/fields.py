@@ -13,9 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from xsm.site.file_limits import MAX_CPU_WEIGHT, MAX_FENCE_AFTER_S, MIN_FENCE_AFTER_S
+from xsm.site.file_limits import (
+    MAX_APART_TAGS,
+    MAX_CPU_WEIGHT,
+    MAX_DISKS,
+    MAX_FENCE_AFTER_S,
+    MIN_FENCE_AFTER_S,
+)
 from xsm.site.kinds import (
     ADDRESS,
+    DISK,
     FENCE,
     HOST_WORD,
     IP,
@@ -44,7 +51,9 @@ class Field:
     doc: str
     required: bool = False
     in_tag: bool = False  # an XML attribute rather than a child element
-    repeatable: bool = False  # several elements in XML, a list in YAML, a sorted tuple in the model
+    repeatable: bool = False  # several elements in XML, a list in YAML, a tuple in the model
+    most: int = MAX_APART_TAGS  # of a repeatable one
+    named: bool = False  # its values have names of their own, each once, and keep their order; else they are sorted
     default: Any = None  # what an absent field means
 
     @cached_property
@@ -199,6 +208,17 @@ VM_ENTRY = Entry(
             "user_data",
             name_of("user-data file"),
             "What cloud-init in the guest does: the file configs/NAME.user-data, given to it on a CD-ROM.",
+        ),
+        Field(
+            "DISK",
+            "disks",
+            DISK,
+            "A disk of the VM's own, kept as volume VM-NAME.qcow2 of a libvirt storage pool; made empty (or as a copy "
+            "of the volume `from=`) where the VM starts for the first time, grown, never made smaller or deleted.",
+            repeatable=True,
+            most=MAX_DISKS,
+            named=True,
+            default=(),
         ),
     ),
 )

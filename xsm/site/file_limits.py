@@ -43,6 +43,8 @@ MAX_MEMORY_MIB = 64 * 1024 * 1024
 MAX_CPU_WEIGHT = 65_535
 """Xen's credit scheduler takes 1..65535."""
 MAX_APART_TAGS = 32
+MAX_DISKS = 16
+"""Of one VM, of the site file: with a config's own few they still have letters for their names in the guest."""
 
 MAX_PATH_CHARS = 400
 """Length of a path in a revision."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from xsm.site import fence
+from xsm.site import disk, fence
 from xsm.site.file_limits import MAX_MEMORY_MIB, MAX_VCPUS
 
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
@@ -212,6 +212,13 @@ def _parse_fence(text: str) -> str:
     return text
 
 
+def _parse_disk(text: str) -> disk.Disk:
+    try:
+        return disk.parse(text)
+    except ValueError as error:
+        raise Wrong(str(error), disk.HINT) from None
+
+
 HOST_PATTERN = "[A-Za-z0-9:][A-Za-z0-9._:-]{0,62}"
 MAC = Kind("MAC address of a single card", _parse_mac, _MAC.pattern)
 MEMORY = number(1, MAX_MEMORY_MIB, "MiB")
@@ -229,4 +236,5 @@ IP = Kind(
 UUID = Kind("UUID", _parse_uuid, _UUID.pattern)
 LIBVIRT_URI = Kind("libvirt URI", _parse_uri, _URI.pattern)
 OWNER = Kind("one line of text", _parse_owner, "")
+DISK = Kind("a disk and its size, " + disk.HINT, _parse_disk, disk.PATTERN)
 FENCE = Kind(fence.HINT, _parse_fence, fence.PATTERN)

@@ -17,6 +17,7 @@ from typing import Any
 
 from xsm.site.checks import address_key, host_names
 from xsm.site.fields import contradictions
+from xsm.site.file_limits import MAX_DISKS
 from xsm.site.kinds import NAME_PATTERN
 from xsm.site.model import VM, Host, Site, VMSet
 from xsm.site.state import Place
@@ -196,7 +197,8 @@ def _merge_vm(
     for what in VM_FIELDS:
         if what == "host":
             continue
-        values[what], clash = _weigh(base, first, second, what)
+        weigh = _weigh_disks if what == "disks" else _weigh
+        values[what], clash = weigh(base, first, second, what)
         if clash:
             one, two = first.value(what), second.value(what)
             clashes.append(Clash(second.vm.name, what, text_of(two), text_of(one)))
@@ -248,6 +250,21 @@ def _weigh(base: Stand | None, first: Stand, second: Stand, what: str) -> tuple[
     if base is None or any(decided):
         return one if decided[0] else two, False
     return _three(base.value(what), one, two), False
+
+
+def _weigh_disks(base: Stand | None, first: Stand, second: Stand, what: str) -> tuple[Any, bool]:
+    """The same for a VM's disks, each by its name, in second's order: who adds one doesn't meet who grows another."""
+    was, one, two = ({d.name: d for d in s.vm.disks} if s else {} for s in (base, first, second))
+    merged, clash = [], False
+    for name in dict.fromkeys([*two, *one]):
+        old, a, b = was.get(name), one.get(name), two.get(name)
+        clash = clash or (a != b and old not in (a, b))
+        disk = _three(old, a, b) if old in (a, b) else b or a  # a modification beats a removal
+        merged += [disk] if disk is not None else []
+    disputed = any(s is not None and what in s.disputes for s in (base, first, second))
+    if disputed or len(merged) > MAX_DISKS:
+        return _weigh(base, first, second, what)
+    return tuple(merged), clash
 
 
 def _weigh_host(

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xsm.site.disk import Disk
+
 
 class Power(StrEnum):
     """What the user wants a VM to be doing."""
@@ -82,6 +84,7 @@ class VM:
         str, ...
     ] = ()  # anti-affinity tags, sorted: VMs that share one go to different hosts
     user_data: str | None = None  # name of a file for cloud-init (seed.py); None: it gets none
+    disks: tuple[Disk, ...] = ()  # volumes of storage pools, beside the disks of its config
     line: int = field(default=0, compare=False)  # where its entry starts in the site file
 
 

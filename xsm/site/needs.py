@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lxml import etree
 
 from xsm.site import secure_xml
+from xsm.site.disk import Volume
 from xsm.site.seed import Seed
 
 FILES = ("os/kernel", "os/initrd", "os/dtb", "os/loader")
@@ -27,14 +28,18 @@ class Needs:
     volumes: tuple[tuple[str, str], ...] = ()  # (libvirt's storage pool, volume)
     cpu: str = ""  # <cpu> as XML, where it names a model
     seed: Seed | None = None  # what the host itself makes for it
+    own: tuple[
+        Volume, ...
+    ] = ()  # the VM's disks by the site file: not lacking where they can be made
 
     @property
     def nothing(self) -> bool:
         return self == Needs()
 
 
-def of(xml: str, seed: Seed | None = None) -> Needs:
-    """`xml`: a domain's, as XSM renders it. `seed`: the one on its CD-ROM."""
+def of(xml: str, seed: Seed | None = None, own: tuple[Volume, ...] = ()) -> Needs:
+    """`xml`: a domain's, as XSM renders it. `seed`: the one on its CD-ROM. `own`: those of its volumes that the site
+    file names as the VM's disks."""
     root = secure_xml.parse(xml.encode())
     disks = [d for d in root.iterfind("devices/disk") if _must_be_there(d)]
     sources = [s for d in disks for s in d.iterfind("source")]
@@ -42,6 +47,7 @@ def of(xml: str, seed: Seed | None = None) -> Needs:
     paths |= {(root.findtext(tag) or "").strip() for tag in FILES}
     cards = list(root.iterfind("devices/interface/source"))
     volumes = {(s.get("pool", ""), s.get("volume", "")) for s in sources if s.get("pool")}
+    volumes -= {(volume.pool, volume.name) for volume in own}
     return Needs(
         paths=tuple(sorted(path for path in paths if path.startswith("/"))),
         bridges=_values(cards, "bridge"),
@@ -49,6 +55,7 @@ def of(xml: str, seed: Seed | None = None) -> Needs:
         volumes=tuple(sorted(volumes)),
         cpu=_named_cpu(root),
         seed=seed,
+        own=own,
     )
 
 

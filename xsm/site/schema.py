@@ -11,7 +11,6 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from xsm.site.fields import HOST_ENTRY, ROOT_TAG, SET_ENTRY, VM_ENTRY, Entry, Field
-from xsm.site.file_limits import MAX_APART_TAGS
 from xsm.site.kinds import Kind
 
 MADE = "Made by tools/make_schemas.py from xsm/site/fields.py; don't edit."
@@ -102,7 +101,7 @@ def _property(row: Field) -> dict[str, Any]:
             "type": "array",
             "items": value,
             "minItems": 1,
-            "maxItems": MAX_APART_TAGS,
+            "maxItems": row.most,
             "uniqueItems": True,
         }
     return {"description": row.doc, **value}

@@ -46,6 +46,14 @@ class Conflict:
 
 
 @dataclass(frozen=True)
+class DiskWord:
+    """Somebody's word that `host` may make a VM's disk anew, empty. `token`: no other word has it; it is good once."""
+
+    host: str
+    token: str
+
+
+@dataclass(frozen=True)
 class State:
     """All state tables of one revision."""
 
@@ -67,6 +75,9 @@ class State:
     restarts: Mapping[str, str] = field(
         default_factory=dict
     )  # VM -> token of the last restart asked for
+    disk_words: Mapping[str, Mapping[str, DiskWord]] = field(
+        default_factory=dict
+    )  # VM -> its disk -> the last word about it
     conflicts: tuple[Conflict, ...] = ()
 
     def hosts_since(self, old: State) -> list[str]:
@@ -79,6 +90,15 @@ class State:
             if host in old.members or host not in self.fenced:
                 lines.append(f"{host}: {'fenced' if host in self.fenced else 'forgotten'}")
         return lines
+
+    def disk_words_since(self, old: State) -> list[str]:
+        """Which disks may be made anew since `old`, for people: one line each."""
+        return [
+            f"{vm}: an empty disk {disk} may be made on {word.host}"
+            for vm, words in sorted(self.disk_words.items())
+            for disk, word in sorted(words.items())
+            if old.disk_words.get(vm, {}).get(disk) != word
+        ]
 
     def without(self, member: str) -> State:
         """A member less; the floating VMs that were placed on it have no place."""

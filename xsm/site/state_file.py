@@ -12,15 +12,26 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from xsm.site import disk
 from xsm.site.kinds import NAME_PATTERN
 from xsm.site.problems import Invalid, Problem
-from xsm.site.state import MERGE_VERSION, Conflict, Member, Place, State
+from xsm.site.state import MERGE_VERSION, Conflict, DiskWord, Member, Place, State
 
 if TYPE_CHECKING:
     from xsm.site.document import Files
 
 FOLDER = "state/"
-TABLES = ("site", "members", "fenced", "placement", "drained", "away", "restarts", "conflicts")
+TABLES = (
+    "site",
+    "members",
+    "fenced",
+    "placement",
+    "drained",
+    "away",
+    "restarts",
+    "disks",
+    "conflicts",
+)
 
 MAX_TABLE_BYTES = 8 * 1024 * 1024
 """About 100,000 entries; more is no table of XSM's."""
@@ -118,6 +129,7 @@ def read(files: Files) -> State:
         drained=frozenset(_rows(tables["drained"], "drained", _true, problems)),
         away={vm: p.member for vm, p in _rows(tables["away"], "away", _placed, problems).items()},
         restarts=_rows(tables["restarts"], "restarts", _restart, problems),
+        disk_words=_by_vm(_rows(tables["disks"], "disks", _disk_word, problems)),
         conflicts=tuple(_rows(tables["conflicts"], "conflicts", _conflict, problems).values()),
     )
     if problems:
@@ -230,6 +242,26 @@ def _restart(key: str, value: Any) -> str:
     return _text(value, "the token")
 
 
+def _disk_word(key: str, value: Any) -> DiskWord:
+    vm, slash, name = key.partition("/")
+    if not slash or not disk.NAME.fullmatch(name):
+        raise _Wrong("not a key of the form VM/DISK")
+    _name_of(vm, "VM")
+    row = _object(value)
+    return DiskWord(
+        _name_of(_text(row.get("host", ""), "host"), "member"),
+        _text(row.get("token", ""), "the token"),
+    )
+
+
+def _by_vm(rows: Mapping[str, DiskWord]) -> dict[str, dict[str, DiskWord]]:
+    words: dict[str, dict[str, DiskWord]] = {}
+    for key, word in rows.items():
+        vm, _, name = key.partition("/")
+        words.setdefault(vm, {})[name] = word
+    return words
+
+
 def _conflict(key: str, value: Any) -> Conflict:
     vm, slash, what = key.partition("/")
     if not slash or not what.isidentifier():
@@ -263,6 +295,11 @@ def write(state: State) -> dict[str, bytes]:
         "drained": dict.fromkeys(state.drained, True),
         "away": dict(state.away),
         "restarts": dict(state.restarts),
+        "disks": {
+            f"{vm}/{name}": {"host": word.host, "token": word.token}
+            for vm, words in state.disk_words.items()
+            for name, word in words.items()
+        },
         "conflicts": {f"{c.vm}/{c.what}": conflict_row(c) for c in state.conflicts},
     }
     return {path_of(name): canonical(table) for name, table in tables.items() if table}

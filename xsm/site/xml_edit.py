@@ -262,7 +262,11 @@ class _Editor:
         for child in element.children:
             if child.tag != row.tag:
                 continue
-            if row.repeatable and child.text.strip() in wanted:
+            if row.named and wanted:  # their order counts: in place, one after the other
+                text = wanted.pop(0)
+                if row.kind.format(row.kind.parse(child.text.strip())) != text:
+                    self.set_text(child, text, splices)
+            elif row.repeatable and child.text.strip() in wanted:
                 wanted.remove(child.text.strip())
                 staying.append(child)
             elif not row.repeatable and wanted:

@@ -30,6 +30,10 @@ def lacking(needs: Needs, kind: HypervisorKind = HypervisorKind.QEMU) -> str:
         conn.close()
 
 
+def lacks(found: dict[str, preflight.Answer]) -> dict[str, str]:
+    return {vm: answer.lacks for vm, answer in found.items()}
+
+
 def test_files_and_bridges(tmp_path: Path) -> None:
     there, gone = tmp_path / "there", tmp_path / "gone"
     there.touch()
@@ -75,9 +79,9 @@ def test_storage_that_hangs_is_what_is_lacking_and_is_asked_only_once() -> None:
 
     async def look() -> tuple[dict[str, str], ...]:
         one = Preflight(lambda what: asyncio.to_thread(what, hypervisor), time.monotonic, 0.05)
-        first, second = await one.lacks(needs), await one.lacks(needs)
+        first, second = lacks(await one.find(needs)), lacks(await one.find(needs))
         hypervisor.go_on.set()
-        while (last := await one.lacks(needs)) != {"vm1": ""}:
+        while (last := lacks(await one.find(needs))) != {"vm1": ""}:
             assert "storage" in last["vm1"]
         return first, second
 
@@ -94,20 +98,20 @@ def test_answers_are_used_again_for_a_while_and_nothing_is_said_without_libvirtd
     async def look() -> None:
         one = Preflight(lambda what: asyncio.to_thread(what, hypervisor), lambda: now[0])
         hypervisor.missing.add("/srv/a")
-        assert (await one.lacks(needs))["vm2"] == "/srv/a is not on host"
+        assert lacks(await one.find(needs))["vm2"] == "/srv/a is not on host"
         hypervisor.missing.clear()
-        assert (await one.lacks(needs))["vm1"] == "/srv/a is not on host"
+        assert lacks(await one.find(needs))["vm1"] == "/srv/a is not on host"
         assert hypervisor.looks == 1
         now[0] += preflight.AGE_S + 0.1
-        assert await one.lacks(needs) == {"vm1": "", "vm2": ""}
+        assert lacks(await one.find(needs)) == {"vm1": "", "vm2": ""}
 
     asyncio.run(look())
 
-    async def lost() -> dict[str, str]:
+    async def lost() -> dict[str, preflight.Answer]:
         def fails(_: Callable[..., object]) -> object:
             raise HypervisorError("the connection is gone", lost=True)
 
-        return await Preflight(lambda what: asyncio.to_thread(fails, what), time.monotonic).lacks(
+        return await Preflight(lambda what: asyncio.to_thread(fails, what), time.monotonic).find(
             needs
         )
 

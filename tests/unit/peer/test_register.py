@@ -1,5 +1,6 @@
 """The claim register: who gets a vote, who may start."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,14 +8,18 @@ from xsm.peer.register import (
     JUMP_LIMIT,
     Register,
     bar,
+    begin_copy,
     complete,
     from_entry,
+    keep_disks,
     learn,
+    learn_as,
     may_start,
     next_epoch,
     settle,
     to_entry,
     vote,
+    why_no_disk,
 )
 
 HOSTS = ("dmz01", "dmz02", "dmz03")
@@ -144,3 +149,35 @@ def test_a_claim_far_above_all_others_gets_no_vote():
     assert not answer.granted
     _, answer = vote(voted((3, "dmz01")), 3 + JUMP_LIMIT, "dmz02")
     assert answer.granted
+
+
+def test_only_the_first_that_ever_won_makes_a_disk_and_only_once():
+    alone = voted((1, "dmz01"))
+    assert [why_no_disk(r, "dmz01", "root") for r in (Register(), alone, complete(alone, 1))] == [
+        ""
+    ] * 3
+    assert why_no_disk(alone, "dmz02", "root")
+    assert why_no_disk(voted((2, "dmz01")), "dmz01", "root")  # somebody claimed before
+    assert why_no_disk(bar(alone, 2), "dmz01", "root")  # it let go for somebody
+    made = keep_disks(begin_copy(alone, "root"), ["root"])
+    assert "had it before" in why_no_disk(made, "dmz01", "root")
+    assert not why_no_disk(made, "dmz01", "data")
+    assert not made.copying
+
+
+def test_a_host_that_lost_its_memory_makes_no_disk():
+    """It joined anew with an empty file; others tell it that it won the VM's first claim."""
+    again = learn_as(Register(), voted((1, "dmz01")), "dmz01")
+    assert (again.voted, again.claimant) == (1, "dmz01")
+    assert "lost its memory" in why_no_disk(complete(again, 1), "dmz01", "root")
+    knows = learn_as(voted((1, "dmz01")), voted((1, "dmz01")), "dmz01")
+    assert not why_no_disk(knows, "dmz01", "root")
+    assert from_entry(to_entry(keep_disks(begin_copy(again, "a"), ["b"]))).forgetful
+
+
+def test_a_register_with_disks_reads_as_it_was_written():
+    register = keep_disks(begin_copy(voted((1, "dmz01")), "a"), ["b", "word x"])
+    assert from_entry(to_entry(register)) == register
+    assert "disks" not in to_entry(voted((1, "dmz01")))
+    with pytest.raises(ValueError, match="disks must be names"):
+        from_entry({**to_entry(register), "disks": [1]})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from xsm.site.disk import Disk
 from xsm.site.model import VM, Drift, Host, Migration, Power, Site, VMSet
 
 FIGURE_3 = b"""<XSMConfig>
@@ -60,6 +61,16 @@ owners = st.one_of(
 )
 
 
+disks = st.builds(
+    Disk,
+    st.sampled_from(["root", "data", "1"]),
+    st.sampled_from([1, 1000, 1024, 10240, 1024 * 1024]),
+    st.sampled_from(["default", "fast"]),
+    st.sampled_from(["", "debian-12.qcow2"]),
+    st.sampled_from(["qcow2", "raw"]),
+)
+
+
 @st.composite
 def vms(draw, name, set_name):
     vcpus, memory = draw(st.integers(1, 8)), draw(st.integers(1, 4096))
@@ -79,6 +90,7 @@ def vms(draw, name, set_name):
         power=draw(st.sampled_from(Power)),
         migration=draw(st.sampled_from(Migration)),
         drift=draw(st.sampled_from(Drift)),
+        disks=tuple(draw(st.lists(disks, max_size=3, unique_by=lambda d: d.name))),
         apart=tuple(sorted(draw(st.sets(st.sampled_from(["web", "db", "1", "true"]), max_size=3)))),
     )
 
@@ -119,7 +131,7 @@ def near_site(draw, site: Site) -> Site:
             names = draw(
                 st.sets(
                     st.sampled_from(
-                        ["config", "host", "mac", "ip", "cpu_weight", "power", "apart"]
+                        ["config", "host", "mac", "ip", "cpu_weight", "power", "apart", "disks"]
                     ),
                     max_size=2,
                 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from xsm.site import state_file, xml_file, yaml_file
 from xsm.site.conflicts import active_conflicts
+from xsm.site.disk import Disk
 from xsm.site.document import Files, load
 from xsm.site.merge import merge
 from xsm.site.merge_site import VM_FIELDS
@@ -411,6 +412,7 @@ VALUES = {
     "ip": [None, "dhcp", "10.0.0.1", "10.0.0.1/8"],
     "power": list(Power),
     "apart": [(), ("web",)],
+    "disks": [(), *((Disk("root", n),) for n in (1, 2)), (Disk("root", 1), Disk("data", 1))],
     "set_name": ["s", "t"],
 }
 

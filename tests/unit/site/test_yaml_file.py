@@ -176,7 +176,7 @@ def test_what_is_written_is_read_by_us_and_by_others(site):
     assert yaml_file.read(text) == site
     plain = YAML(typ="safe", pure=True).load(text)
     assert [s["name"] for s in plain["sets"]] == [s.name for s in site.sets]
-    assert all(isinstance(vm[k], str) for s in plain["sets"] for vm in s["vms"] for k in vm.keys() - {"apart", "mem", "vcpus", "maxmem", "maxvcpus", "weight"})  # noqa: E501 # fmt: skip
+    assert all(isinstance(vm[k], str) for s in plain["sets"] for vm in s["vms"] for k in vm.keys() - {"apart", "disk", "mem", "vcpus", "maxmem", "maxvcpus", "weight"})  # noqa: E501 # fmt: skip
 
 
 @given(st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12))
