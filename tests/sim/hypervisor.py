@@ -7,13 +7,14 @@ nothing else is said it behaves as libvirt's test driver does, and tests/contrac
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from tests.sim.definitions import Fault, SimDomain, checked, open_seed, written
 from tests.sim.flight import Flights
 from tests.sim.hands import Hands
+from tests.sim.hanging import Hanging
 from tests.sim.io_limits import Limited
 from tests.sim.switch import SimSwitch, uri
 from tests.sim.volumes import Storage, Volumes
@@ -33,7 +34,7 @@ __all__ = ["LOOKING", "SimHypervisor", "SimSwitch", "uri"]
 LOOKING = frozenset({"facts", "domains", "find", "domain_xml"})
 
 
-class SimHypervisor(Hands, Flights, Limited, Volumes):
+class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
     """`xsm.edge.hypervisor.Hypervisor` without libvirt.
 
     `keeps_definitions`: a crash leaves persistent domains defined (a real host); False: nothing (the test driver's
@@ -317,33 +318,6 @@ class SimHypervisor(Hands, Flights, Limited, Volumes):
     ) -> None:
         """Let the next calls of `call` ("" for any) fail; `after` they took effect all the same."""
         self._faults.append(Fault(call, reason, times, lost, after))
-
-    def hang(self, call: str) -> None:
-        """Let the next call of `call` not return before `release`. A simulation has to ask `hangs` of each call."""
-        self._hangs.append(call)
-
-    def hangs(self, calls: Collection[str], then: Callable[[bool], None]) -> bool:
-        """Whether one of these calls hangs now. `then` is called when that ends: True when it is done after all, False
-        when it never will be."""
-        found = next((call for call in self._hangs if call in calls), None)
-        if found is None:
-            return False
-        self._hangs.remove(found)
-        self._hanging.append(then)
-        return True
-
-    def release(self) -> None:
-        """What hangs is done now, and nothing hangs from now on."""
-        self._hangs.clear()
-        hanging, self._hanging = self._hanging, []
-        for then in hanging:
-            then(True)
-
-    def give_up_hanging(self) -> None:
-        """Who waited for what hangs is gone; it is never done."""
-        hanging, self._hanging = self._hanging, []
-        for then in hanging:
-            then(False)
 
     def lose(self, reason: str = "the connection to libvirtd is gone") -> None:
         """libvirtd is gone, the guests run on."""
