@@ -119,9 +119,7 @@ ALL: tuple[Mutant, ...] = (
     ),
     Mutant(c.votes_not_on_disk, seed=0, signs=CLAIMS),
     Mutant(c.answers_before_the_vote_is_on_disk, seed=0, signs=CLAIMS),
-    Mutant(
-        c.boots_without_claiming_again, seed=23, signs=CLAIMS, searched="no claim anew after a boot"
-    ),
+    Mutant(c.boots_without_claiming_again, signs=CLAIMS, searched="no claim anew after a boot"),
     Mutant(c.a_win_lasts, seed=11, signs=CLAIMS),
     Mutant(
         c.answers_from_before_a_restart_count,
