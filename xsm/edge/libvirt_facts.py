@@ -138,3 +138,8 @@ def free_memory_mib(conn: libvirt.virConnect, kind: HypervisorKind) -> int:
             free_kib = sum(int(stats.get(part, 0)) for part in ("free", "buffers", "cached"))
             return free_kib // KIB_PER_MIB
     return int(conn.getFreeMemory()) // (KIB_PER_MIB * KIB_PER_MIB)
+
+
+def kept(dom: libvirt.virDomain) -> tuple[bool, bool]:
+    """Whether it is persistent, and whether libvirt starts it by itself."""
+    return bool(dom.isPersistent()), bool(dom.autostart())

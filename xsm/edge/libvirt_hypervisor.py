@@ -39,6 +39,7 @@ from xsm.edge.libvirt_facts import (
     Paused,
     fixed_facts,
     free_memory_mib,
+    kept,
     paused_now,
 )
 from xsm.edge.libvirt_listing import Listing
@@ -256,8 +257,8 @@ class LibvirtHypervisor:
             dom = unless_absent(partial(lookup, key)) if key else None
             if dom is None:
                 continue
-            kept = unless_absent(partial(_kept, dom))
-            seen = self._look(dom, dom.UUIDString(), *kept) if kept else None
+            stays = unless_absent(partial(kept, dom))
+            seen = self._look(dom, dom.UUIDString(), *stays) if stays else None
             if seen is not None:
                 found[seen.uuid] = seen
         return tuple(sorted(found.values(), key=lambda d: (d.name, d.uuid)))
@@ -496,8 +497,3 @@ class LibvirtHypervisor:
             return True
         remote = error.get_error_domain() in CONNECTION_ERRORS
         return remote and not self.alive()
-
-
-def _kept(dom: libvirt.virDomain) -> tuple[bool, bool]:
-    """Whether it is persistent, and whether libvirt starts it by itself."""
-    return bool(dom.isPersistent()), bool(dom.autostart())
