@@ -105,6 +105,41 @@ def test_a_guest_that_has_arrived_nowhere_goes_on_by_a_claim(
     site.apply()
 
 
+@pytest.mark.parametrize(
+    "libvirtd_dies",
+    [
+        pytest.param(False, id="the target lets it run"),
+        pytest.param(True, id="a paused copy is left on the target"),
+    ],
+)
+def test_the_source_dies_whole_when_all_was_sent(
+    lab: Lab, site: Site, observer: Observer, at_its_end: int, libvirtd_dies: bool
+) -> None:
+    """Proves that of a guest whose source dies when the target has all of it (in one case with the target's libvirtd),
+    one copy is left at most: it goes on there without a gap where libvirt let it, else what is left is cleared away and
+    the guest is started there anew when the source is back and has let go."""
+    last = observer.ticks("end1")[-1]
+    lab[SOURCE].crash()
+    if libvirtd_dies:
+        lab[TARGET].kill_daemon("libvirtd")
+        lab[TARGET].start_libvirtd()
+    else:
+        os.kill(at_its_end, signal.SIGCONT)
+    lab[SOURCE].power_on()
+    lab[SOURCE].wait_up()
+    lab[SOURCE].start_xsmd()
+    now = observer.wait_ticks("end1", 5, host=TARGET)
+    lab.wait_whole()
+    site.wait_converged(limit_s=AFTER_LIMIT_S)
+    assert observer.hosts("end1") == [TARGET]
+    assert now.boot != last.boot or observer.gaps("end1") == []
+    for name, host in lab.hosts.items():
+        assert ("end1" in host.virsh("list", "--all", "--name").split()) == (name == TARGET)
+    assert "end1 goes to dmz02" in lab[TARGET].xsm("why", "end1")
+    print(f"end1 {'goes on' if now.boot == last.boot else 'was started anew'}")
+    site.apply()
+
+
 def test_the_source_dies_whole(lab: Lab, site: Site, observer: Observer) -> None:
     """Proves that the half of a guest that a dead source leaves on the target is gone by itself, is never taken for the
     guest, and that the guest is started anew there only when the source is back and has let go."""
