@@ -16,6 +16,9 @@ from xsm.plan.wanted import WantedVM
 from xsm.site.disk import Volume, size_text, volumes
 from xsm.site.model import HypervisorKind
 
+ROUNDED_UP_MIB = 32
+"""By less than this a volume may be bigger than it was asked for: LVM makes whole extents, of 4 MiB if nobody chose."""
+
 Pair = tuple[Volume, FoundDisk | None]
 
 
@@ -55,7 +58,7 @@ def before_start(view: View, w: WantedVM, start: Action) -> Iterator[Action]:
 def _steps(view: View, w: WantedVM, start: Action) -> Iterator[Action]:
     facts = view.facts(start.host)
     for volume, found in pairs(view, w, start.host):
-        if found is None and view.foresees:
+        if found is None and view.foresees and start.consequence is not Consequence.MIGRATE_COLD:
             yield _make(w, volume, start, "unless it is there already")
         elif found is not None and found.size_mib is None:
             yield _make(w, volume, start, "it is not there yet")
@@ -108,6 +111,8 @@ def while_active(
         if found is None or found.size_mib is None or found.size_mib == volume.size_mib:
             continue
         if found.size_mib > volume.size_mib:
+            if found.size_mib < volume.size_mib + ROUNDED_UP_MIB:
+                continue
             was, now = size_text(found.size_mib), size_text(volume.size_mib)
             told = f"disk {volume.disk} is {was}, the site file says {now}: XSM cannot shrink a disk; left as it is"
             yield Notice(host, w.name, told)

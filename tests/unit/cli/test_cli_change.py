@@ -396,6 +396,7 @@ def test_a_folder_inside_somebody_elses_repository_has_no_base(
             Command(Verb.FORGET, host="dmz02", sure=True),
         ),
         (("resolve", "vm1"), Command(Verb.RESOLVE, vm="vm1")),
+        (("disk", "make", "vm1", "a", "-y"), Command(Verb.MAKE_DISK, vm="vm1", disk="a")),
         (("rollback", paper.OLD, "-y"), Command(Verb.ROLLBACK, to=paper.OLD)),
         (
             ("adopt", "dmz01", "web", "db", "-y"),
