@@ -131,7 +131,7 @@ ALL: tuple[Mutant, ...] = (
         c.settled_whatever_the_last_vote, signs=CLAIMS, searched="settled whatever the last vote"
     ),
     Mutant(c.lets_go_of_what_runs, seed=0, signs=CLAIMS),
-    Mutant(c.lets_go_while_a_start_is_under_way, seed=6, signs=CLAIMS),
+    Mutant(c.lets_go_while_a_start_is_under_way, seed=21, signs=CLAIMS),
     Mutant(
         c.lets_go_of_what_it_is_receiving,
         signs=CLAIMS,
@@ -205,8 +205,8 @@ ALL: tuple[Mutant, ...] = (
     Mutant(e.restarts_unasked, seed=1),
     Mutant(e.elsewhere_means_removed, seed=0),
     Mutant(e.live_only_is_stopped, narrow=narrow_acts.a_move_that_can_only_be_cold),
-    Mutant(e.never_means_live, seed=81),
-    Mutant(e.drained_hosts_take_vms, seed=0),
+    Mutant(e.never_means_live, seed=53),
+    Mutant(e.drained_hosts_take_vms, seed=16),
     Mutant(e.stale_shutdown_clocks, narrow=narrow_acts.a_stop_that_was_taken_back),
     Mutant(e.drift_is_repaired_always, narrow=narrow_acts.drift_is_left_to_people),
     Mutant(

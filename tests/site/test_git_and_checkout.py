@@ -258,6 +258,21 @@ def test_an_invalid_save_changes_nothing_until_it_is_right(site: Site, checkout:
     wait("the problem is gone", lambda: not site.status("dmz02")["checkout_problems"])
 
 
+def test_a_save_removes_no_vm_before_somebody_says_so(site: Site, checkout: Path) -> None:
+    """As when an editor, or a script, has written half of the file."""
+    before, ids = site.status("dmz02")["revision"], site.ids()
+    (checkout / "site.xml").write_text(site_text(vm_entry("web1", "dmz01")))
+    wait("status shows it", lambda: bool(site.status("dmz02")["checkout_problems"]))
+    said = site.xsm("dmz02", "status")
+    assert "it would remove web2, and a save alone removes nothing" in said
+    assert f"`xsm apply {checkout}` shows the plan and asks" in said
+    assert (site.status("dmz01")["revision"], site.ids()) == (before, ids)
+    site.xsm("dmz02", "apply", str(checkout), "--yes", "-m", "web2 goes")
+    wait("web2 is gone", lambda: "web2" not in site.ids())
+    follows(site, checkout)
+    wait("the problem is gone", lambda: not site.status("dmz02")["checkout_problems"])
+
+
 def test_an_edit_in_progress_is_kept_and_merged_when_it_is_right(
     site: Site, checkout: Path
 ) -> None:

@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from xsm.api.control import Caller, Refused
 from xsm.api.types import Applied, Command, Preview, Proposal, Refusal, Verb
@@ -31,6 +32,8 @@ from xsm.site.state import State
 
 MESSAGE_LIMIT = 10_000
 PATHS_LIMIT = 10_000
+NAMED_LIMIT = 5
+"""VMs that are named in one sentence."""
 
 
 def refused(status: int, code: str, message: str, hint: str = "", problems: tuple = ()) -> Refused:
@@ -126,6 +129,23 @@ def ready_tree(
             "`git pull` in the checkout (or `xsm diff`), settle it, and apply again",
         ) from error
     return Ready(origin.head, edited, message.strip()[:MESSAGE_LIMIT] or _subject(edited))
+
+
+def refuse_removals(ready: Ready, checkout: Path) -> None:
+    """A save asks nobody, and a file may be half written when it is taken for saved. So it takes no VM away. Raises
+    `Refused`."""
+    document = ready_document(ready.head)
+    gone = sorted(document.vms.keys() - ready.edited.document.vms.keys())
+    if gone:
+        named = ", ".join(gone[:NAMED_LIMIT]) + (
+            f" and {len(gone) - NAMED_LIMIT} more" if len(gone) > NAMED_LIMIT else ""
+        )
+        raise refused(
+            409,
+            "conflict",
+            f"it would remove {named}, and a save alone removes nothing",
+            f"`xsm apply {checkout}` shows the plan and asks",
+        )
 
 
 def ready_proposal(proposal: Proposal, origin: Origin, around: Surroundings, token: str) -> Ready:
