@@ -11,6 +11,7 @@ from xsm.cli.context import Context, pass_context
 from xsm.cli.draining import drain_host
 from xsm.cli.host_add import add
 from xsm.cli.hosts import show_hosts
+from xsm.cli.libvirt_locks import libvirt_locks
 from xsm.cli.libvirt_tls import libvirt_tls
 from xsm.cli.names import host_argument
 from xsm.cli.power import message_option
@@ -128,5 +129,16 @@ def fence(context: Context, host: str, message: str, manner: Manner) -> int:
     )
 
 
-for _command in (add, drain, resume, forget, fence, libvirt_tls, list_hosts, renew, signer):
+for _command in (
+    add,
+    drain,
+    resume,
+    forget,
+    fence,
+    libvirt_locks,
+    libvirt_tls,
+    list_hosts,
+    renew,
+    signer,
+):
     command.add_command(_command)

@@ -40,6 +40,7 @@ class Wanted:
     witness: bool
     accept_key: str
     libvirt_tls: bool
+    lock_folder: str
     replace: bool
     yes: bool
 
@@ -80,6 +81,12 @@ class Added:
 )
 @click.option("--no-libvirt-tls", is_flag=True, help="Leave libvirt's TLS alone.")
 @click.option(
+    "--lock-folder",
+    default="",
+    metavar="DIR",
+    help="Have its libvirt lock the disks of running VMs in DIR, which all hosts share (`xsm host libvirt-locks`).",
+)
+@click.option(
     "--replace",
     is_flag=True,
     help="Also where libvirt has certificates of another CA; they are kept.",
@@ -88,7 +95,7 @@ class Added:
 @pass_context
 def add(
     context: Context, where: str, name: str, address: str, user: str, port: int, uri: str | None,
-    witness: bool, accept_key: str, no_libvirt_tls: bool, replace: bool, yes: bool,
+    witness: bool, accept_key: str, no_libvirt_tls: bool, lock_folder: str, replace: bool, yes: bool,
 ) -> int:  # fmt: skip
     """Take HOST into the site: install XSM there, join it, put libvirt's TLS in order, start xsmd.
 
@@ -103,6 +110,7 @@ def add(
         raise InputFailure(f"--user {user} and {where} name two users")
     if witness:
         refuse_hypervisor([*(["--uri"] if uri else []), *(["--replace"] if replace else [])])
+        refuse_hypervisor(["--lock-folder"] if lock_folder else [])
     wanted = Wanted(
         target=Target(host, before or user or "root", port),
         name=name,
@@ -111,6 +119,7 @@ def add(
         witness=witness,
         accept_key=accept_key,
         libvirt_tls=not (no_libvirt_tls or witness),
+        lock_folder=lock_folder,
         replace=replace,
         yes=yes,
     )
@@ -180,6 +189,11 @@ def _add(context: Context, wanted: Wanted, session: Session) -> Added:
     if wanted.libvirt_tls:
         _step(context, added, "putting libvirt's TLS in order")
         tls = enlist.libvirt_tls(session, wanted.replace)
+    if wanted.lock_folder:
+        _step(context, added, f"having libvirt lock disks in {wanted.lock_folder}")
+        locks = enlist.libvirt_locks(session, wanted.lock_folder)
+        if locks.by_hand:
+            added.to_do.append(f"on {added.name}: {locks.by_hand}")
     _start(context, added, session, tls, seen)
     _wait(context, added.name)
     if tls is not None and tls.by_hand:

@@ -52,6 +52,8 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
         error = f"frozen: {report.frozen}" if report.frozen else report.error
     remarks = ["drained"] if member.drained else []
     remarks += ["signs certificates"] if member.signs else []
+    locks = report.facts.locks if report and report.facts else ""
+    remarks += [f"locks disks ({locks})"] if locks else []
     remarks += [error] if error else []
     behind = bool(member.revision) and member.revision != status.revision
     return [

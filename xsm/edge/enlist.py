@@ -128,6 +128,13 @@ class LibvirtTls:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class LibvirtLocks:
+    """What `xsm host libvirt-locks -o json` said there."""
+
+    by_hand: str = ""
+
+
 def look(
     session: Session, here: Mapping[str, str], ca_pem: bytes, now: float, witness: bool = False
 ) -> Seen:
@@ -237,6 +244,14 @@ def libvirt_tls(session: Session, replace: bool) -> LibvirtTls:
         hint = "--no-libvirt-tls does without; then no VM migrates live to it"
         _check(session, done, f"libvirt's TLS on {session.target} is not in order", hint, sure=True)
         raise
+
+
+def libvirt_locks(session: Session, folder: str) -> LibvirtLocks:
+    """libvirt's locks of disks there. Raises `StepFailed`, `SshFailed`."""
+    command = shlex.join([f"{BIN}/xsm", "host", "libvirt-locks", folder, "--yes", "-o", "json"])
+    done = session.run(command, TLS_LIMIT_S)
+    _check(session, done, f"libvirt on {session.target} doesn't lock disks", "or leave it out")
+    return msgspec.json.decode(done.out, type=LibvirtLocks)
 
 
 def answers(session: Session) -> bool:

@@ -61,6 +61,7 @@ class Write:
     what: str  # one line for people
     secret: bool = False
     keeps: bool = False  # what is there is another's, and is kept beside it
+    copies: bool = False  # what is there is changed in parts; as it was it is kept beside it
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def todo(
     Raises `NotPossible`, `CertificateRefused`, `OSError`; nothing is changed.
     """
     uri = migrate_uri(settings)
-    _check_daemon(root)
+    check_daemon(root)
     if not files.certificate.exists():
         raise NotPossible(
             f"{files.certificate} is missing: this host joined with an older XSM",
@@ -340,13 +341,13 @@ def with_setting(text: str, key: str, value: str, raw: bool = False) -> str:
 # --- libvirtd itself -----------------------------------------------------------------------------
 
 
-def _check_daemon(root: Path) -> None:
+def check_daemon(root: Path) -> None:
     there = [name for name in SEPARATE_DAEMONS if (root / "run/libvirt" / name).exists()]
     if there:
         raise NotPossible(
             f"libvirt runs here as separate daemons ({there[0].removesuffix('-sock')}), not as libvirtd; "
-            "XSM doesn't set up TLS for them",
-            "set up virtproxyd's TLS by libvirt's own guide, and migrate_uri in xsmd.toml",
+            "XSM doesn't set that up",
+            "set it up by libvirt's own guide (for TLS virtproxyd's, and migrate_uri in xsmd.toml)",
         )
 
 
@@ -394,6 +395,8 @@ def _write(write: Write) -> None:
     kept = path.with_name(path.name + KEPT_SUFFIX)
     if write.keeps and not kept.exists():
         path.rename(kept)
+    if write.copies and path.exists():
+        write_durably(kept, path.read_bytes(), write.mode)
     if not write.group:
         write_durably(path, write.content, write.mode)
         return
@@ -429,7 +432,8 @@ def _said(error: Exception) -> str:
 def lines(plan: Todo) -> Iterable[str]:
     """For people: what would be done."""
     for each in plan.writes:
-        kept = f"; the old one is kept as {each.path.name}{KEPT_SUFFIX}" if each.keeps else ""
+        name = f"{each.path.name}{KEPT_SUFFIX}"
+        kept = f"; the old one is kept as {name}" if each.keeps or each.copies else ""
         yield f"write {each.path}: {each.what}{kept}"
     for run in plan.runs:
         yield f"run {' '.join(run.command)}: {run.what}"

@@ -66,6 +66,7 @@ class HypervisorFacts:
     cold_only: str = ""
     migrate_uri: str = ""  # libvirt URI by which other hosts reach it, "" when none is configured
     migrate_tls: bool = False  # memory goes over TLS between hosts that both say so
+    locks: str = ""  # libvirt's lock manager of disks ("lockd"), "" for none
     seeds_dir: str = ""  # where the host keeps the images for cloud-init; "": where all do
 
 
