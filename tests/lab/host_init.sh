@@ -1,10 +1,10 @@
 #!/bin/bash
 # The first process of a lab host, in namespaces of its own: makes the host's file systems and starts libvirtd.
 #
-# HOST is the host's folder, LAB the lab's, IMAGES the guest's images, SHARED/GUEST/CONSOLES see places.py. What the
+# HOST is the host's folder, LAB the lab's, IMAGES the guest's images, the others see places.py. What the
 # host writes to /etc, /var, /root, /srv, /opt and /usr/local goes to HOST/written; nothing of the machine is changed.
 set -euo pipefail
-: "${HOST:?}" "${LAB:?}" "${IMAGES:?}" "${SHARED:?}" "${GUEST:?}" "${CONSOLES:?}" "${ADDRESS:?}" "${NAME:?}"
+: "${HOST:?}" "${LAB:?}" "${IMAGES:?}" "${SHARED:?}" "${LOCKS:?}" "${GUEST:?}" "${CONSOLES:?}" "${ADDRESS:?}" "${NAME:?}"
 mount --make-rprivate /
 hostname "$NAME"
 mount -t proc proc /proc
@@ -70,6 +70,9 @@ mount -o remount,bind,ro "$GUEST"
 # Each host mounts the shared directory by itself; by the subtype libvirt takes it for a cluster file system, on
 # which a guest with a disk may be migrated. Locks of files don't reach from host to host, as on many such systems.
 bindfs --no-allow-other -o subtype=glusterfs,fsname=lab:/shared "$LAB/shared" "$SHARED"
+# Here they do: what virtlockd needs.
+mkdir -p "$LAB/shared/locks" "$LOCKS"
+bindfs --no-allow-other --multithreaded --enable-lock-forwarding -o fsname=lab:/locks "$LAB/shared/locks" "$LOCKS"
 
 ip link set lo up
 ip link add br0 type bridge

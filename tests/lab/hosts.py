@@ -20,6 +20,7 @@ from tests.lab.places import (
     HERE,
     HOSTS,
     IMAGES,
+    LOCKS,
     ROOT,
     SHARED,
     SWITCH_PID_FILE,
@@ -124,6 +125,7 @@ class LabHost:
     def _environ(self) -> dict[str, str]:
         return self.environ() | {
             "HOST": str(self.place.folder), "LAB": str(ROOT), "IMAGES": str(IMAGES), "SHARED": SHARED,
+            "LOCKS": LOCKS,
             "GUEST": GUEST_IMAGES, "CONSOLES": CONSOLES, "ADDRESS": self.place.address, "NAME": self.name,
         }  # fmt: skip
 

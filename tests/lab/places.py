@@ -22,6 +22,8 @@ NAMES = ("dmz01", "dmz02", "dmz03", "dmz04")
 NETWORK = "192.168.5"
 SHARED = "/srv/shared"
 """On each host: the directory that all hosts have, which libvirt takes for a cluster file system."""
+LOCKS = "/srv/locks"
+"""On each host: another such directory, in which a lock of a file is one on all hosts."""
 GUEST_IMAGES = "/srv/guest"
 """On each host: the guest's kernel and initramfs, read-only."""
 CONSOLES = "/var/log/guests"

@@ -9,11 +9,10 @@ import pytest
 from tests.lab.hosts import LabHost
 from tests.lab.lab import Lab
 from tests.lab.observer import Observer
-from tests.lab.places import SHARED
+from tests.lab.places import LOCKS
 from tests.lab.processes import wait_for
 from tests.lab.site import SOON_S, VM, Site
 
-LOCKS = f"{SHARED}/locks"
 FILES = ("/etc/libvirt/qemu.conf", "/etc/libvirt/qemu-lockd.conf")
 
 
@@ -27,7 +26,6 @@ def restart_libvirtd(host: LabHost) -> None:
 def locked(lab: Lab, site: Site) -> Iterator[None]:
     """All hosts lock disks, as `xsm host libvirt-locks` says; afterwards none does."""
     site.apply()
-    lab["dmz01"].run("mkdir", "-p", LOCKS)
     for host in lab.hosts.values():
         said = host.xsm("host", "libvirt-locks", LOCKS, "--yes")
         assert "To do: start `virtlockd --daemon`" in said
