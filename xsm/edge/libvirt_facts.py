@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import libvirt
 from lxml import etree
 
+from xsm.edge import libvirt_locks
 from xsm.edge.hypervisor import HypervisorError
 from xsm.edge.libvirt_errors import CONNECTION_ERRORS, is_absent, said, unless_absent
 from xsm.plan.observed import DomainState
@@ -30,6 +31,7 @@ class FixedFacts:
     version: str
     arch: str
     cpu_model: str
+    locks: str  # its lock manager of disks, "" for none
 
 
 def fixed_facts(conn: libvirt.virConnect) -> FixedFacts:
@@ -39,11 +41,13 @@ def fixed_facts(conn: libvirt.virConnect) -> FixedFacts:
     except secure_xml.Malformed as error:
         raise HypervisorError(f"libvirt's capabilities can't be read: {error.message}") from error
     version = f"{driver} {_version(conn.getVersion())}, libvirt {_version(conn.getLibVersion())}"
+    kind = kind_of(driver, capabilities)
     return FixedFacts(
-        kind_of(driver, capabilities),
+        kind,
         version,
         capabilities.findtext("host/cpu/arch") or "",
         capabilities.findtext("host/cpu/model") or "",
+        libvirt_locks.manager() if kind in EMULATED else "",
     )
 
 

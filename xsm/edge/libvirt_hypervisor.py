@@ -19,7 +19,6 @@ from xsm.edge import (
     libvirt_events,
     libvirt_jobs,
     libvirt_limits,
-    libvirt_locks,
     libvirt_needs,
 )
 from xsm.edge.domain_facts import DomainFacts
@@ -135,7 +134,6 @@ class LibvirtHypervisor:
             raise HypervisorError(why_no_connection(uri, error), lost=True) from error
         try:
             self._fixed = fixed_facts(self._conn)
-            self._locks = libvirt_locks.manager() if self._fixed.kind in EMULATED else ""
             self._listen()
         except libvirt.libvirtError as error:
             self.close()
@@ -229,7 +227,7 @@ class LibvirtHypervisor:
             else "",
             migrate_uri=self._announces.migrate_uri,
             migrate_tls=self._announces.tls() and fixed.kind in EMULATED,
-            locks=self._locks,
+            locks=fixed.locks,
             seeds_dir=self._announces.seeds_dir,
         )
 
