@@ -6,7 +6,7 @@ said is off for good is not switched on again while it is open whether the site 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 
 from tests.sim.members import Errand
 from tests.sim.stage import Senseless, Stage
@@ -118,26 +118,23 @@ class Members(Stage):
             self.gone.discard(host.name)  # it was not forgotten after all
 
     def forgotten(self) -> set[str]:
-        """Hosts that are no part of the site any more, or not yet; and those that are still blank. What a host shows
-        that is out itself counts for nothing: it may be old. One that was fenced comes back by itself."""
-        out = set(self.blank)
-        while left := {n for n in self.world.hosts.keys() - out if not any(self._listings(n, out))}:
-            out |= left
-        return {n for n in out if n in self.blank or not any(self._listings(n, out, fenced=True))}
+        """Hosts that are no part of the site any more, or not yet, by what those show that are on and know of nothing
+        else; and those that are still blank. One that was fenced is a part of it: it comes back by itself."""
+        states = [
+            host.document.state
+            for host in self.world.alive()
+            if self.readable(host) and host.peer and not host.peer.expelled
+        ]
+        listed = {name for state in states for name in (*state.members, *state.fenced)}
+        return self.blank | (self.world.hosts.keys() - listed)
 
-    def _listings(
-        self, name: str, out: Set[str] = frozenset(), fenced: bool = False
-    ) -> Iterator[bool]:
-        """Whether it is a member (`fenced`: or was fenced): by what the other hosts show, but for those that are `out`,
-        and by each head on the disk of those that are off."""
+    def _listings(self, name: str) -> Iterator[bool]:
+        """Whether it is a member: by what the other hosts show, and by each head on the disk of those that are off."""
         for other in self.world.hosts.values():
-            if other.name in {name, *self.gone, *out}:
+            if other.name in {name, *self.gone}:
                 continue
-            documents = (
-                [other.document]
-                if self.readable(other)
-                else [self.world.archive.document(head) for head in sorted(other.disk.heads)]
-            )
-            for document in documents:
-                state = document.state
-                yield name in state.members or (fenced and name in state.fenced)
+            if self.readable(other):
+                yield name in other.document.state.members
+                continue
+            for head in other.disk.heads:
+                yield name in self.world.archive.document(head).state.members
