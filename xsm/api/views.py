@@ -218,7 +218,7 @@ def wanted_story(want: WantedVM, document: Document) -> tuple[str, ...]:
     )
     lines = [
         f"{vm.power}, {placed}",
-        f"{vm.vcpus} VCPUs, {vm.memory_mib} MiB, config {want.config.path}, set {vm.set_name}",
+        f"{_vcpus(vm.vcpus)}, {vm.memory_mib} MiB, config {want.config.path}, set {vm.set_name}",
         f"UUID {want.uuid}, MAC {want.mac}; migration {vm.migration}, drift {vm.drift}",
     ]
     lines += [
@@ -227,6 +227,10 @@ def wanted_story(want: WantedVM, document: Document) -> tuple[str, ...]:
         for c in want.conflicts
     ]
     return tuple(lines)
+
+
+def _vcpus(number: int) -> str:
+    return f"{number} VCPU" if number == 1 else f"{number} VCPUs"
 
 
 def claim_story(vm: str, register: Register, me: str) -> tuple[str, ...]:
@@ -260,7 +264,7 @@ def observed_story(
     if not found:
         return (f"no domain of it on {', '.join(sorted(reports)) or 'any host that answers'}",)
     return tuple(
-        f"{host}: {d.state}, {d.memory_mib} MiB, {d.vcpus} VCPUs"
+        f"{host}: {d.state}, {d.memory_mib} MiB, {_vcpus(d.vcpus)}"
         f"{'' if d.persistent else ', not persistent'} (seen {max(0.0, now - reports[host].at):.0f} s ago)"
         for host, d in found.items()
     )

@@ -1,7 +1,7 @@
 """`xsm host drain`: shows the order, asks, follows the moves to the end, or gives up cleanly.
 
-Decides when the next edit of an order of several is made, and what Ctrl-C and the end of the time do. Must not know
-where VMs go (`xsm.plan.draining`).
+Decides when the next edit of an order of several is made, what Ctrl-C and the end of the time do, and when the host
+counts as emptied. Must not know where VMs go (`xsm.plan.draining`).
 """
 
 from __future__ import annotations
@@ -12,26 +12,60 @@ from dataclasses import replace
 from xsm.api.types import Command, Preview, Verb
 from xsm.cli.carry_out import Change, Manner, carry_out
 from xsm.cli.context import Context
-from xsm.cli.failures import EXIT_DONE, EXIT_INTERRUPTED, Failure
-from xsm.cli.unknown import names_checked
+from xsm.cli.failures import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Failure
+from xsm.cli.texts import count, listed
+from xsm.cli.unknown import host_named, names_checked
+from xsm.plan.observed import ACTIVE, HostReport
 
 STAGES_LIMIT = 20
 """Edits that one draining is made of, at most: an order of more would be one that somebody else keeps undoing."""
 
 
 def drain_host(context: Context, host: str, message: str, manner: Manner) -> int:
-    """Empty `host`; the exit code."""
+    """Empty `host`; the exit code: done only when none of the site's VMs runs there any more."""
     started = time.monotonic()
     for _ in range(STAGES_LIMIT):
         left_s = max(1.0, manner.timeout_s - (time.monotonic() - started))
         stage = _Stage(context, Command(Verb.DRAIN, host=host, message=message), manner)
         code = carry_out(context, stage.change(), replace(manner, timeout_s=left_s))
-        if code != EXIT_DONE or not stage.more or not manner.wait:
+        if code != EXIT_DONE or not manner.wait:
             return code
+        if not stage.more:
+            return _emptied(context, host)
         manner = replace(manner, yes=True)  # the whole order was shown
     raise Failure(
         f"{host} is not empty after {STAGES_LIMIT} edits",
         "somebody else moves VMs, too? `xsm history`",
+    )
+
+
+def _emptied(context: Context, host: str) -> int:
+    """By the host's own word, for somebody may switch it off on this exit code. What stays there and was held before
+    this drain counts, too."""
+    client = context.client
+    name = host_named(client, host)
+    answer = client.plan()
+    report = answer.reports.get(name)
+    if name in answer.unreachable or report is None or report.facts is None:
+        context.screen.warn(
+            f"{name} doesn't say what runs there: it isn't known to be empty", "bad"
+        )
+        return EXIT_FAILED
+    running = _running(report, client.status().site_id)
+    if not running:
+        return EXIT_DONE
+    still = "still runs" if len(running) == 1 else "still run"
+    context.screen.warn(
+        f"{count(len(running), 'VM')} of the site {still} on {name}: {listed(running)} (`xsm plan` says why)",
+        "bad",
+    )
+    return EXIT_FAILED
+
+
+def _running(report: HostReport, site_id: str) -> list[str]:
+    """The site's own domains there that are not off, also of VMs that the file has no more."""
+    return sorted(
+        d.name for d in report.domains if d.tag and d.tag.site_id == site_id and d.state in ACTIVE
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import threading
 import time
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
 from xsm.api.types import Event
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
-from xsm.cli.failures import Unreachable
+from xsm.cli.failures import EXIT_PIPE, Unreachable
 from xsm.cli.names import VmName
 from xsm.cli.screen import Cell
 from xsm.cli.texts import clock
@@ -51,7 +55,7 @@ KIND_STYLE = {
     default=DEFAULT_LIMIT,
     show_default=True,
     metavar="N",
-    help="How many of the past ones.",
+    help="How many of the past ones: lines; with -o json events.",
 )
 @click.option("--since", type=click.IntRange(0), default=0, metavar="SEQ", help="After this one.")
 @pass_context
@@ -69,10 +73,26 @@ def command(context: Context, follow: bool, vm: str, limit: int, since: int) -> 
         check_told_of(context.client, vm)
     # Other hosts' events are copied a moment after they happened.
     past.sort(key=lambda event: event.at)
-    _show(context, past[-limit:] if limit else [])
+    _show(context, past, limit)
     if follow:
         context.watching = True
+        _end_with_reader(context.screen.out)
         _follow(context, vm, last)
+
+
+def _end_with_reader(out: TextIO) -> None:
+    """`xsm events -f | head -1`: a reader that has gone is noticed at once, not by what is written at the next event,
+    which may be hours away."""
+
+    def wait() -> None:
+        poller = select.poll()
+        poller.register(out, 0)  # errors are always told
+        poller.poll()
+        os._exit(
+            EXIT_PIPE
+        )  # the main thread reads from xsmd, and nobody is left to be told anything
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _follow(context: Context, vm: str, last: int) -> None:
@@ -86,7 +106,7 @@ def _follow(context: Context, vm: str, last: int) -> None:
                     continue
                 last = event.seq
                 if vm in ("", event.vm):
-                    _show(context, [event])
+                    _show(context, [event], 1)
             failure: Unreachable | None = None
         except Unreachable as error:
             failure = error
@@ -98,12 +118,14 @@ def _follow(context: Context, vm: str, last: int) -> None:
         time.sleep(RECONNECT_WAIT_S)
 
 
-def _show(context: Context, events: list[Event]) -> None:
+def _show(context: Context, events: list[Event], limit: int) -> None:
+    """The last `limit` of them: rows, for people; events, for programs."""
     if context.json:
-        for event in events:
+        for event in events[-limit:] if limit else ():
             context.show_line(event)
         return
-    context.screen.bare_rows(event_rows(events))
+    rows = event_rows(events)
+    context.screen.bare_rows(rows[-limit:] if limit else ())
     context.screen.out.flush()
 
 

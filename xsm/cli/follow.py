@@ -18,7 +18,7 @@ from xsm.cli.failures import Refused, Unreachable
 from xsm.cli.followview import display
 from xsm.cli.screen import Screen
 from xsm.cli.standing import Standing, standing
-from xsm.cli.texts import age, count, short
+from xsm.cli.texts import age, count, listed, short
 from xsm.plan.actions import Consequence
 
 POLL_S = 0.25
@@ -148,6 +148,8 @@ def show_progress(screen: Screen, progress: Progress) -> None:
         screen.line(line, "care")
     if progress.verdict in CARRIED_OUT:
         word = "Converged" if progress.verdict is Verdict.CONVERGED else "Done"
+        if word == "Converged" and progress.absent:
+            word = f"Converged but for {listed(progress.absent)}"
         screen.line(f"{word} on {short(progress.revision)} after {took}.", "good")
     else:
         number = count(things(progress.reasons), "thing")

@@ -20,9 +20,12 @@ from xsm.cli.signer import signer
 from xsm.cli.small_edit import run_command
 
 
-@click.group("host", short_help="Drain, resume, fence, forget or list hosts.")
+@click.group(
+    "host",
+    short_help="Add, drain, resume, fence, forget or list hosts; their keys and certificates.",
+)
 def command() -> None:
-    """Drain, resume, fence, forget or list hosts."""
+    """Add, drain, resume, fence, forget or list hosts; their keys and certificates."""
 
 
 @site_command("list", short_help="The same as `xsm hosts`.")
@@ -42,7 +45,8 @@ def drain(context: Context, host: str, message: str, manner: Manner) -> int:
 
     Shows first in which order they move, so that memory and APART (anti-affinity) hold at every moment, and how long
     that takes; where HOST can't be emptied otherwise, VMs of other hosts move to make room. Asks. When the time is up,
-    and after Ctrl-C, what is under way ends, nothing else leaves, and HOST may run VMs again.
+    and after Ctrl-C, what is under way ends, nothing else leaves, and HOST may run VMs again. Exit code 0 means that
+    none of the site's VMs runs on HOST any more, by its own word; as long as one does, it is 1.
     """
     return drain_host(context, host, message, manner)
 

@@ -65,7 +65,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "host": (
         "xsm.cli.host:command",
         "VMs and hosts",
-        "Drain, resume, fence, forget or list hosts.",
+        "Add, drain, resume, fence, forget or list hosts; their keys and certificates.",
     ),
 }
 """Name -> (module:attribute, section of the help, one line). The line is the command's own short
@@ -192,4 +192,14 @@ def tell(context: Context, failure: Failure) -> None:
 
 def main() -> None:
     """Entry point of the `xsm` program."""
+    _open_what_is_closed()
     sys.exit(run())
+
+
+def _open_what_is_closed() -> None:
+    """`xsm vms >&-` starts without a stdout: Python's is None then, and the next socket would get its number. What is
+    written to it goes nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            setattr(sys, name, os.fdopen(number, mode))

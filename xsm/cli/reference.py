@@ -29,6 +29,7 @@ Made by `python -m xsm.cli.reference > docs/cli.md`; don't edit it by hand.
 - What changes something shows its consequence first. It asks when it is disruptive; `--yes` answers. Without a terminal, and with
   `-o json`, nobody can be asked: there it is refused (exit code 2) unless `--yes` is given.
 - A change is done (exit code 0) when all that *it* asked for is done. What was held before it is counted, and left to `xsm plan`.
+  `xsm host drain` alone goes by more: it ends with 0 only when none of the site's VMs runs on that host any more.
 - `eval "$(xsm completion bash)"` completes commands, and the site's VMs, hosts and revisions.
 """  # noqa: E501 - the page's own width
 

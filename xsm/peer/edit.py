@@ -19,8 +19,9 @@ from xsm.site.conflicts import active_conflicts
 from xsm.site.document import SITE_FILES, Document, Files, load
 from xsm.site.fields import vm_label
 from xsm.site.merge import merge
-from xsm.site.merge_site import FLOATING
+from xsm.site.merge_site import FLOATING, REMOVED
 from xsm.site.problems import Invalid, Problem, Severity
+from xsm.site.side import Side, side_of
 from xsm.site.state import Conflict, State
 
 STATE_FOLDER = "state/"
@@ -55,13 +56,22 @@ class Edited:
 class Overtaken(Exception):
     """The edit was made from an older revision and disagrees with what came since."""
 
-    def __init__(self, conflicts: tuple[Conflict, ...]) -> None:
+    def __init__(self, conflicts: tuple[Conflict, ...], head: Files, edited: Files) -> None:
         self.conflicts = conflicts
-        lines = [
-            f"{c.vm}: {vm_label(c.what)}: you say {c.shown}, meanwhile somebody said {c.other}"
-            for c in conflicts
-        ]
-        super().__init__("; ".join(lines))
+        sides = side_of(head), side_of(edited)
+        super().__init__("; ".join(_disagreement(c, *sides) for c in conflicts))
+
+
+def _disagreement(conflict: Conflict, head: Side, edited: Side) -> str:
+    """Who says what. What a conflict shows is the edit's word unless only the head says so: a VM that one side removes
+    and the other changes is shown, whoever removes it."""
+    vm, what, mine, theirs = conflict.vm, conflict.what, conflict.shown, conflict.other
+    if head.says(vm, what) == conflict.shown != edited.says(vm, what):
+        mine, theirs = theirs, mine
+    if what == "removal":
+        said = ("remove", "changed") if mine == REMOVED else ("change", "removed")
+        return f"{vm}: you {said[0]} it, meanwhile somebody {said[1]} it"
+    return f"{vm}: {vm_label(what)}: you say {mine or 'none'}, meanwhile somebody said {theirs or 'none'}"
 
 
 class PlaceRefused(Exception):
@@ -113,7 +123,7 @@ def edit(
         before = {(c.vm, c.what, c.shown) for c in _conflicts(head)}
         fresh = tuple(c for c in merged.conflicts if (c.vm, c.what, c.shown) not in before)
         if fresh:
-            raise Overtaken(fresh)
+            raise Overtaken(fresh, head, edited)
         wanted = merged.files
     old_state = state_file.read(head)
     new_state = state if state is not None else old_state

@@ -200,17 +200,22 @@ def while_off(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Findin
         parts.append(LIMITS)
     by_file = bool(parts)
     by_hand = []
-    values = [("memory", domain.memory_mib, w.vm.memory_mib), ("vcpus", domain.vcpus, w.vm.vcpus)]
+    values = [
+        ("memory", domain.memory_mib, w.vm.memory_mib, " MiB"),
+        ("vcpus", domain.vcpus, w.vm.vcpus, ""),
+    ]
     if domain.cpu_weight is not None and w.cpu_weight is not None:
-        values.append(("weight", domain.cpu_weight, w.cpu_weight))
-    for what, old, new in values:
+        values.append(("weight", domain.cpu_weight, w.cpu_weight, ""))
+    for what, old, new, unit in values:
         if old == new:
             continue
-        parts.append(f"{what} {old} => {new}")
+        parts.append(f"{what} {old}{unit} => {new}{unit}")
         if applied(domain, what) not in (None, str(new)):
             by_file = True
         else:
-            by_hand.append(f"{what} was changed by hand: {old}, the site file says {new}")
+            by_hand.append(
+                f"{what} was changed by hand: {old}{unit}, the site file says {new}{unit}"
+            )
     if domain.autostart:
         parts.append("autostart on => off")
         by_hand.append("autostart was switched on by hand")

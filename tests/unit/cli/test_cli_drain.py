@@ -11,9 +11,11 @@ import pytest
 from tests.unit.cli import paper_site as paper
 from tests.unit.cli.canned import Asked, Runner, Site
 from tests.unit.cli.test_cli_terminal import at_terminal
-from xsm.api.types import Applied, Command, Preview, Status, Verb
+from xsm.api.types import Applied, Command, PlanAnswer, Preview, Status, Verb
 from xsm.plan.actions import Plan
+from xsm.plan.observed import Domain, DomainState, HostReport
 from xsm.plan.order import Move, Order, Pace
+from xsm.site.tag import Tag
 
 ROOM = Move("mid", "dmz03", "dmz04", 150, 1, 3.0, makes_room=True)
 BIG = Move("big", "dmz02", "dmz03", 2048, 2, 20.5, stopped_for="dmz02 runs qemu and dmz03 xen")
@@ -24,7 +26,22 @@ ORDER = Order(
 TWO = replace(ORDER, stages=((ROOM,), (BIG, OFF)))
 NOTHING = Preview(paper.HEAD, (), Plan(), order=Order("dmz02"))
 
-pytestmark = pytest.mark.usefixtures("accepting")
+
+@pytest.fixture(autouse=True)
+def empty(site: Site, accepting: None) -> None:
+    """dmz02 says that nothing runs there."""
+    site.answers["GET /v1/plan"] = seen()
+
+
+def seen(*domains: Domain, away: str = "") -> PlanAnswer:
+    """`away`: why dmz02 said nothing just now."""
+    report = HostReport("dmz02", paper.DAY, paper.HEAD, paper.facts(), domains)
+    return PlanAnswer(paper.HEAD, Plan(), {"dmz02": report}, {"dmz02": away} if away else {})
+
+
+def domain(name: str, state: DomainState = DomainState.RUNNING, site_id: str = "") -> Domain:
+    tag = Tag(site_id or paper.status().site_id, name, "", {})
+    return Domain(name, f"uuid-{name}", state, 96, 96, 1, 1, tag=tag)
 
 
 def preview(order: Order) -> Preview:
@@ -113,3 +130,30 @@ def test_an_empty_host_is_not_asked_about(xsm: Runner, site: Site) -> None:
     site.answers["POST /v1/preview-command"] = NOTHING
     ran = xsm("host", "drain", "dmz02")
     assert (ran.code, ran.out) == (0, "dmz02 is drained already.\n")
+
+
+def test_it_is_done_only_when_no_vm_of_the_site_runs_there(xsm: Runner, site: Site) -> None:
+    """`until xsm host drain h2; do sleep 60; done; reboot`"""
+    site.answers["POST /v1/preview-command"] = NOTHING
+    site.answers["GET /v1/plan"] = seen(domain("vm2"), domain("vm7", DomainState.PAUSED))
+    ran = xsm("host", "drain", "192.168.5.102")
+    assert ran.code == 1
+    assert "2 VMs of the site still run on dmz02: vm2, vm7 (`xsm plan` says why)" in ran.err
+
+
+def test_what_is_off_or_not_the_sites_keeps_no_host_from_being_empty(
+    xsm: Runner, site: Site
+) -> None:
+    foreign = Domain("web", "77aa", DomainState.RUNNING, 512, 512, 1, 1)
+    other = domain("vm1", site_id="another")
+    site.answers["POST /v1/preview-command"] = NOTHING
+    site.answers["GET /v1/plan"] = seen(domain("vm2", DomainState.SHUTOFF), foreign, other)
+    assert xsm("host", "drain", "dmz02").code == 0
+
+
+def test_a_host_that_says_nothing_is_not_known_to_be_empty(xsm: Runner, site: Site) -> None:
+    site.answers["POST /v1/preview-command"] = NOTHING
+    site.answers["GET /v1/plan"] = seen(away="timed out")
+    ran = xsm("host", "drain", "dmz02")
+    assert ran.code == 1
+    assert "dmz02 doesn't say what runs there" in ran.err

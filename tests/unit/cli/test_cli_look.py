@@ -407,7 +407,9 @@ def test_an_action_is_told_once(xsm: Runner, site: Site) -> None:
     ]
     assert [line[25:] for line in xsm("events").out.splitlines()] == told
     assert all(line in xsm("why", "vm1").out for line in told)
+    assert [line[25:] for line in xsm("events", "-n", "4").out.splitlines()] == told[1:]
     assert len(xsm("events", "-o", "json").out.splitlines()) == len(events)
+    assert len(xsm("events", "-o", "json", "-n", "4").out.splitlines()) == 4
 
 
 def paper_raw(body: bytes) -> object:

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,3 +220,36 @@ def test_events_follow_through_a_restart_of_xsmd(socket_path: Path, site: Site) 
     assert "connecting again" in terminal.seen
     assert "interrupted" not in terminal.seen
     assert "/v1/events?since=1&follow=1" in site.paths()
+
+
+def test_events_end_when_their_reader_has_gone(socket_path: Path, site: Site) -> None:
+    """`xsm events -f | head -1`, while nothing happens."""
+    quiet = threading.Event()
+    site.answers["GET /v1/events?since=1&follow=1"] = lambda _asked: quiet.wait(LIMIT_S)
+    command = [sys.executable, "-m", "xsm.cli", "--socket", str(socket_path), "events", "-f"]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert program.stdout
+    assert program.stderr
+    try:
+        assert b"xsmd starts" in program.stdout.readline()
+        program.stdout.close()
+        assert program.wait(LIMIT_S / 2) == 141
+        assert program.stderr.read() == b""
+    finally:
+        quiet.set()
+        program.kill()
+        program.wait()
+        program.stderr.close()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_as_if_nobody_looked(
+    socket_path: Path, site: Site, closed: str
+) -> None:
+    command = f"{sys.executable} -m xsm.cli --socket {socket_path} vms {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], check=False, capture_output=True, text=True, timeout=LIMIT_S
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("vm1" in done.stdout) is (" >&-" not in f" {closed}")
+    assert "/v1/vms" in site.paths()

@@ -147,7 +147,7 @@ def test_a_stopped_vm_is_simply_defined_anew() -> None:
     there = made(document(vm("vm1", "dmz01", power=Power.STOPPED)), state=SHUTOFF)["vm1"]
     doc = document(vm("vm1", "dmz01", power=Power.STOPPED, memory_mib=128))
     action = only(plan_of(doc, view(report("dmz01", there))))
-    assert (action.step, action.new) == (S.DEFINE, "memory 96 => 128")
+    assert (action.step, action.new) == (S.DEFINE, "memory 96 MiB => 128 MiB")
 
 
 def test_a_new_uuid_needs_a_new_definition_when_the_vm_is_off() -> None:
