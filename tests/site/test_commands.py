@@ -110,8 +110,14 @@ def test_adopt_takes_a_running_domain_in_as_it_is(three: Site, asked: str) -> No
 
 def test_adopt_of_a_stopped_domain_leaves_it_off(three: Site) -> None:
     by_hand(three, "dmz03", "cold", "aa", start=False)
-    wait("it is seen", lambda: "cold" in three.foreign("dmz03"))
+    odd = by_hand(three, "dmz03", "my db (old)", "ab", start=False)
+    wait("they are seen", lambda: {"cold", odd.name()} <= set(three.foreign("dmz03")))
+    refused = three.refusal("dmz03", "adopt", "dmz03", "--yes")
+    assert "'my db (old)' is not a name for a VM" in refused["message"]
+    assert "`virsh domrename`" in refused["hint"]
+    assert "`xsm adopt dmz03 NAME...` takes in only some" in refused["hint"]
     three.xsm("dmz03", "adopt", "dmz03", "cold", "--yes")
+    odd.undefine()
     assert three.vm("dmz01", "cold")["wanted_power"] == "stopped"
     assert power(three, "dmz03", "cold") == libvirt.VIR_DOMAIN_SHUTOFF
     assert three.plan("dmz02")["plan"]["actions"] == []

@@ -36,11 +36,14 @@ def problems(text: str) -> list[str]:
 
 def test_a_push_is_carried_out_and_what_floats_is_placed(site: Site) -> None:
     work = site.work()
-    commit(site, work, vm_entry("web1", "dmz01"), vm_entry("web2"))
+    commit(site, work, vm_entry("web1", "dmz01"), vm_entry("web2"), vm_entry("web9", "dmz02", 99_999))
+    planned = problems(site.xsm("dmz01", "plan", str(work)))
     said = site.git(work, "push", "-q")
     new = site.git(work, "rev-parse", "HEAD")
-    assert f"remote: xsm: {new[:10]} accepted; 3 changes: web1: added (64 MiB" in said
+    assert f"remote: xsm: {new[:10]} accepted; 4 changes: web1: added (64 MiB" in said
     assert "`git pull` brings it" in said  # where web2 was placed
+    assert problems(said) == planned
+    assert "web9 needs 99999 MiB" in planned[0]
     site.wait_running("web1", "dmz01")
     wait("web2 runs somewhere", lambda: len(site.running("web2")) == 1)
     revisions = site.json("dmz02", "history", "-n", "2")

@@ -339,7 +339,9 @@ class Enrolling:
                     vcpus=domain.vcpus,
                 )
             except adoption.CannotAdopt as error:
-                raise refused(409, "conflict", f"{domain.name}: {error}") from error
+                others = f"`xsm adopt {member.name} NAME...` takes in only some"
+                hint = f"{error.hint}; {others}" if error.hint else others
+                raise refused(409, "conflict", str(error) if error.hint else f"{domain.name}: {error}", hint) from error
             if adopted.config_path in files:
                 raise refused(
                     409, "conflict", f"{adopted.config_path} is there already", "rename it first"
@@ -353,7 +355,11 @@ class Enrolling:
             edited = edit(before, head.revision, before, head.revision, tree, around)
         except Invalid as error:
             raise refused(
-                422, "invalid", "they can't be taken in as they are", problems=error.problems
+                422,
+                "invalid",
+                f"they can't be taken in as they are (lines of {document.site_path} as it would be)",
+                f"`xsm adopt {member.name} NAME...` takes in only some",
+                problems=error.problems,
             ) from error
         message = f"Adopt {', '.join(d.name for d, _ in chosen)} on {daemon.peer.name}"
         return Intake(Ready(head, edited, message), tuple(d for d, _ in chosen))

@@ -17,7 +17,7 @@ from xsm.edge.repository import PackRefused
 from xsm.edge.revisions import Moved
 from xsm.peer.edit import Surroundings, describe_changes, edit, overlay
 from xsm.peer.events import Head
-from xsm.site.problems import Invalid
+from xsm.site.problems import Invalid, Problem
 
 if TYPE_CHECKING:
     from xsm.daemon import Daemon
@@ -68,44 +68,47 @@ class Pushing:
         self, old: str, new: str, around: Callable[[], Awaitable[Surroundings]]
     ) -> Applied:
         """A push was stored: it is a revision now. Floating VMs that it brings get their place in a commit that
-        follows. Gives what changed. Raises `Refused`."""
+        follows. Gives what changed, and the same warnings as an apply. Raises `Refused`."""
         revisions = self._daemon.revisions
         missing = await revisions.missing((old, new))
         if missing:
             raise refused(404, "unknown", f"nothing was pushed: no revision {missing[0][:10]} here")
         head = await revisions.take((new,))
+        warnings: tuple[Problem, ...] = ()
         if head is not None:
             self._daemon.took_head(head, local=True)
-            await self._place(new, around)
+            warnings = await self._place(new, around)
         shown = revisions.head.revision if revisions.head else new
         changes = describe_changes(await revisions.files(old), await revisions.files(shown))
-        return Applied(shown, changes)
+        return Applied(shown, changes, warnings)
 
-    async def _place(self, pushed: str, around: Callable[[], Awaitable[Surroundings]]) -> None:
-        """Raises `Refused`."""
+    async def _place(
+        self, pushed: str, around: Callable[[], Awaitable[Surroundings]]
+    ) -> tuple[Problem, ...]:
+        """Gives what the site is warned about then. Raises `Refused`."""
         async with self._editing:
             for _ in range(PLACE_TRIES):
                 try:
-                    await self._place_once(pushed, await around())
-                    return
+                    return await self._place_once(pushed, await around())
                 except Moved:
                     continue  # another host's edit came in between
         raise refused(
             503, "busy", "the site changes all the time", "`xsm apply` places what floats"
         )
 
-    async def _place_once(self, pushed: str, around: Surroundings) -> None:
+    async def _place_once(self, pushed: str, around: Surroundings) -> tuple[Problem, ...]:
         """Raises `Moved`."""
         revisions = self._daemon.revisions
         head = revisions.head
         if head is None or head.document is None:
-            return
+            return ()
         files = await revisions.files(head.revision)
         edited = edit(files, head.revision, files, head.revision, files, around)
         if not edited.changes:
-            return
+            return edited.warnings
         commit = await revisions.call(lambda r: r.commit(pushed))
         placed = await revisions.commit(
             edited.files, head.revision, commit.author, "; ".join(edited.changes), int(time.time())
         )
         self._daemon.took_head(placed, local=True)
+        return edited.warnings

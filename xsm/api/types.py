@@ -14,6 +14,7 @@ from xsm.peer.messages import PROTOCOL_VERSION
 from xsm.plan.actions import Plan
 from xsm.plan.observed import HostReport, Transfer
 from xsm.plan.order import Order
+from xsm.site.model import Migration
 from xsm.site.problems import Problem
 from xsm.site.state import Conflict
 
@@ -132,6 +133,7 @@ class Command:
     stay: bool = False  # undrain: the drain is given up; what has not begun to move stays
     disk: str = ""  # make-disk: its name in the site file
     cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
+    migration: Migration | None = None  # call back: its MIGRATION before the move, where that set it
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from xsm.cli.context import Context, pass_context
 from xsm.cli.failures import EXIT_INTERRUPTED, InputFailure, Refused
 from xsm.cli.names import host_argument, vm_argument
 from xsm.cli.small_edit import run_command
+from xsm.site.model import Migration
 
 message_option = click.option(
     "-m", "--message", default="", metavar="MSG", help="Why; kept in the history."
@@ -28,7 +29,7 @@ message_option = click.option(
 @host_argument("to", required=False, default="")
 @click.option("--cold", is_flag=True, help="It may be stopped for it: sets MIGRATION to cold.")
 @click.option(
-    "--abort", is_flag=True, help="Call back a move that is not done: VM stays where it runs."
+    "--abort", is_flag=True, help="Call back a move that is not done: VM stays where it runs. What --cold set stays."
 )
 @message_option
 @manner_options
@@ -50,22 +51,33 @@ def migrate(
     if not to:
         raise InputFailure("HOST is missing: where should it go?", f"xsm migrate {vm} HOST")
     command = Command(Verb.MIGRATE, vm=vm, to=to, message=message, cold=cold)
+    was = _migration(context, vm) if cold else None
     return run_command(
         context,
         command,
         manner,
         f"Move {vm} to {to}?",
         nothing=f"{vm} belongs on {to} already.",
-        take_back=lambda: _call_back(context, vm, to, manner),
+        take_back=lambda: _call_back(context, vm, to, manner, was),
     )
 
 
-def _call_back(context: Context, vm: str, to: str, manner: Manner) -> int:
-    """After Ctrl-C in the middle of a move."""
+def _migration(context: Context, vm: str) -> Migration | None:
+    """What its entry in the site file says, None where there is none."""
+    from xsm.site.document import load
+
+    entry = load(context.client.files()).site.vm(vm)
+    return entry.migration if entry else None
+
+
+def _call_back(
+    context: Context, vm: str, to: str, manner: Manner, migration: Migration | None
+) -> int:
+    """After Ctrl-C in the middle of a move. `migration`: what --cold changed."""
     context.screen.warn(
         f"interrupted: calling {vm} back from {to} (Ctrl-C again leaves the hosts to it)"
     )
-    command = Command(Verb.CALL_BACK, vm=vm)
+    command = Command(Verb.CALL_BACK, vm=vm, migration=migration)
     try:
         run_command(context, command, replace(manner, yes=True), f"Call {vm} back?")
     except KeyboardInterrupt:

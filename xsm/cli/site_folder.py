@@ -115,14 +115,17 @@ def warned(preview: Preview, edit: Proposal, folder: Folder, client: Client) -> 
 
 
 def taken_back(changes: tuple[str, ...], folder: Folder, client: Client) -> list[str]:
-    """What of the last revisions `changes` undo, and whose that was: the newest first."""
-    found = []
+    """What of the last revisions `changes` undo, and whose that was: the newest first. Each undoes one thing at most:
+    what was the same still earlier had been ended by somebody else. A merge only repeats what others did."""
+    found, left = [], set(changes)
     for revision in client.history(REVISIONS_BACK):
-        for line in revision.changes:
-            if any(undoes(change, line) for change in changes) or (
-                line in changes and _is_old_config(line, revision, folder, client)
-            ):
+        for line in () if revision.merge else revision.changes:
+            undoing = {change for change in left if undoes(change, line)}
+            if line in left and _is_old_config(line, revision, folder, client):
+                undoing.add(line)
+            if undoing:
                 found.append(f"{line} ({short(revision.id)} by {revision.author})")
+            left -= undoing
     return found
 
 

@@ -120,11 +120,18 @@ def accepted_lines(content: bytes, updates: list[tuple[str, str, str]]) -> list[
     try:
         answers: Any = json.loads(content)
         return [
-            _accepted_line(new, str(answer["revision"]), [str(c) for c in answer["changes"]])
+            line
             for (_, new, _), answer in zip(updates, answers, strict=True)
+            for line in _told(new, answer)
         ]
     except (ValueError, KeyError, TypeError, RecursionError):
         return [f"{new[:SHORT]} accepted" for _, new, _ in updates]
+
+
+def _told(new: str, answer: Mapping[str, Any]) -> list[str]:
+    changes = [str(change) for change in answer["changes"]]
+    warnings = [_problem_line(problem) for problem in answer.get("problems") or ()]
+    return [*warnings, _accepted_line(new, str(answer["revision"]), changes)]
 
 
 def _accepted_line(new: str, revision: str, changes: list[str]) -> str:

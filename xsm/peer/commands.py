@@ -104,10 +104,14 @@ def migrate(
 
 
 def call_back(
-    files: Files, document: Document, vm_name: str, reports: Mapping[str, HostReport]
+    files: Files,
+    document: Document,
+    vm_name: str,
+    reports: Mapping[str, HostReport],
+    migration: Migration | None = None,
 ) -> Intent:
     """A move that is not done yet: the VM belongs again where it runs. Refused when it runs where it belongs, or
-    when nobody can say where that is."""
+    when nobody can say where that is. `migration`: its policy before the move, where the move's command changed that."""
     vm = find_vm(document, vm_name)
     home = document.host_of(vm)
     runs_on = [
@@ -128,6 +132,9 @@ def call_back(
             f"`xsm migrate {vm_name} HOST` moves it",
         )
     intent = migrate(files, document, vm_name, runs_on[0])
+    if migration not in (None, vm.migration):
+        policy = SetVM(vm_name, "migration", vm.migration, migration)
+        intent = replace(intent, files=edit_site(intent.files, document, [policy]))
     return replace(intent, message=f"Call {vm_name} back to {runs_on[0]} on its way to {home}")
 
 

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from lxml import etree
 
 from xsm.site import secure_xml
+from xsm.site.kinds import Wrong, name_of
 from xsm.site.model import VM, Power
 from xsm.site.tag import NAMESPACE
 
 OWN_ELEMENTS = ("uuid", "memory", "currentMemory", "vcpu", "name")
 """What the VM's entry says itself; the config leaves it out, so that the two can't disagree."""
+
+VM_NAME = name_of("VM")
 
 MIB_OF_UNIT = {
     "b": 2**-20,
@@ -30,7 +33,11 @@ MIB_OF_UNIT = {
 
 
 class CannotAdopt(Exception):
-    """The domain can't be described by a site file. The message says why."""
+    """The domain can't be described by a site file. The message says why, `hint` what would help."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ def adopt(
     except secure_xml.Malformed as error:
         raise CannotAdopt(f"libvirt's XML of it can't be read: {error}") from error
     name, uuid = root.findtext("name") or "", root.findtext("uuid")
+    _check_name(name)
     interface = root.find("devices/interface/mac")
     vm = VM(
         name=name,
@@ -69,6 +77,15 @@ def adopt(
     _strip(root)
     text = etree.tostring(root, encoding="unicode", pretty_print=True)
     return Adopted(vm, f"configs/{name}.xml", text.encode())
+
+
+def _check_name(name: str) -> None:
+    """Raises `CannotAdopt`."""
+    try:
+        VM_NAME.parse(name)
+    except Wrong as wrong:
+        hint = f"a VM's name has {wrong.hint}: `virsh domrename` while it is off"
+        raise CannotAdopt(wrong.message, hint) from wrong
 
 
 def _mib(element: etree._Element | None, otherwise: int) -> int:

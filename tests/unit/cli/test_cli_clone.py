@@ -215,3 +215,18 @@ def test_a_loose_copy_that_takes_back_others_edits_is_warned_of(
     assert warning in xsm("apply", str(folder), "--yes", "--no-wait").err
     site.answers["GET /v1/history"] = (paper.revision(changes=("vm2: MEM 96 => 128",)),)
     assert "warning" not in xsm("plan", str(folder)).err
+
+
+def test_only_what_still_holds_is_taken_back(xsm: Runner, site: Site, folder: Path) -> None:
+    """A pause that a resume has ended is nobody's word any more, and a merge is nobody's at all."""
+    site.answers["POST /v1/preview"] = paper.Preview(
+        paper.HEAD, ("vm1: STATE stopped => running",), paper.plan_answer().plan
+    )
+    site.answers["GET /v1/history"] = (
+        paper.revision("e" * 40, changes=("vm1: STATE running => stopped",), merge=True),
+        paper.revision("d" * 40, changes=("vm1: STATE running => stopped",)),
+        paper.revision("c" * 40, changes=("vm1: STATE paused => running",)),
+        paper.revision("b" * 40, changes=("vm1: STATE running => paused",)),
+    )
+    (said,) = [line for line in xsm("plan", str(folder)).err.splitlines() if "warning" in line]
+    assert "takes back vm1: STATE running => stopped (dddddddddd by Root <root@domain.com>) (" in said

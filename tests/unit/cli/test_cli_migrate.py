@@ -13,6 +13,7 @@ from tests.unit.cli.canned import Asked, Runner, Site
 from tests.unit.cli.test_cli_terminal import at_terminal
 from xsm.api.types import Applied, Command, Refusal, Status, Verb
 from xsm.plan.observed import Job, Transfer
+from xsm.site.model import Migration
 
 MOVING = Transfer("vm1", "dmz01", "dmz02", Job(3.0, 96, 70, 12, 31, 0, 1))
 PENDING = "vm1 on dmz01: migrate live: host dmz01 => dmz02 (the site file says so)"
@@ -98,6 +99,16 @@ def test_ctrl_c_calls_it_back(socket_path: Path, site: Site) -> None:
     verbs = [c.verb for c in site.bodies("/v1/command", Command) if isinstance(c, Command)]
     assert verbs == [Verb.MIGRATE, Verb.CALL_BACK]
     assert "Traceback" not in terminal.seen
+
+
+def test_what_cold_set_is_taken_back_with_it(socket_path: Path, site: Site) -> None:
+    called_back(site)
+    terminal = at_terminal(socket_path, "migrate", "vm1", "dmz02", "--cold", "-y")
+    terminal.until("84 of 96 MiB")
+    terminal.program.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+    back = Command(Verb.CALL_BACK, vm="vm1", expect=paper.HEAD, migration=Migration.LIVE)
+    assert site.bodies("/v1/command", Command)[-1] == back
 
 
 def test_ctrl_c_after_it_has_arrived_has_nothing_to_call_back(
