@@ -36,7 +36,9 @@ def problems(text: str) -> list[str]:
 
 def test_a_push_is_carried_out_and_what_floats_is_placed(site: Site) -> None:
     work = site.work()
-    commit(site, work, vm_entry("web1", "dmz01"), vm_entry("web2"), vm_entry("web9", "dmz02", 99_999))
+    commit(
+        site, work, vm_entry("web1", "dmz01"), vm_entry("web2"), vm_entry("web9", "dmz02", 99_999)
+    )
     planned = problems(site.xsm("dmz01", "plan", str(work)))
     said = site.git(work, "push", "-q")
     new = site.git(work, "rev-parse", "HEAD")

@@ -183,9 +183,7 @@ def intent_of(
     if verb is Verb.MIGRATE:
         return commands.migrate(files, document, command.vm, command.to, around, command.cold)
     if verb is Verb.CALL_BACK:
-        return commands.call_back(
-            files, document, command.vm, around.reports, command.migration
-        )
+        return commands.call_back(files, document, command.vm, around.reports, command.migration)
     if verb in (Verb.START, Verb.STOP, Verb.PAUSE, Verb.RESUME):
         return commands.power(files, document, command.vm, verb.value)
     if verb is Verb.RESTART:

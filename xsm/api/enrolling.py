@@ -7,7 +7,7 @@ majority of the present members to vote for it (`membership.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -61,6 +61,26 @@ class Intake:
     domains: tuple[Domain, ...]
 
 
+def refuse_taken(request: JoinRequest, members: Iterable[Member]) -> None:
+    """Two hosts can't have one address or URL. Raises `Refused`."""
+    for member in members:
+        gone = f"if {member.name} is gone for good: `xsm host forget {member.name}` first"
+        if member.address == request.address:
+            raise refused(
+                409,
+                "conflict",
+                f"{member.name} has the address {request.address} already",
+                f"give this host's own with --address; {gone}",
+            )
+        if member.url == request.url:
+            raise refused(
+                409,
+                "conflict",
+                f"{member.name} has the URL {request.url} already",
+                f"give another with --listen or --url; {gone}",
+            )
+
+
 class Enrolling:
     def __init__(self, daemon: Daemon, signing: Signing) -> None:
         self._daemon = daemon
@@ -112,10 +132,7 @@ class Enrolling:
                 "no majority of the site's hosts answers now",
                 "join when the site is whole",
             )
-        others = [m for m in document.state.members.values() if m.name != request.name]
-        taken = [m.name for m in others if m.address == request.address or m.url == request.url]
-        if taken:
-            raise refused(409, "conflict", f"{taken[0]} has that address or URL already")
+        refuse_taken(request, document.state.members.values())
         now = time.time()
         try:
             authority = self._signing.authority()
@@ -341,7 +358,9 @@ class Enrolling:
             except adoption.CannotAdopt as error:
                 others = f"`xsm adopt {member.name} NAME...` takes in only some"
                 hint = f"{error.hint}; {others}" if error.hint else others
-                raise refused(409, "conflict", str(error) if error.hint else f"{domain.name}: {error}", hint) from error
+                raise refused(
+                    409, "conflict", str(error) if error.hint else f"{domain.name}: {error}", hint
+                ) from error
             if adopted.config_path in files:
                 raise refused(
                     409, "conflict", f"{adopted.config_path} is there already", "rename it first"

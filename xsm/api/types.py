@@ -133,7 +133,9 @@ class Command:
     stay: bool = False  # undrain: the drain is given up; what has not begun to move stays
     disk: str = ""  # make-disk: its name in the site file
     cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
-    migration: Migration | None = None  # call back: its MIGRATION before the move, where that set it
+    migration: Migration | None = (
+        None  # call back: its MIGRATION before the move, where that set it
+    )
 
 
 @dataclass(frozen=True)

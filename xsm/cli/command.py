@@ -18,6 +18,15 @@ class SiteCommand(click.Command):
         self.examples = examples
         self.params.extend(global_options(after_command=True))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """An argument that is there and empty (an unset variable of a script) is none."""
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            if isinstance(param, click.Argument) and given == "" and param.default != "":
+                raise click.BadParameter("it is empty.", ctx, param)
+        return rest
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.examples:
             with formatter.section("Examples"):

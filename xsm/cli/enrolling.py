@@ -19,7 +19,7 @@ import click
 from xsm.cli.context import Context
 from xsm.cli.failures import Failure, InputFailure, Refused
 from xsm.cli.texts import listed, short
-from xsm.site.problems import Invalid
+from xsm.site.problems import Invalid, Problem
 
 if TYPE_CHECKING:
     from xsm.edge.enrol import Enrolled
@@ -108,9 +108,16 @@ def settings_of(context: Context, host: HostOptions) -> tuple[Settings, Path]:
     try:
         settings = parse_settings("\n".join(lines).encode(), "option", places(os.environ, uid))
     except Invalid as invalid:
-        raise Invalid(replace(problem, line=0) for problem in invalid.problems) from None
+        raise Invalid(_of_option(problem) for problem in invalid.problems) from None
     path = settings_path(context.config or None, os.environ, uid)
     return settings, Path(os.path.abspath(path))
+
+
+def _of_option(problem: Problem) -> Problem:
+    """A setting's problem, as one of the option that gave it."""
+    key, _, message = problem.message.partition(": ")
+    hint = "" if problem.hint.startswith(f"{key} = ") else problem.hint
+    return replace(problem, path=OPTIONS[key][0][0], line=0, message=message, hint=hint)
 
 
 @contextmanager

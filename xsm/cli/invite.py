@@ -8,7 +8,7 @@ import click
 
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
-from xsm.cli.texts import date
+from xsm.cli.texts import date_and_zone
 
 
 @site_command(
@@ -28,7 +28,9 @@ def command(context: Context, name: str, again: bool) -> None:
     if context.json:
         context.show(invitation)
         return
-    context.screen.warn(f"Good once, until {date(invitation.expires)}. Run this on {name}:")
+    context.screen.warn(
+        f"Good once, until {date_and_zone(invitation.expires)}. Run this on {name}:"
+    )
     address = f"ADDRESS_OF_{name.upper().replace('-', '_').replace('.', '_')}"
     if again:
         members = {member.name: member for member in context.client.status().members}

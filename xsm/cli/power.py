@@ -29,7 +29,9 @@ message_option = click.option(
 @host_argument("to", required=False, default="")
 @click.option("--cold", is_flag=True, help="It may be stopped for it: sets MIGRATION to cold.")
 @click.option(
-    "--abort", is_flag=True, help="Call back a move that is not done: VM stays where it runs. What --cold set stays."
+    "--abort",
+    is_flag=True,
+    help="Call back a move that is not done: VM stays where it runs. What --cold set stays.",
 )
 @message_option
 @manner_options

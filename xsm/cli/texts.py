@@ -28,6 +28,11 @@ def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
+def date_and_zone(seconds: float) -> str:
+    """The same, with the time zone's name: for what is passed on to somebody elsewhere."""
+    return f"{date(seconds)} {time.strftime('%Z', time.localtime(seconds))}".rstrip()
+
+
 def clock(seconds: float) -> str:
     """Local date and time of an event, to the millisecond, so that orders can be seen."""
     return f"{date(seconds)}.{int(seconds * 1000) % 1000:03d}"

@@ -7,6 +7,7 @@ look, is the daemon's. Must not know what the files mean.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -358,22 +359,34 @@ class Checkout:
                 sync_dir(folder)
 
     def _write(self, path: str, content: bytes | None) -> None:
+        """Raises `CheckoutError`, which names the file itself: a temporary name would be another one each time."""
         place = self._place(path)
-        if content is None:
-            place.unlink(missing_ok=True)
-            self._drop_empty(place.parent)
-            return
+        try:
+            if content is None:
+                place.unlink(missing_ok=True)
+                self._drop_empty(place.parent)
+            else:
+                self._replace(place, content)
+        except OSError as error:
+            immutable = ": is it immutable (`lsattr`)?" if error.errno == errno.EPERM else ""
+            raise CheckoutError(f"{place} can't be written: {error.strerror}{immutable}") from error
+
+    def _replace(self, place: Path, content: bytes) -> None:
         mode = 0o644
         if place.exists():
             mode = stat.S_IMODE(place.stat().st_mode)
         place.parent.mkdir(parents=True, exist_ok=True)
         fd, temporary = tempfile.mkstemp(dir=place.parent, prefix=".xsm-", suffix=".tmp")
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        os.replace(temporary, place)
+        try:
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fchmod(stream.fileno(), mode)
+                os.fsync(stream.fileno())
+            os.replace(temporary, place)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
     def _drop_empty(self, folder: Path) -> None:
         while folder != self.path and folder.is_dir() and not any(folder.iterdir()):

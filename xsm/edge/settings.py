@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from xsm.edge import libvirt_uri
 from xsm.edge.durable import write_durably
 from xsm.edge.migrating import Announces
 from xsm.peer.converging import CONVERGE_LIMIT_S
@@ -340,17 +341,11 @@ class _Reader:
         listen = self._listen()
         url = self._url(address, listen)
         uri = self._string("libvirt_uri", "qemu:///system")
-        if not re.match(r"[a-z][a-z0-9+]*:///?", uri):
-            self._problem(
-                "libvirt_uri", f"{uri!r} is not a libvirt URI", "qemu:///system or xen:///system"
-            )
+        self._check_uri("libvirt_uri", uri, "qemu:///system or xen:///system")
         migrate_uri = self._string("migrate_uri", "")
-        if migrate_uri and not re.match(r"[a-z][a-z0-9+]*://[^/]", migrate_uri):
-            self._problem(
-                "migrate_uri",
-                f"{migrate_uri!r} is not a libvirt URI with a host",
-                f"qemu+tls://{address or '192.168.5.101'}/system",
-            )
+        remote = f"qemu+tls://{address or '192.168.5.101'}/system"
+        if migrate_uri:
+            self._check_uri("migrate_uri", migrate_uri, remote)
         result = Settings(
             name=name,
             address=address,
@@ -378,6 +373,11 @@ class _Reader:
         if self._problems:
             raise Invalid(self._problems)
         return result
+
+    def _check_uri(self, key: str, uri: str, example: str) -> None:
+        found = libvirt_uri.trouble(uri, key == "migrate_uri", example)
+        if found:
+            self._problem(key, *found)
 
     def _name(self) -> str:
         name = self._string("name", None)

@@ -111,7 +111,7 @@ def call_back(
     migration: Migration | None = None,
 ) -> Intent:
     """A move that is not done yet: the VM belongs again where it runs. Refused when it runs where it belongs, or
-    when nobody can say where that is. `migration`: its policy before the move, where the move's command changed that."""
+    when nobody can say where that is. `migration`: its policy before the move, where that set it."""
     vm = find_vm(document, vm_name)
     home = document.host_of(vm)
     runs_on = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -500,6 +501,7 @@ def test_invite_prints_the_very_command(xsm: Runner, site: Site) -> None:
 
     site.answers["POST /v1/invite"] = Invitation("tok.en", "https://192.168.5.101:8701", paper.DAY)
     ran = xsm("invite", "dmz05")
+    assert f"{time.strftime('%Z', time.localtime(paper.DAY))}. Run this on dmz05:" in ran.err
     assert ran.code == 0
     assert ran.out.startswith("xsm join tok.en --name dmz05 --address ")
     assert site.asked[-1].body == b'{"name":"dmz05"}'

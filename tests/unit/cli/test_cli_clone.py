@@ -229,4 +229,6 @@ def test_only_what_still_holds_is_taken_back(xsm: Runner, site: Site, folder: Pa
         paper.revision("b" * 40, changes=("vm1: STATE running => paused",)),
     )
     (said,) = [line for line in xsm("plan", str(folder)).err.splitlines() if "warning" in line]
-    assert "takes back vm1: STATE running => stopped (dddddddddd by Root <root@domain.com>) (" in said
+    assert (
+        "takes back vm1: STATE running => stopped (dddddddddd by Root <root@domain.com>) (" in said
+    )

@@ -141,13 +141,18 @@ def test_init_does_not_take_over_a_folder(tmp_path: Path) -> None:
 def test_impossible_options_are_told_all_at_once(tmp_path: Path) -> None:
     ran = init(tmp_path, "--name", "a b", "--address", "!", "--listen", "here")
     assert ran.code == 2
-    assert [line.split(": ")[2] for line in ran.err.splitlines()] == [
-        "address",
-        "listen",
-        "name",
+    assert [line.split(": ")[0] for line in ran.err.splitlines()] == [
+        "--address",
+        "--listen",
+        "--name",
     ]
     assert contents(tmp_path) == []
     assert "Missing option '--name'" in run_xsm("init").err
+
+
+def test_a_setting_is_named_as_its_option(tmp_path: Path) -> None:
+    ran = init(tmp_path, "--control-socket", "/" + "x" * 120)
+    assert ran.err.startswith("--control-socket: error: longer than 100 bytes")
 
 
 def test_a_witness_is_one_from_the_beginning(tmp_path: Path) -> None:

@@ -31,6 +31,17 @@ def test_no_socket(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [(("why", ""), "VM"), (("show", ""), "VM|HOST"), (("host", "drain", ""), "HOST")],
+)
+def test_an_empty_name(args: tuple[str, ...], what: str) -> None:
+    """`xsm why "$VM"` of a script that has no VM."""
+    ran = run_xsm(*args)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"Invalid value for '{what}': it is empty." in ran.err
+
+
 def test_no_xsmd_for_these_settings(tmp_path: Path) -> None:
     settings = tmp_path / "xsmd.toml"
     data = f'data_dir = "{tmp_path}"\ncheckout_dir = "{tmp_path}/site"\nsocket = "{tmp_path}/s"\n'

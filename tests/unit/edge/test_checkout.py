@@ -189,6 +189,18 @@ def test_what_can_not_be_fetched_changes_nothing(site: Site) -> None:
     assert site.there() == ROOT and site.checkout.edited() is None
 
 
+def test_what_can_not_be_written_is_told_the_same_each_time(site: Site) -> None:
+    """By its own name: with a temporary one the same trouble would be news each time."""
+    (site.checkout.path / "notes").write_text("mine")
+    new = site.change(notes__b_cfg=b"memory = 2\n")
+    told = set()
+    for _ in range(2):
+        with pytest.raises(CheckoutError) as refused:
+            site.checkout.follow(new)
+        told.add(str(refused.value))
+    assert told == {f"{site.checkout.path}/notes/b.cfg can't be written: File exists"}
+
+
 def test_links_are_neither_read_nor_followed(site: Site, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

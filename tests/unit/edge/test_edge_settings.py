@@ -95,6 +95,11 @@ def test_all_problems_at_once_each_with_its_line() -> None:
         ('url = "https://h:99999"', "url"),
         ('url = "https://[::1"', "url"),
         ('libvirt_uri = "qemu"', "libvirt_uri"),
+        ('libvirt_uri = "qemu://"', "libvirt_uri"),
+        ('libvirt_uri = "esx://h/"', "libvirt_uri"),
+        ('libvirt_uri = "qemu+sch://h/system"', "libvirt_uri"),
+        ('migrate_uri = "qemu:///system"', "migrate_uri"),
+        ('migrate_uri = "quemu+tls://h/system"', "migrate_uri"),
         ('socket = "/' + "x" * 120 + '"', "socket"),
         ('socket = ""', "socket"),
         ('data_dir = "/a\\u0000b"', "data_dir"),
@@ -105,6 +110,31 @@ def test_a_wrong_value(line: str, key: str) -> None:
     ((number, message, hint),) = problems(LEAST + line + "\n")
     assert (number, message.split(":")[0]) == (3, key)
     assert hint
+
+
+@pytest.mark.parametrize(
+    ("uri", "hint"),
+    [
+        ("tset:///x", "did you mean test:///x?"),
+        ("quemu+tsl://h/system", "did you mean qemu+tls://h/system?"),
+        ("esx://h/", "it knows qemu, test, xen: qemu:///system or xen:///system"),
+        ("qemu+carrier-pigeon://h/", "it knows qemu, test, xen: qemu:///system or xen:///system"),
+    ],
+)
+def test_a_hypervisor_that_nobody_knows(uri: str, hint: str) -> None:
+    ((_, message, told),) = problems(LEAST + f'libvirt_uri = "{uri}"\n')
+    assert "XSM knows no hypervisor" in message
+    assert told == hint
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["qemu:///system", "xen:///system", "test:///default", "qemu+ssh://root@h/system?keyfile=/k"],
+)
+def test_hypervisors_that_are_known(uri: str) -> None:
+    assert (
+        parse_settings((LEAST + f'libvirt_uri = "{uri}"\n').encode(), "x", ROOT).libvirt_uri == uri
+    )
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a/b", "a b", "ä", "a" * 64, "..", "*"])

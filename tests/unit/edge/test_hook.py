@@ -255,7 +255,13 @@ def test_a_push_is_told_what_it_changed() -> None:
     assert told(revision="a" * 40, changes=[]) == ["aaaaaaaaaa accepted; 0 changes"]
     many = told(revision="a" * 40, changes=[str(n) for n in range(MAX_CHANGES + 2)])
     assert many[0].endswith("4; and 2 more")
-    warning = {"path": "site.xml", "line": 4, "message": "a lot", "hint": "less", "severity": "warning"}
+    warning = {
+        "path": "site.xml",
+        "line": 4,
+        "message": "a lot",
+        "hint": "less",
+        "severity": "warning",
+    }
     assert told(revision="a" * 40, changes=[], problems=[warning]) == [
         "site.xml:4: warning: a lot (less)",
         "aaaaaaaaaa accepted; 0 changes",
