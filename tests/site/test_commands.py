@@ -269,6 +269,7 @@ def test_forget_is_refused_while_a_host_runs_vms_or_may(three: Site) -> None:
     # web3 has no host any more, but had none that answers before, either: that is not what was asked for.
     said = three.xsm("dmz01", "host", "forget", "dmz03", "--it-is-off", "--yes")
     assert "still held" in said
+    assert "dmz03 ran, or may run: flo, web3" in said
     wait("flo runs elsewhere", lambda: len(three.running("flo")) == 1, SOON_S)
     assert [m["name"] for m in three.status("dmz02")["members"]] == ["dmz01", "dmz02"]
     (held,) = three.status("dmz01")["held"]

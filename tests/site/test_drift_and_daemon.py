@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -59,6 +60,31 @@ def test_drift_is_put_right(two: Site) -> None:
     assert two.plan("dmz02")["plan"]["actions"] == []
     told = two.xsm("dmz01", "events", "--vm", "web1", "-n", "20")
     assert "64 MiB" in told and "by hand" in told
+
+
+def test_a_copy_that_is_started_by_hand_is_shouted_about_and_nothing_is_started_beside_it(
+    two: Site,
+) -> None:
+    """From `virsh dumpxml`, without XSM's mark: nobody's domain, and the very same guest."""
+    other = two.stage.hosts["dmz02"].keeper
+    assert other is not None
+    own = two.domain("dmz01", "web1")
+    plain = re.sub("<metadata>.*</metadata>", "", own.XMLDesc(), flags=re.DOTALL)
+    run = own.ID()
+    copy = other.createXML(plain)
+    wait("status says so", lambda: bool(two.status("dmz01")["twice"]))
+    said = two.xsm("dmz01", "status")
+    assert "1 VM RUNNING TWICE" in said and "converged" not in said
+    assert "web1 runs on dmz01 and on dmz02: its disks may be damaged" in said
+    assert "RUNS TWICE: web1 runs on" in two.xsm("dmz01", "events", "--vm", "web1")
+    assert own.ID() == run and copy.isActive(), "XSM stops neither"
+    own.destroy()
+    wait("it is held", lambda: "web1" in " ".join(two.status("dmz01")["held"]), DRIFT_S)
+    assert "a domain named web1 that XSM did not create is on dmz02" in two.xsm("dmz01", "status")
+    assert not own.isActive()
+    copy.destroy()
+    two.wait_running("web1", "dmz01")
+    two.wait_converged("dmz01")
 
 
 def test_a_foreign_domain_with_a_wanted_name_is_left_alone(two: Site) -> None:

@@ -176,7 +176,9 @@ def test_a_fenced_host_can_be_forgotten(site: Site, device: Device) -> None:
     secret(site, "dmz02", "dmz03")
     write_site(site, vm_entry("flo"))
     site.xsm("dmz02", "host", "fence", "dmz03", "--yes", "--no-wait")
-    assert "dmz03: forgotten" in site.xsm("dmz01", "host", "forget", "dmz03", "--yes", "--no-wait")
+    assert "dmz03: forgotten" in site.xsm(
+        "dmz01", "host", "forget", "dmz03", "--it-is-off", "--yes", "--no-wait"
+    )
     assert {m["name"] for m in site.status("dmz02")["members"]} == {"dmz01", "dmz02"}
     device.switch_on("dmz03")
     gone = "this host, dmz03, is no longer a member of the site"

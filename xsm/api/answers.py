@@ -49,6 +49,7 @@ from xsm.peer.commands import CommandRefused
 from xsm.peer.contacts import Reach
 from xsm.peer.edit import Surroundings
 from xsm.peer.events import Head
+from xsm.peer.machine import OBSERVE_EVERY_S
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
@@ -65,6 +66,8 @@ PREVIEWED_AGE_S = 10.0
 
 WHY_EVENTS_LIMIT = 30
 """Newest events of a VM that its story tells."""
+ALL_LOOKED_S = OBSERVE_EVERY_S + 1.5
+"""By then every host that answers has looked at its hypervisor anew, and can say what it saw."""
 SAVE_TRIES = 5
 """How often a save is tried anew because the head moved meanwhile."""
 
@@ -76,6 +79,7 @@ class Answers:
         self._daemon = daemon
         self._reports = Reports(daemon)
         self._editing = asyncio.Lock()
+        self._told_twice: set[str] = set()
         self._signing = Signing(daemon)
         exchanging = Exchanging(daemon)
         self.registers, self.learn_registers = exchanging.registers, exchanging.learn_registers
@@ -131,6 +135,7 @@ class Answers:
         held = views.held_once(alive)
         if document:
             held += views.nobodys(document, reports, unreachable, time.time())
+        twice = await self._running_twice(document, reports, unreachable) if document else ()
         commit = (
             await daemon.revisions.call(lambda repository: repository.commit(head.revision))
             if head
@@ -154,8 +159,7 @@ class Answers:
             checkout_revision=daemon.checkout_revision,
             checkout_behind=views.behind(daemon.checkout_behind, daemon.checkout_revision, head),
             converged=bool(alive)
-            and not pending
-            and not held
+            and not (pending or held or twice)
             and all(
                 head is not None and r.revision == head.revision and not r.frozen for r in alive
             ),
@@ -164,7 +168,30 @@ class Answers:
             notes=tuple(line for r in alive for line in r.notes),
             transfers=tuple(t for r in alive for t in r.transfers),
             serf=daemon.hinting.trouble,
+            twice=tuple(said for _, said in twice),
         )
+
+    async def _running_twice(
+        self,
+        document: Document,
+        reports: Mapping[str, HostReport],
+        unreachable: Mapping[str, str],
+    ) -> tuple[tuple[str, str], ...]:
+        """`views.twice`, of what is so still when all have looked again: reports are of different moments, and a VM may
+        have moved between them. Makes an event once for each VM, until it runs but once again."""
+        suspected = views.twice(document, reports, unreachable, time.time())
+        if suspected:
+            await asyncio.sleep(ALL_LOOKED_S)
+            again = views.twice(document, *await self._reports.gather(0.0), time.time())
+            suspected = tuple(each for each in again if each in suspected)
+        self._tell_twice(suspected)
+        return suspected
+
+    def _tell_twice(self, twice: tuple[tuple[str, str], ...]) -> None:
+        for vm, said in twice:
+            if vm not in self._told_twice:
+                self._daemon.tell("twice", vm, f"RUNS TWICE: {said}")
+        self._told_twice = {vm for vm, _ in twice}
 
     async def plan(self) -> PlanAnswer:
         head, document = self._head()

@@ -70,6 +70,7 @@ class Status:
     checkout_behind: str = ""  # why it is not on `revision`, "" when it is
     transfers: tuple[Transfer, ...] = ()  # live migrations in flight
     serf: str = ""  # why Serf gives this host no hints, "" when it does
+    twice: tuple[str, ...] = ()  # VMs that run on two hosts: what must never be
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from xsm.peer.register import Register
 from xsm.plan.actions import Plan
 from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan.planner import plan
-from xsm.plan.view import View
+from xsm.plan.view import REPORT_OLD_S, View
 from xsm.plan.wanted import Wanted, WantedVM, wanted
 from xsm.site.document import Document
 
@@ -122,6 +122,35 @@ def nobodys(
     return tuple(str(a) for a in whole.actions if a.held and a.host not in document.state.members)
 
 
+def twice(
+    document: Document,
+    reports: Mapping[str, HostReport],
+    unreachable: Mapping[str, str],
+    now: float,
+) -> tuple[tuple[str, str], ...]:
+    """VM, and a sentence: those that run on two hosts or more, by UUID, whether they bear XSM's mark there or not. Not
+    one that is just being migrated, nor by reports that are old. `now`: wall clock."""
+    names = {vm.uuid: name for name, vm in wanted(document).by_name.items()}
+    moving = {t.vm for report in reports.values() for t in report.transfers}
+    running: dict[str, list[str]] = {}
+    for host, report in sorted(reports.items()):
+        counts = host not in unreachable and report.at > now - REPORT_OLD_S
+        for domain in report.domains if counts else ():
+            vm = names.get(domain.uuid, "")
+            active = domain.state in ACTIVE and not (domain.incoming or domain.cut_off)
+            if vm and active and vm not in moving:
+                running.setdefault(vm, []).append(host)
+    return tuple(
+        (
+            vm,
+            f"{vm} runs on {' and on '.join(hosts)}: its disks may be damaged. XSM stops neither; "
+            "find out which one is right and `virsh destroy` the other",
+        )
+        for vm, hosts in sorted(running.items())
+        if len(hosts) > 1
+    )
+
+
 def domains_of(
     want: WantedVM, site_id: str, reports: Mapping[str, HostReport]
 ) -> dict[str, Domain]:
@@ -161,7 +190,8 @@ def _vm(
 ) -> VmStatus:
     running = tuple(h for h, d in found.items() if d.state in ACTIVE)
     shown = next((found[h] for h in (*running, *found)), None)
-    state = str(shown.state) if shown else "unknown" if want.host in unreachable else "absent"
+    # Whoever doesn't answer may run it.
+    state = str(shown.state) if shown else "unknown" if unreachable else "absent"
     return VmStatus(
         name=want.name,
         set_name=want.vm.set_name,

@@ -99,6 +99,8 @@ def forget(
     """
     command = Command(Verb.FORGET, host=host, message=message, sure=sure)
     vouched = f" You vouch that {host} is off and none of its VMs runs." if sure else ""
+    if sure:
+        _say_what_speaks_against_it(context, host)
     return run_command(
         context,
         command,
@@ -106,6 +108,27 @@ def forget(
         f"Forget {host} for good?{vouched}",
         always_ask=True,
     )
+
+
+def _say_what_speaks_against_it(context: Context, host: str) -> None:
+    """Before somebody vouches that a host is off: what it ran, and whether something there still answers."""
+    found = next((m for m in context.client.status().members if host in (m.name, m.address)), None)
+    if found is None:
+        return
+    names = {found.name, found.address}
+    ran = [
+        vm.name
+        for vm in context.client.vms()
+        if not vm.foreign
+        and (names & {*vm.running_on} or (vm.wanted_host in names and vm.state == "unknown"))
+    ]
+    if ran:
+        context.screen.warn(f"{found.name} ran, or may run: {', '.join(ran)}", "care")
+    if "nobody listens" in found.error:
+        context.screen.warn(
+            f"{found.name} is on: its address answers that only xsmd is not running there. Its VMs may well run",
+            "bad",
+        )
 
 
 @site_command(

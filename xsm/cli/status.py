@@ -46,6 +46,8 @@ def command(context: Context) -> None:
 
 def verdict(status: Status) -> Cell:
     """One phrase on the whole site."""
+    if status.twice:
+        return Cell(f"{count(len(status.twice), 'VM')} RUNNING TWICE", "bad")
     if status.frozen:
         return Cell(f"frozen: {status.frozen}", "bad")
     if not status.majority:
@@ -95,6 +97,7 @@ def _checkout(status: Status) -> Cell | str:
 
 def _trouble(screen: Screen, status: Status) -> None:
     held = list(status.held)
+    _lines(screen, "running twice", list(status.twice), "bad")
     _lines(screen, "held", held, "care")
     _lines(screen, "pending", [line for line in status.pending if line not in held], "")
     _lines(screen, "moving", [str(transfer) for transfer in status.transfers], "")

@@ -266,7 +266,7 @@ def waiting_for(
         elif silent(claimant):
             waits.append(
                 f"{claimant} may still run it and does not answer "
-                f"(`xsm host forget {claimant}` is your word that it is off)"
+                f"(if it is off: `xsm host forget {claimant} --it-is-off`)"
             )
         else:
             waits.append(f"{claimant} has to let go of it first")

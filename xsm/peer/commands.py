@@ -267,6 +267,11 @@ def forget(
     fenced = document.state.fenced
     name = document.host_name(host)
     if name in fenced:
+        if not sure:
+            raise CommandRefused(
+                f"{name} was fenced, but it may be on again, and a VM may have come to it",
+                f"make sure that it is powered off, then `xsm host forget {name} --it-is-off`",
+            )
         state = replace(document.state, fenced={m: v for m, v in fenced.items() if m != name})
         return Intent(files, state, f"Forget host {name}, which was fenced")
     name = find_member(document, host)

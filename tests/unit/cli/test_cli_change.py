@@ -522,3 +522,22 @@ def test_a_body_that_is_refused_before_it_is_read(xsm: Runner, site: Site, folde
 
     site.answers["POST /v1/preview"] = refuse
     assert xsm("apply", str(folder)).err == "xsm: too big\n"
+
+
+def test_a_host_that_is_vouched_to_be_off_is_looked_at(xsm: Runner, site: Site) -> None:
+    """What it ran is named, and that its address answers: only the machine itself can refuse a connection."""
+    why = "nobody listens at https://192.168.5.102:8701 (xsmd is not running there)"
+    silent = paper.member(2, reach=Reach.FAILED, error=why)
+    site.answers["GET /v1/status"] = [
+        paper.status(members=(paper.member(1), silent)),
+        paper.settled(),
+    ]
+    site.answers["GET /v1/vms"] = (
+        paper.vm("vm1"),
+        paper.vm("vm2", running_on=("dmz02",)),
+        paper.vm("vm3", wanted_host="dmz02", running_on=(), state="unknown"),
+    )
+    assert xsm("host", "forget", "dmz02", "-y", "--it-is-off").err == (
+        "dmz02 ran, or may run: vm2, vm3\n"
+        "dmz02 is on: its address answers that only xsmd is not running there. Its VMs may well run\n"
+    )
