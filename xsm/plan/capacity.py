@@ -14,6 +14,7 @@ from xsm.plan.sightings import XEN_DOM0_UUID
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
+from xsm.site.fields import spelled
 from xsm.site.problems import Problem, Severity
 
 RESERVE_LIMIT_MIB = 1024
@@ -99,7 +100,8 @@ def unfit(document: Document, reports: Mapping[str, HostReport]) -> Iterator[Pro
             continue
         never = why_no_vms(host, reports.get(host))
         if never:
-            hint = "another DOM0, or none: then the site places it"
+            dom0 = spelled(document.site_path, "DOM0")
+            hint = f"another {dom0}, or none: then the site places it"
             yield Problem(
                 document.site_path, vm.line, f"{vm.name}: {never}", hint, Severity.WARNING
             )
@@ -112,7 +114,7 @@ def unfit(document: Document, reports: Mapping[str, HostReport]) -> Iterator[Pro
                 document.site_path,
                 vm.line,
                 f"{vm.name} needs {vm.memory_mib} MiB, {host} has {there.for_vms_mib} MiB for VMs",
-                f"{there.reckoning}; less MEM, or another host",
+                f"{there.reckoning}; less {spelled(document.site_path, 'MEM')}, or another host",
                 Severity.WARNING,
             )
 

@@ -16,6 +16,7 @@ from xsm.plan.sightings import Seen, Sorted
 from xsm.plan.view import View, owner_trouble, target_trouble
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
+from xsm.site.fields import spelled
 from xsm.site.model import HypervisorKind
 
 BY_FILE = "the site file says so"
@@ -120,7 +121,7 @@ def written(site_path: str, tag: str, value: str) -> str:
     """An element as that site file spells it: `<MIGRATION>cold</MIGRATION>` or `migration: cold`."""
     if site_path.endswith(".xml"):
         return f"`<{tag}>{value}</{tag}>`"
-    return f"`{tag.lower()}: {value}`"
+    return f"`{spelled(site_path, tag)}: {value}`"
 
 
 def rivalry(w: WantedVM, seen: Seen, host: str, site_id: str) -> str:

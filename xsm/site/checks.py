@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xsm.site.entries import near
+from xsm.site.fields import spelled
 from xsm.site.model import VM, Host, Site
 from xsm.site.problems import Problem, Severity
 from xsm.site.state import State
@@ -75,8 +76,8 @@ def check(
     names = host_names(site.hosts, state.addresses)
     found = [
         *_twice(site_path, vms, "VM name", lambda vm: vm.name),
-        *_twice(site_path, vms, "HWADDR", lambda vm: vm.mac),
-        *_twice(site_path, vms, "UUID", lambda vm: vm.uuid),
+        *_twice(site_path, vms, spelled(site_path, "HWADDR"), lambda vm: vm.mac),
+        *_twice(site_path, vms, spelled(site_path, "UUID"), lambda vm: vm.uuid),
         *_twice(
             site_path,
             vms,
@@ -122,7 +123,7 @@ def _hosts_twice(path: str, hosts: Iterable[Host]) -> Iterable[Problem]:
     for host in hosts:
         ways = {address_key(host.name): ("name", host.name)}
         if host.address is not None:
-            ways.setdefault(address_key(host.address), ("ADDRESS", host.address))
+            ways.setdefault(address_key(host.address), (spelled(path, "ADDRESS"), host.address))
         for key, (what, written) in ways.items():
             other = first.setdefault(key, host)
             if other is not host:
@@ -136,7 +137,7 @@ def _hosts_twice(path: str, hosts: Iterable[Host]) -> Iterable[Problem]:
             yield Problem(
                 path,
                 host.line,
-                f"host {host.name}: HWADDR {host.mac} twice",
+                f"host {host.name}: {spelled(path, 'HWADDR')} {host.mac} twice",
                 f"the first is of {macs[host.mac].name}",
             )
 
@@ -169,11 +170,12 @@ def _unknown_hosts(
     known += [host.address for host in site.hosts if host.address is not None]
     known += [name for name in sorted(state.members) if name not in known]
     hints: dict[str, str] = {}
+    listing = "as a <Host>" if path.endswith(".xml") else "under hosts:"
     for vm in vms:
         if vm.host is None or names.knows(vm.host):
             continue
         if vm.host not in hints:
-            hints[vm.host] = near(vm.host, known) + "; or list it as a <Host>"
+            hints[vm.host] = f"{near(vm.host, known)}; or list it {listing}"
         yield Problem(path, vm.line, f"VM {vm.name}: host {vm.host} is not known", hints[vm.host])
 
 
@@ -199,18 +201,20 @@ def _no_members(path: str, vms: Iterable[VM], names: HostNames, state: State) ->
 
 
 def _fencing(path: str, hosts: Iterable[Host]) -> Iterable[Problem]:
+    fence, after = spelled(path, "FENCE"), spelled(path, "FENCE_AFTER")
     for host in hosts:
         if host.fence_after_s is not None and host.fence is None:
             yield Problem(
                 path,
                 host.line,
-                f"host {host.name}: FENCE_AFTER without FENCE",
-                "FENCE says which agent switches it off; or leave FENCE_AFTER out",
+                f"host {host.name}: {after} without {fence}",
+                f"{fence} says which agent switches it off; or leave {after} out",
             )
 
 
 def _room(path: str, vms: Iterable[VM], names: HostNames) -> Iterable[Problem]:
     pinned: dict[str, list[VM]] = {}
+    mem = spelled(path, "MEM")
     for vm in vms:
         if vm.host is not None:
             pinned.setdefault(names.name(vm.host), []).append(vm)
@@ -223,8 +227,9 @@ def _room(path: str, vms: Iterable[VM], names: HostNames) -> Iterable[Problem]:
                 yield Problem(
                     path,
                     vm.line,
-                    f"VM {vm.name}: MEM {vm.memory_mib} MiB is more than host {host.name} has, {host.memory_mib} MiB",
-                    "less MEM, or another DOM0",
+                    f"VM {vm.name}: {mem} {vm.memory_mib} MiB is more than host {host.name} has, "
+                    f"{host.memory_mib} MiB",
+                    f"less {mem}, or another {spelled(path, 'DOM0')}",
                 )
         total = sum(vm.memory_mib for vm in residents)
         if total > host.memory_mib and len(residents) > 1:

@@ -68,19 +68,22 @@ def _source(disk: etree._Element) -> str:
 def shared(path: str, vms: Iterable[VM], configs: Mapping[str, Config]) -> Iterable[Problem]:
     """A warning for each disk that several VMs write to. VMs that are to be stopped don't count."""
     writers: dict[str, list[VM]] = {}
+    names: set[str] = set()
     for vm in vms:
         config = configs.get(vm.config)
-        if config is None or vm.power is Power.STOPPED:
+        # A name that is there twice is an error of its own.
+        if config is None or vm.power is Power.STOPPED or vm.name in names:
             continue
+        names.add(vm.name)
         own = [f"volume {v.name} of pool {v.pool}" for v in volumes(vm.name, vm.disks)]
         for target in (*written_to(config), *own):
             writers.setdefault(target, []).append(vm)
     for target, of in writers.items():
         if len(of) > 1:
-            names = [vm.name for vm in of[:NAMED_LIMIT]]
-            more = len(of) - len(names)
-            last = f"{more} more" if more else names.pop()
-            who = f"{', '.join(names)} and {last}"
+            told = [vm.name for vm in of[:NAMED_LIMIT]]
+            more = len(of) - len(told)
+            last = f"{more} more" if more else told.pop()
+            who = f"{', '.join(told)} and {last}"
             where = " and ".join(sorted({configs[vm.config].path for vm in of})[:2])
             message = f"{who} would write to one disk, {target} ({where})"
             yield Problem(path, of[1].line, message, _HINT, Severity.WARNING)

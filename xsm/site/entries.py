@@ -159,7 +159,7 @@ def values_of(raw: RawEntry, findings: Findings, xml: bool) -> dict[str, Any] | 
         else:
             result[row.attribute] = _several(row, parsed, found, raw, findings, xml)
     result = {attribute: value for attribute, value in result.items() if value is not None}
-    for attribute, wrong in contradictions(result) if raw.entry is VM_ENTRY else ():
+    for attribute, wrong in contradictions(result, findings.path) if raw.entry is VM_ENTRY else ():
         findings.error(raw.values[attribute][0][1], f"{raw.who()}: {wrong.message}", wrong.hint)
     required = {row.attribute for row in raw.entry.fields if row.required}
     return result if required <= result.keys() else None

@@ -302,17 +302,24 @@ def vm_label(attribute: str) -> str:
     return row.tag if row else attribute
 
 
+def spelled(site_path: str, tag: str) -> str:
+    """A field's name as that site file writes it: MEM, and in YAML mem."""
+    return tag if site_path.endswith(".xml") else tag.lower()
+
+
 ENTRIES = (HOST_ENTRY, SET_ENTRY, VM_ENTRY)
 ROOT_TAG = "XSMConfig"
 
 
-def contradictions(values: Mapping[str, Any]) -> list[tuple[str, Wrong]]:
+def contradictions(
+    values: Mapping[str, Any], site_path: str = "site.xml"
+) -> list[tuple[str, Wrong]]:
     """What is wrong between the values of one VM: (attribute, why). Takes the values by model attribute."""
     wrong = []
     for low, high, unit in (("vcpus", "max_vcpus", ""), ("memory_mib", "max_memory_mib", " MiB")):
         least, most = values.get(low), values.get(high)
         if least is not None and most is not None and least > most:
-            names = VM_ENTRY.by_attribute[low].tag, VM_ENTRY.by_attribute[high].tag
+            names = [spelled(site_path, VM_ENTRY.by_attribute[a].tag) for a in (low, high)]
             wrong.append(
                 (
                     high,

@@ -147,6 +147,39 @@ def test_refused(tree, expected):
     assert any(expected in p for p in found), found
 
 
+YAML = b"""\
+hosts:
+- name: h
+  mem: 64
+  fence_after: 60
+sets:
+- name: s
+  owner: o
+  vms:
+  - {name: a, config: c, dom0: x, vcpus: 1, mem: 64, maxmem: 32}
+"""
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "expected"),
+    [
+        (b"", b"", "maxmem 32 MiB is less than mem 64 MiB"),
+        (b", maxmem: 32", b"", "host x is not known (known are h; or list it under hosts:)"),
+        (b", maxmem: 32", b"", "host h: fence_after without fence"),
+        (b"x, vcpus: 1, mem: 64, maxmem: 32", b"h, vcpus: 1, mem: 65", "mem 65 MiB is more than host h has"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_yaml_site_is_in_its_words(found, instead, expected):
+    tree = {"site.yaml": YAML.replace(found, instead), **CONFIGS}
+    assert any(expected in p for p in problems(tree)), problems(tree)
+
+
+def test_a_name_that_is_there_twice_writes_to_no_disk_twice():
+    twice = files(vm("a"), vm("a"))
+    disk = {**twice, "configs/c.cfg": b'kernel = "/k"\ndisk = ["phy:/dev/vg/a,xvda,w"]\n'}
+    assert [p for p in problems(disk) if "one disk" in p] == []
+
+
 def test_all_problems_of_all_files_at_once():
     tree = files(vm("a", config="x"), vm("a"), vm("b", "<MEM>0</MEM>"))
     tree |= {"configs/bad.cfg": b"((", "../x": b"", "state/members.json": b"["}
