@@ -9,8 +9,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import closing, suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -34,7 +35,9 @@ from xsm.api.types import (
 )
 from xsm.cli.failures import Failure, Refused, Unreachable
 
-ANSWER_TIMEOUT_S = 60.0  # fresh reports of hosts that don't answer take xsmd some seconds itself
+ANSWER_TIMEOUT_S = 60.0  # an edit waits for fresh reports, a merge, a disk that is slow
+QUESTION_TIMEOUT_S = 15.0  # fresh reports of hosts that don't answer take xsmd some seconds itself
+PATIENCE_S = 3.0  # then it is said what is waited for
 EVENTS_SILENCE_S = 3600.0  # a followed stream may be quiet for long
 MAX_ANSWER_BYTES = 256 << 20
 MAX_EVENT_BYTES = 1 << 20
@@ -91,8 +94,12 @@ class Client:
         timeout_s: float = ANSWER_TIMEOUT_S,
         socket: str = "",
         config: str = "",
+        waiting: Callable[[str], None] | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        """`socket`, `config`: what the user gave to name it, for hints."""
+        """`timeout_s`: for edits; questions have QUESTION_TIMEOUT_S, if that is less. `socket`, `config`: what the
+        user gave to name it, for hints. `waiting`: told what is waited for, once that takes longer than `patience_s`;
+        it is called in another thread."""
         if len(socket_path.encode()) > MAX_SOCKET_PATH_BYTES:
             raise Unreachable(
                 f"the socket path is longer than {MAX_SOCKET_PATH_BYTES} bytes: {socket_path}",
@@ -101,6 +108,8 @@ class Client:
         self.socket_path = socket_path
         self.timeout_s = timeout_s
         self._given = (socket, config)
+        self._waiting = waiting
+        self._patience_s = patience_s
 
     def status(self) -> Status:
         return self._get("/v1/status", Status)
@@ -169,7 +178,11 @@ class Client:
         return self._ask("POST", path, msgspec.json.encode(body), kind)
 
     def _ask(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
-        with closing(UnixConnection(self.socket_path, self.timeout_s)) as connection:
+        limit_s = min(self.timeout_s, QUESTION_TIMEOUT_S) if method == "GET" else self.timeout_s
+        with (
+            closing(UnixConnection(self.socket_path, limit_s)) as connection,
+            self._patience(limit_s),
+        ):
             try:
                 content = self._send(connection, method, path, body).read(MAX_ANSWER_BYTES + 1)
             except (OSError, http.client.HTTPException) as error:
@@ -177,6 +190,21 @@ class Client:
         if len(content) > MAX_ANSWER_BYTES:
             raise Failure(f"xsmd's answer to {path} is larger than {MAX_ANSWER_BYTES >> 20} MiB")
         return self._decode(content, kind)
+
+    @contextmanager
+    def _patience(self, limit_s: float) -> Iterator[None]:
+        """Say what is waited for when the block takes long."""
+        if self._waiting is None:
+            yield
+            return
+        text = f"xsm: waiting for xsmd to answer at {self.socket_path}, up to {limit_s:.0f} s"
+        timer = threading.Timer(self._patience_s, self._waiting, (text,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _send(
         self, connection: UnixConnection, method: str, path: str, body: bytes | None = None

@@ -40,7 +40,8 @@ class Context:
 
     @cached_property
     def client(self) -> Client:
-        return Client(self.socket_path(), socket=self.socket, config=self.config)
+        told = None if self.json else self.screen.warn  # what programs get on stderr is a Refusal
+        return Client(self.socket_path(), socket=self.socket, config=self.config, waiting=told)
 
     def socket_path(self) -> str:
         """--socket, else --config's, else XSM_SOCKET, else what the settings file of this host

@@ -6,6 +6,8 @@ Decides wording only. Must not know about terminals (colours and widths are the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 from xsm.plan.actions import Action, Consequence, Notice, Plan
@@ -54,10 +56,21 @@ host."""
 
 def grouped(plan: Plan) -> tuple[tuple[Consequence, tuple[Action, ...]], ...]:
     """The plan's actions by consequence, in the order in which people want to read them; no empty
-    groups."""
+    groups. What is held in the same words on several hosts is told once."""
     return tuple(
-        (consequence, tuple(actions))
+        (consequence, _told_once(actions))
         for consequence, actions in groupby(plan.actions, key=lambda a: a.consequence)
+    )
+
+
+def _told_once(actions: Iterable[Action]) -> tuple[Action, ...]:
+    """A VM that runs on two hosts is held on both, for the same reason."""
+    told: dict[Action, list[str]] = {}
+    for action in actions:
+        alike = replace(action, host="", uuid="") if action.held else action
+        told.setdefault(alike, []).append(action.host)
+    return tuple(
+        replace(action, host=", ".join(dict.fromkeys(hosts))) for action, hosts in told.items()
     )
 
 

@@ -8,15 +8,17 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.unit.cli import paper_site as paper
-from tests.unit.cli.canned import Raw, Runner, Site, run_xsm
-from xsm.api.types import Refusal
-from xsm.cli.client import MAX_SOCKET_PATH_BYTES
+from tests.unit.cli.canned import Asked, Raw, Runner, Site, run_xsm
+from xsm.api.types import Command, Refusal, Verb
+from xsm.cli.client import MAX_SOCKET_PATH_BYTES, Client
 from xsm.cli.main import COMMANDS
 from xsm.site.problems import Problem
 
@@ -57,6 +59,29 @@ def test_a_socket_that_nobody_listens_at(socket_path: Path) -> None:
     ran = run_xsm("status", "--socket", str(socket_path))
     assert ran.code == 1
     assert "nobody listens at" in ran.err
+
+
+def test_who_waits_is_told_for_what_and_for_questions_sooner_given_up(
+    socket_path: Path, site: Site
+) -> None:
+    said: list[str] = []
+    told = threading.Event()
+
+    def waiting(text: str) -> None:
+        said.append(text)
+        told.set()
+
+    def answer_then(value: object) -> Callable[[Asked], object]:
+        return lambda _asked: told.wait(20) and value
+
+    site.answers["GET /v1/status"] = answer_then(paper.status())
+    site.answers["POST /v1/command"] = answer_then(paper.applied())
+    client = Client(str(socket_path), waiting=waiting, patience_s=0.05)
+    assert client.status() == paper.status()
+    told.clear()
+    assert client.command(Command(Verb.START, vm="vm1")) == paper.applied()
+    where = f"xsm: waiting for xsmd to answer at {socket_path}, up to"
+    assert said == [f"{where} 15 s", f"{where} 60 s"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do anything")

@@ -32,6 +32,7 @@ from planned_site import (
     with_live,
 )
 
+from xsm.plan import forms
 from xsm.plan.actions import Consequence, Step
 from xsm.plan.observed import DomainState, HostReport
 from xsm.plan.planner import SHUTDOWN_LIMIT_S, going_off, plan
@@ -382,6 +383,9 @@ def test_running_twice_is_held_on_both_hosts_and_never_resolved_by_killing() -> 
     found = plan_of(doc, view(report("dmz01", there), report("dmz02", there)))
     assert short(found) == [("vm1", "dmz01", C.HELD, S.NONE), ("vm1", "dmz02", C.HELD, S.NONE)]
     assert "RUNS TWICE, on dmz01 and dmz02" in found.actions[0].held
+    assert forms.text(found).count("RUNS TWICE") == 1
+    ((_, (told,)),) = forms.grouped(found)
+    assert told.host == "dmz01, dmz02"
 
 
 def test_an_old_report_does_not_prove_that_a_vm_runs_twice() -> None:
