@@ -19,6 +19,7 @@ import click
 
 GAP = 2  # blanks between columns
 MIN_WRAP_WIDTH = 24  # a wrapped column that would get less goes to a line of its own
+NAME_WIDTH = 24  # a longer name has a line of its own where the table is too wide otherwise
 MIN_WIDTH = 20  # a terminal that claims to be narrower is treated as this wide
 
 
@@ -135,9 +136,10 @@ class Screen:
         cells = [[_cell(value) for value in row] for row in rows]
         if not cells:
             return
+        cells = self._names_apart(columns, cells, indent)
         kept, dropped = self._fitting(columns, cells, indent)
         header = [Cell(columns[k].title, "head") for k in kept]
-        body = [[row[k] for k in kept] for row in cells]
+        body = [[row[k] for k in kept] if len(row) > 1 else row for row in cells]
         self._rows([columns[k] for k in kept], [header, *body], indent)
         if dropped:
             names = ", ".join(columns[k].title for k in dropped)
@@ -154,6 +156,21 @@ class Screen:
         cells = [[_cell(value) for value in row] for row in rows]
         if cells:
             self._rows([Column("")] * len(cells[0]), cells, indent)
+
+    def _names_apart(
+        self, columns: Sequence[Column], rows: list[list[Cell]], indent: int
+    ) -> list[list[Cell]]:
+        """Rows with a long name as two, a lone name and the rest, where one name would take the room of all rows."""
+        widths = _widths(columns, rows)
+        widths[-1] = min(widths[-1], MIN_WRAP_WIDTH)
+        needed = indent + sum(widths) + GAP * (len(widths) - 1)
+        if self.width is None or needed <= self.width or len(columns) == 1 or columns[0].drop:
+            return rows
+        apart = []
+        for row in rows:
+            long = width_of(row[0].text) > NAME_WIDTH
+            apart += [[row[0]], [Cell(""), *row[1:]]] if long else [row]
+        return apart
 
     def _fitting(
         self, columns: Sequence[Column], rows: list[list[Cell]], indent: int
@@ -182,6 +199,9 @@ class Screen:
             return
         for row in rows:
             line = " " * indent
+            if len(row) < len(columns):
+                self.out.write(line + self.paint(row[0].text, row[0].style) + "\n")
+                continue
             for number, (column, cell) in enumerate(zip(columns, row, strict=True)):
                 last = number == len(columns) - 1
                 fill = " " * (widths[number] - width_of(cell.text))
@@ -243,6 +263,6 @@ def _cell(value: str | Cell) -> Cell:
 def _widths(columns: Sequence[Column], rows: list[list[Cell]]) -> list[int]:
     widths = [width_of(column.title) for column in columns]
     for row in rows:
-        for number, cell in enumerate(row):
+        for number, cell in enumerate(row if len(row) == len(columns) else ()):
             widths[number] = max(widths[number], width_of(cell.text))
     return widths

@@ -57,6 +57,17 @@ def test_columns_go_when_there_is_no_room_and_that_is_said() -> None:
     )
 
 
+def test_one_long_name_takes_no_room_from_the_others() -> None:
+    on = screen(44)
+    on.table(COLUMNS, [["vm1", "96", "runs"], [Cell("n" * 61, "name"), "128", "a remark of several words"]])
+    assert written(on) == (
+        "NAME  SIZE  REMARK\n"
+        "vm1     96  runs\n"
+        f"{'n' * 61}\n"
+        "       128  a remark of several words\n"
+    )
+
+
 def test_rows_become_paragraphs_when_not_even_names_fit() -> None:
     on = screen(24)
     on.bare_rows([["+", "a-very-long-vm-name-indeed", "and why"]], indent=2)
