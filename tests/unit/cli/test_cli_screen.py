@@ -59,12 +59,12 @@ def test_columns_go_when_there_is_no_room_and_that_is_said() -> None:
 
 def test_one_long_name_takes_no_room_from_the_others() -> None:
     on = screen(44)
-    on.table(COLUMNS, [["vm1", "96", "runs"], [Cell("n" * 61, "name"), "128", "a remark of several words"]])
+    on.table(
+        COLUMNS,
+        [["vm1", "96", "runs"], [Cell("n" * 61, "name"), "128", "a remark of several words"]],
+    )
     assert written(on) == (
-        "NAME  SIZE  REMARK\n"
-        "vm1     96  runs\n"
-        f"{'n' * 61}\n"
-        "       128  a remark of several words\n"
+        f"NAME  SIZE  REMARK\nvm1     96  runs\n{'n' * 61}\n       128  a remark of several words\n"
     )
 
 
