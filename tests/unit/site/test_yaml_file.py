@@ -65,7 +65,7 @@ def test_reading():
         ("vcpu: 1", "site.yaml:7: error: vcpu: is not known in an entry of vms (did you mean vcpus:"),
         ("mem: 1", "site.yaml:8: error: mem: twice"),
         ("maxmem: '96'", "maxmem: a number in quotes"),
-        ("maxmem: 3", "MAXMEM 3 MiB is less"),
+        ("maxmem: 3", "maxmem 3 MiB is less"),
         ("maxmem: 0x60", "is not a whole number"),
         ("maxmem: 1_000", "is not a whole number"),
         ("dom0: 12", "dom0: 12 is not text in YAML (put it in quotes: '12')"),
