@@ -14,6 +14,7 @@ import libvirt
 import pytest
 
 from tests.site.running_site import BIN, SOON_S, Site, site_text, vm_entry, wait
+from xsm.site.tag import NAMESPACE
 
 pytestmark = pytest.mark.libvirt
 HOSTS = ("dmz01", "dmz02", "dmz03")
@@ -106,6 +107,26 @@ def test_adopt_takes_a_running_domain_in_as_it_is(three: Site, asked: str) -> No
     assert three.plan(asked)["plan"]["actions"] == []
     three.domain("dmz02", name).destroy()
     three.wait_running(name, "dmz02")
+
+
+def test_adopt_takes_a_vm_back_that_lost_its_mark(three: Site) -> None:
+    """Somebody defined it anew from XML without XSM's mark: it is nobody's domain, and the site's VM."""
+    by_hand(three, "dmz02", "lost", "cc", start=True)
+    wait("it is seen", lambda: "lost" in three.foreign("dmz02"))
+    three.xsm("dmz02", "adopt", "dmz02", "lost", "--yes")
+    domain = three.domain("dmz02", "lost")
+    run, before = domain.ID(), three.status("dmz01")["revision"]
+    for flag in (libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG):
+        three.domain("dmz02", "lost").setMetadata(
+            libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, None, NAMESPACE, flag
+        )
+    wait("it is foreign", lambda: "lost" in three.foreign("dmz01"))
+    assert "a domain named lost that XSM did not create" in three.xsm("dmz01", "status")
+    said = three.xsm("dmz01", "adopt", "dmz02", "lost", "--yes")
+    assert "lost: its domain is marked as the site's again" in said
+    assert three.domain("dmz02", "lost").ID() == run, "it was restarted"
+    three.wait_converged("dmz02")
+    assert three.status("dmz01")["revision"] == before
 
 
 def test_adopt_of_a_stopped_domain_leaves_it_off(three: Site) -> None:

@@ -59,6 +59,26 @@ class Intake:
 
     ready: Ready
     domains: tuple[Domain, ...]
+    again: tuple[
+        str, ...
+    ] = ()  # those whose entry is there already, and only their mark is missing, for people
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        return (*self.ready.edited.changes, *self.again)
+
+
+def _taken_again(domain: Domain, uuid: str) -> str:
+    """What becomes of a domain whose VM the site has already: an adoption was cut short, or somebody defined it anew
+    from XML without XSM's mark. Raises `Refused` when it is another guest."""
+    if domain.uuid == uuid:
+        return f"{domain.name}: its domain is marked as the site's again"
+    raise refused(
+        409,
+        "conflict",
+        f"the site's {domain.name} is another VM: its UUID is {uuid}, that of the domain {domain.uuid}",
+        "rename one of them (`virsh domrename`), or take the other domains in by their names",
+    )
 
 
 def refuse_taken(request: JoinRequest, members: Iterable[Member]) -> None:
@@ -271,7 +291,7 @@ class Enrolling:
         intake = await self._intake(command)
         return Preview(
             head=intake.ready.head.revision,
-            changes=intake.ready.edited.changes,
+            changes=intake.changes,
             plan=editing.EMPTY_PLAN,
             problems=intake.ready.edited.warnings,
         )
@@ -325,6 +345,7 @@ class Enrolling:
             for m in document.state.members.values()
         )
         changes: list[Change] = []
+        again: list[str] = []
         files = dict(await daemon.revisions.files(head.revision))
         known = {vm.name: vm for vm in document.site.vms()}
         if ADOPTED_SET not in {s.name for s in document.site.sets} and any(
@@ -337,7 +358,7 @@ class Enrolling:
                     409, "conflict", f"{domain.name} is transient", "`virsh define` it first"
                 )
             if domain.name in known:
-                # An adoption that was cut short: the file has it, only the mark is missing.
+                again.append(_taken_again(domain, wanted(document).by_name[domain.name].uuid))
                 continue
             if domain.state not in POWER_OF_STATE:
                 raise refused(
@@ -381,7 +402,7 @@ class Enrolling:
                 problems=error.problems,
             ) from error
         message = f"Adopt {', '.join(d.name for d, _ in chosen)} on {daemon.peer.name}"
-        return Intake(Ready(head, edited, message), tuple(d for d, _ in chosen))
+        return Intake(Ready(head, edited, message), tuple(d for d, _ in chosen), tuple(again))
 
     async def adopt(self, command: Command, caller: Caller) -> Applied:
         """Claim the domains, commit their entries, then mark them: in this order, so that no other host can start
@@ -409,7 +430,7 @@ class Enrolling:
                 raise refused(409, "moved", str(error)) from error
             daemon.took_head(head, local=True)
         await self._mark(intake, intake.ready.edited.document)
-        return Applied(head.revision, intake.ready.edited.changes, intake.ready.edited.warnings)
+        return Applied(head.revision, intake.changes, intake.ready.edited.warnings)
 
     async def _claim(self, names: list[str]) -> None:
         peer = self._daemon.peer

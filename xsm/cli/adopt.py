@@ -42,7 +42,7 @@ def command(
         from dataclasses import replace
 
         applied = client.command(replace(order, expect=head))
-        if not context.json:
+        if not context.json and applied.revision != head:
             show_entries(context, head, applied.revision)
         return applied
 
