@@ -6,15 +6,13 @@ volume. Must not know whether a disk may be made: the claims do (`peer.disks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import libvirt
 from lxml import etree
 
 from xsm.edge.hypervisor import HypervisorError
-from xsm.edge.libvirt_errors import unless_absent
+from xsm.edge.libvirt_errors import looked_up, unless_absent
 from xsm.plan.observed import FoundDisk
 from xsm.site import secure_xml
 from xsm.site.disk import Volume, size_text
@@ -23,8 +21,6 @@ from xsm.site.model import HypervisorKind
 MIB = 1024 * 1024
 BLOCK_POOLS = frozenset({"logical", "disk", "iscsi", "iscsi-direct", "scsi", "mpath", "zfs", "rbd"})
 """Types of pools whose volumes have no file format of their own."""
-NO_SUCH = frozenset({libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_NO_STORAGE_VOL})
-T = TypeVar("T")
 
 
 def find(
@@ -39,7 +35,7 @@ def _find(conn: libvirt.virConnect, kind: HypervisorKind, host: str, volume: Vol
     if kind is HypervisorKind.XEN:
         why = "libvirt's Xen driver knows no volumes of pools: name its disks in the config"
         return FoundDisk(volume.disk, trouble=f"{host} can't give it disk {volume.disk}: {why}")
-    pool = _found(partial(conn.storagePoolLookupByName, volume.pool))
+    pool = looked_up(partial(conn.storagePoolLookupByName, volume.pool))
     if pool is None:
         why = f"{host} has no storage pool {volume.pool}"
         return FoundDisk(volume.disk, trouble=f"disk {volume.disk}: {why}")
@@ -54,10 +50,10 @@ def _find(conn: libvirt.virConnect, kind: HypervisorKind, host: str, volume: Vol
 
 def _volume(pool: libvirt.virStoragePool, name: str) -> libvirt.virStorageVol | None:
     """A volume that another host of a shared pool made shows only after libvirt has looked again."""
-    there = _found(partial(pool.storageVolLookupByName, name))
+    there = looked_up(partial(pool.storageVolLookupByName, name))
     if there is None:
         pool.refresh(0)
-        there = _found(partial(pool.storageVolLookupByName, name))
+        there = looked_up(partial(pool.storageVolLookupByName, name))
     return there
 
 
@@ -121,12 +117,3 @@ def _xml(volume: Volume, capacity_bytes: int) -> str:
     target = etree.SubElement(root, "target")
     etree.SubElement(target, "format", {"type": volume.format})
     return etree.tostring(root, encoding="unicode")
-
-
-def _found(call: Callable[[], T]) -> T | None:
-    try:
-        return call()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() in NO_SUCH:
-            return None
-        raise

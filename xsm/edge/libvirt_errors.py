@@ -20,6 +20,14 @@ UNSUPPORTED = frozenset(
         libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
     }
 )
+NO_SUCH = frozenset(
+    {
+        libvirt.VIR_ERR_NO_NETWORK,
+        libvirt.VIR_ERR_NO_STORAGE_POOL,
+        libvirt.VIR_ERR_NO_STORAGE_VOL,
+    }
+)
+"""Of what is looked up by its name."""
 CONNECTION_ERRORS = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE})
 """Parts of libvirt that speak of a connection: ours, or one of libvirtd's own."""
 AUTH_ERRORS = frozenset(
@@ -44,6 +52,16 @@ def unless_absent(call: Callable[[], T]) -> T | None:
         return call()
     except libvirt.libvirtError as error:
         if is_absent(error):
+            return None
+        raise
+
+
+def looked_up(call: Callable[[], T]) -> T | None:
+    """What a look-up by name finds; None when there is none of that name."""
+    try:
+        return call()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in NO_SUCH:
             return None
         raise
 

@@ -7,29 +7,19 @@ emulation) nothing is said, and libvirt has the last word when the domain starts
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import libvirt
 
-from xsm.edge.libvirt_errors import said
+from xsm.edge.libvirt_errors import looked_up, said
 from xsm.site.model import HypervisorKind
 from xsm.site.needs import Needs
 
 INTERFACES = Path("/sys/class/net")
 LOCAL = frozenset({HypervisorKind.XEN, HypervisorKind.KVM, HypervisorKind.QEMU})
 """The test driver's domains have no real disks and bridges."""
-T = TypeVar("T")
-
-NO_SUCH = frozenset(
-    {
-        libvirt.VIR_ERR_NO_NETWORK,
-        libvirt.VIR_ERR_NO_STORAGE_POOL,
-        libvirt.VIR_ERR_NO_STORAGE_VOL,
-    }
-)
 
 
 def lacking(conn: libvirt.virConnect, kind: HypervisorKind, needs: Needs) -> str:
@@ -59,28 +49,19 @@ def _files(host: str, needs: Needs) -> Iterator[str]:
 
 def _networks(conn: libvirt.virConnect, host: str, needs: Needs) -> Iterator[str]:
     for name in needs.networks:
-        network = _found(partial(conn.networkLookupByName, name))
+        network = looked_up(partial(conn.networkLookupByName, name))
         if network is None:
             yield f"{host} has no libvirt network {name}"
         elif not network.isActive():
             yield f"libvirt's network {name} is off on {host} (`virsh net-start {name}`)"
     for pool_name, volume in needs.volumes:
-        pool = _found(partial(conn.storagePoolLookupByName, pool_name))
+        pool = looked_up(partial(conn.storagePoolLookupByName, pool_name))
         if pool is None:
             yield f"{host} has no storage pool {pool_name}"
         elif not pool.isActive():
             yield f"storage pool {pool_name} is off on {host} (`virsh pool-start {pool_name}`)"
-        elif _found(partial(pool.storageVolLookupByName, volume)) is None:
+        elif looked_up(partial(pool.storageVolLookupByName, volume)) is None:
             yield f"volume {volume} is not in storage pool {pool_name} on {host}"
-
-
-def _found(call: Callable[[], T]) -> T | None:
-    try:
-        return call()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() in NO_SUCH:
-            return None
-        raise
 
 
 def _cpu(conn: libvirt.virConnect, kind: HypervisorKind, host: str, needs: Needs) -> Iterator[str]:
