@@ -56,6 +56,7 @@ from xsm.peer.receiving import LIMITS, Limits, Receiving
 from xsm.peer.register import Register
 from xsm.peer.standing import expulsion, why_frozen
 from xsm.peer.telling import ToDo, Told
+from xsm.peer.voting import Voting
 from xsm.peer.work import Work
 from xsm.plan.actions import CLAIMED, STARTS, Action, Consequence, Plan, Step
 from xsm.plan.observed import HostReport
@@ -94,6 +95,7 @@ class Peer:
         self.wanted: Wanted | None = None
         self.report: HostReport | None = None
         self.letting_go = LettingGo(self.ballots, self.claiming, self.work, now)
+        self.voting = Voting(self.ballots)
         self.changing = Changing(self.ballots, self.claiming, self.letting_go, self.contacts)
         self.frozen = "no revision yet"
         self.expelled = ""  # why this host is of the site no more, so that nothing may be edited
@@ -236,6 +238,7 @@ class Peer:
             self.todo = ToDo(self._revision, held=(f"{self.name}: {why}",))
             self._out += self._told.news({"": why})
             return
+        self._out += self.voting.answers(self._sight(), self.members_number, now)
         self._out += self.letting_go.answers(self._sight(), now)
         self._act(now)
 
@@ -256,9 +259,8 @@ class Peer:
                         event.sender, number, mine
                     ):
                         continue
-                    runs_here = self._sight().may_run(vm)
-                    answer = self.ballots.answer(event.sender, message, runs_here)
-                    self._out.append(Send(event.sender, answer))
+                    self.voting.asked(event.sender, message, now)
+                    self._observe(now)
                 case ClaimAnswer():
                     who = self._electorate()
                     self._out += self.claiming.hear_vote(event.sender, message, who, now)

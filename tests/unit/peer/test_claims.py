@@ -6,7 +6,7 @@ from tests.sim.narrow import settled_site
 from xsm.peer import claims
 from xsm.peer.ballots import Ballots
 from xsm.peer.claims import Attempt
-from xsm.peer.events import Persist, Received, Send
+from xsm.peer.events import Observed, Persist, Received, Send
 from xsm.peer.messages import ClaimAnswer, ClaimAsk, EvictAnswer, EvictAsk
 from xsm.peer.register import Register, begin_attempt, complete, may_hand_over, vote
 from xsm.site import state_file
@@ -99,8 +99,26 @@ def test_a_host_that_the_site_does_not_know_gets_no_vote_and_no_vm():
     assert not [e for e in effects if isinstance(e, Send | Persist)]
     assert peer.ballots.registers == before
     assert peer.letting_go.evictions == {}
-    known = peer.step(Received(B, asks[:1]), world.now)
-    assert [e.to for e in known if isinstance(e, Send)] == [B]
+    peer.step(Received(B, asks[:1]), world.now)
+    assert peer.report is not None
+    known = peer.step(Observed(peer.report, world.now), world.now)
+    votes = [e.to for e in known if isinstance(e, Send) and isinstance(e.message, ClaimAnswer)]
+    assert votes == [B]
+
+
+def test_nobody_votes_before_having_looked():
+    """A look from before the question, or one that shows nothing, doesn't tell whether the VM runs here by now."""
+    world = settled_site()
+    peer = world.hosts[A].peer
+    assert peer is not None and peer.report is not None
+    now = world.now + 1
+    peer.step(Received(B, (ClaimAsk("vm1", 9, 1),)), now)
+    blind = replace(peer.report, facts=None, domains=(), error="no answer")
+    for report, began_at in ((peer.report, now - 0.1), (blind, now + 1)):
+        effects = peer.step(Observed(report, began_at), now + 2)
+        assert not [
+            e for e in effects if isinstance(e, Send) and isinstance(e.message, ClaimAnswer)
+        ]
 
 
 def test_a_running_vm_is_claimed_anew_when_members_have_joined():
