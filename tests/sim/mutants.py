@@ -117,7 +117,7 @@ ALL: tuple[Mutant, ...] = (
         signs=CLAIMS,
         narrow=narrow_acts.it_arrives_at_a_fenced_host,
     ),
-    Mutant(c.votes_not_on_disk, seed=0, signs=CLAIMS),
+    Mutant(c.votes_not_on_disk, seed=15, signs=CLAIMS),
     Mutant(c.answers_before_the_vote_is_on_disk, seed=0, signs=CLAIMS),
     Mutant(c.boots_without_claiming_again, signs=CLAIMS, searched="no claim anew after a boot"),
     Mutant(c.a_win_lasts, seed=11, signs=CLAIMS),

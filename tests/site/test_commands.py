@@ -129,6 +129,24 @@ def test_adopt_takes_a_vm_back_that_lost_its_mark(three: Site) -> None:
     assert three.status("dmz01")["revision"] == before
 
 
+def test_adopt_takes_no_domain_that_the_site_would_not_keep_as_it_is(three: Site) -> None:
+    """A copy of a VM of the site, without its mark, on another host: marked, it would be shut down and undefined."""
+    by_hand(three, "dmz02", "kept", "dd", start=False)
+    wait("it is seen", lambda: "kept" in three.foreign("dmz02"))
+    three.xsm("dmz02", "adopt", "dmz02", "kept", "--yes")
+    plain = re.sub(
+        "<metadata>.*</metadata>", "", three.domain("dmz02", "kept").XMLDesc(), flags=re.DOTALL
+    )
+    keeper = three.stage.hosts["dmz03"].keeper
+    assert keeper is not None
+    copy = keeper.defineXML(plain)
+    wait("the copy is seen", lambda: "kept" in three.foreign("dmz03"))
+    refused = three.refusal("dmz01", "adopt", "dmz03", "kept", "--yes")
+    assert "kept belongs on dmz02" in refused["message"]
+    assert copy.isPersistent()
+    copy.undefine()
+
+
 def test_adopt_of_a_stopped_domain_leaves_it_off(three: Site) -> None:
     by_hand(three, "dmz03", "cold", "aa", start=False)
     odd = by_hand(three, "dmz03", "my db (old)", "ab", start=False)

@@ -316,7 +316,7 @@ class Answers:
         """Raises `Invalid`, `Refused`."""
         origin, around = await self._origin(edited.base), await self._around()
         ready = editing.ready_edit(origin, edited.files, edited.removed, around, "")
-        editing.refuse_removals(ready, self._daemon.settings.checkout_dir)
+        editing.refuse_big_saves(ready, self._daemon.settings.checkout_dir)
         author = f"{getpass.getuser()} <{getpass.getuser()}@{self._daemon.peer.name}>"
         await self._commit(ready, "", author, taken=edited)
 

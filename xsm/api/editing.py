@@ -131,10 +131,17 @@ def ready_tree(
     return Ready(origin.head, edited, message.strip()[:MESSAGE_LIMIT] or _subject(edited))
 
 
-def refuse_removals(ready: Ready, checkout: Path) -> None:
+def refuse_big_saves(ready: Ready, checkout: Path) -> None:
     """A save asks nobody, and a file may be half written when it is taken for saved. So it takes no VM away. Raises
     `Refused`."""
     document = ready_document(ready.head)
+    if ready.edited.document.site_path != document.site_path:
+        raise refused(
+            409,
+            "conflict",
+            f"it would put {ready.edited.document.site_path} in the place of {document.site_path}",
+            f"remove the one that isn't meant; `xsm apply {checkout}` takes the other format",
+        )
     gone = sorted(document.vms.keys() - ready.edited.document.vms.keys())
     if gone:
         named = ", ".join(gone[:NAMED_LIMIT]) + (

@@ -27,7 +27,7 @@ from xsm.peer.edit import Surroundings, edit
 from xsm.peer.events import Head
 from xsm.plan import tags
 from xsm.plan.observed import Domain, DomainState
-from xsm.plan.wanted import wanted
+from xsm.plan.wanted import WantedVM, wanted
 from xsm.site import adopt as adoption
 from xsm.site.changes import AddSet, AddVM, Change
 from xsm.site.document import Document
@@ -68,17 +68,33 @@ class Intake:
         return (*self.ready.edited.changes, *self.again)
 
 
-def _taken_again(domain: Domain, uuid: str) -> str:
+def _taken_again(domain: Domain, want: WantedVM, host: str) -> str:
     """What becomes of a domain whose VM the site has already: an adoption was cut short, or somebody defined it anew
-    from XML without XSM's mark. Raises `Refused` when it is another guest."""
-    if domain.uuid == uuid:
-        return f"{domain.name}: its domain is marked as the site's again"
-    raise refused(
-        409,
-        "conflict",
-        f"the site's {domain.name} is another VM: its UUID is {uuid}, that of the domain {domain.uuid}",
-        "rename one of them (`virsh domrename`), or take the other domains in by their names",
-    )
+    from XML without XSM's mark. Raises `Refused` when it is another guest, or the site would not keep it as it is."""
+    others = "or take the other domains in by their names"
+    if domain.uuid != want.uuid:
+        raise refused(
+            409,
+            "conflict",
+            f"the site's {want.name} is another VM: its UUID is {want.uuid}, that of the domain {domain.uuid}",
+            f"rename one of them (`virsh domrename`), {others}",
+        )
+    if want.host != host:
+        raise refused(
+            409,
+            "conflict",
+            f"the site's {want.name} belongs on {want.host or 'no host yet'}: its domain would not stay on {host}",
+            f"undefine the one that is wrong, or `xsm migrate {want.name} {host}` first, {others}",
+        )
+    power = POWER_OF_STATE.get(domain.state)
+    if power is not want.vm.power:
+        raise refused(
+            409,
+            "conflict",
+            f"the site's {want.name} is to be {want.vm.power}, and its domain is {domain.state}",
+            f"make one as the other first (`xsm start`, `xsm stop`, virsh), {others}",
+        )
+    return f"{want.name}: its domain is marked as the site's again"
 
 
 def refuse_taken(request: JoinRequest, members: Iterable[Member]) -> None:
@@ -358,7 +374,8 @@ class Enrolling:
                     409, "conflict", f"{domain.name} is transient", "`virsh define` it first"
                 )
             if domain.name in known:
-                again.append(_taken_again(domain, wanted(document).by_name[domain.name].uuid))
+                want = wanted(document).by_name[domain.name]
+                again.append(_taken_again(domain, want, daemon.peer.name))
                 continue
             if domain.state not in POWER_OF_STATE:
                 raise refused(

@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from xsm.site.document import SITE_FILES, Files
 
 MAX_LOOK_BACK = 200
 """Revisions in which a save is looked for, to see that it was taken."""
-_CONFIG_FILE = re.compile(r"configs/[^/]+\.(cfg|xml)")
+_CONFIG_FILE = re.compile(r"configs/[^/]+\.(cfg|xml|user-data|network-config)")
 _UNFINISHED = (
     "MERGE_HEAD",
     "CHERRY_PICK_HEAD",
@@ -146,7 +146,7 @@ class Checkout:
         here = {} if new or head is None else self._repository.files(head)
         there = self._repository.files(revision)
         changed = sorted(p for p in {*here, *there} if here.get(p) != there.get(p))
-        write = []
+        write: dict[str, bytes | None] = {}  # what is there now
         blocked = []
         for path in changed:
             now = self._now(path)
@@ -157,7 +157,7 @@ class Checkout:
                 if not fine:
                     blocked.append(path)
                     continue
-            write.append(path)
+            write[path] = now
         if blocked:
             raise CheckoutError(
                 f"{self.path} stays on {(head or 'nothing')[:10]}: {', '.join(blocked)} has edits that the "
@@ -167,7 +167,7 @@ class Checkout:
         at_work = self.path / ".git" / _AT_WORK
         at_work.touch()
         self._fetch(head, revision)  # before the first file changes: what fails, fails here
-        self._write_all({path: there.get(path) for path in write})
+        self._write_all({path: (now, there.get(path)) for path, now in write.items()})
         self._git.run("reset", "-q", "--mixed", revision, "--")
         at_work.unlink(missing_ok=True)
         return True
@@ -343,35 +343,42 @@ class Checkout:
             raise CheckoutError(f"{place} has more than {MAX_FILE_BYTES >> 20} MiB")
         return content
 
-    def _write_all(self, files: Mapping[str, bytes | None]) -> None:
-        """Write or remove files; on disk when this returns.
+    def _write_all(self, files: Mapping[str, tuple[bytes | None, bytes | None]]) -> None:
+        """Write or remove files (path -> what is there, what is to be there); on disk when this returns.
 
         They must be there before HEAD moves: after a power failure an old file under a new HEAD, or an empty one,
         would be taken for somebody's save.
         """
         folders = set()
         for path in sorted(files):
-            self._write(path, files[path])
+            self._write(path, *files[path])
             parts = path.split("/")[:-1]
             folders |= {self.path.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)}
         for folder in sorted(folders):
             if folder.is_dir():
                 sync_dir(folder)
 
-    def _write(self, path: str, content: bytes | None) -> None:
-        """Raises `CheckoutError`, which names the file itself: a temporary name would be another one each time."""
+    def _write(self, path: str, before: bytes | None, content: bytes | None) -> None:
+        """Raises `CheckoutError`, which names the file itself: a temporary name would be another one each time.
+        Also when it isn't as `before` any more: somebody saved it while git worked."""
         place = self._place(path)
         try:
             if content is None:
+                self._check_untouched(path, before)
                 place.unlink(missing_ok=True)
                 self._drop_empty(place.parent)
             else:
-                self._replace(place, content)
+                self._replace(place, content, lambda: self._check_untouched(path, before))
         except OSError as error:
             immutable = ": is it immutable (`lsattr`)?" if error.errno == errno.EPERM else ""
             raise CheckoutError(f"{place} can't be written: {error.strerror}{immutable}") from error
 
-    def _replace(self, place: Path, content: bytes) -> None:
+    def _check_untouched(self, path: str, before: bytes | None) -> None:
+        if self._now(path) != before:
+            raise CheckoutError(f"{self.path / path} was saved just now")
+
+    def _replace(self, place: Path, content: bytes, check: Callable[[], None]) -> None:
+        """`check` is called last of all before the file is replaced."""
         mode = 0o644
         if place.exists():
             mode = stat.S_IMODE(place.stat().st_mode)
@@ -383,8 +390,9 @@ class Checkout:
                 stream.flush()
                 os.fchmod(stream.fileno(), mode)
                 os.fsync(stream.fileno())
+            check()
             os.replace(temporary, place)
-        except OSError:
+        except (OSError, CheckoutError):
             Path(temporary).unlink(missing_ok=True)
             raise
 

@@ -8,6 +8,7 @@ that it switched it off, and asked anew it says that the host is off. Must not k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import stat
@@ -83,11 +84,25 @@ def read_secrets(path: Path) -> list[str]:
     return lines
 
 
+async def _talk(process: asyncio.subprocess.Process, told: bytes) -> bytes:
+    """Tell it all, and give the last of what it says: it may say more than there is memory."""
+    assert process.stdin is not None and process.stdout is not None
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it needn't listen
+        process.stdin.write(told)
+        await process.stdin.drain()
+    process.stdin.close()
+    said = b""
+    while more := await process.stdout.read(OUTPUT_LIMIT_BYTES):
+        said = (said + more)[-OUTPUT_LIMIT_BYTES:]
+    return said
+
+
 async def _run(program: str, action: str, options: list[str]) -> tuple[int, str]:
     """Exit code and what the agent said. Raises `FenceFailed` when it takes too long."""
     told = "".join(f"{line}\n" for line in [*options, f"action={action}"])
     process = await asyncio.create_subprocess_exec(
-        program,
+        # An agent that outlives its xsmd would switch the host off when nobody counts on it any more.
+        *("setpriv", "--pdeathsig", "KILL", program),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -95,7 +110,7 @@ async def _run(program: str, action: str, options: list[str]) -> tuple[int, str]
     )
     try:
         async with asyncio.timeout(ACTION_LIMIT_S):
-            said, _ = await process.communicate(told.encode())
+            said, _ = await asyncio.gather(_talk(process, told.encode()), process.wait())
     except TimeoutError:
         raise FenceFailed(
             f"{Path(program).name} did not end its action {action!r} within {ACTION_LIMIT_S:.0f} s"
@@ -104,6 +119,6 @@ async def _run(program: str, action: str, options: list[str]) -> tuple[int, str]
         if process.returncode is None:
             process.kill()
             await process.wait()
-    lines = said[-OUTPUT_LIMIT_BYTES:].decode(errors="replace").split()
+    lines = said.decode(errors="replace").split()
     assert process.returncode is not None
     return process.returncode, " ".join(lines)[-300:] or "it said nothing"

@@ -23,8 +23,8 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
-QUIET_S = 0.2
-"""A save is over when nothing was written for this long."""
+QUIET_S = 1.0
+"""A save is over when nothing was written for this long: a script that writes line by line is not done in between."""
 MAX_WAIT_S = 5.0
 """It is taken for over after this long even when somebody keeps writing."""
 STOP_TIMEOUT_S = 5.0

@@ -22,7 +22,7 @@ from xsm.site.merge import merge
 from xsm.site.merge_site import FLOATING, REMOVED
 from xsm.site.problems import Invalid, Problem, Severity
 from xsm.site.side import Side, side_of
-from xsm.site.state import Conflict, State
+from xsm.site.state import Conflict, DiskWord, State
 
 STATE_FOLDER = "state/"
 
@@ -176,10 +176,28 @@ def _settle(document: Document, around: Surroundings) -> tuple[State, list[Probl
         chosen=by_person,
         away={vm: host for vm, host in document.state.away.items() if vm in placed.placements},
         restarts={vm: token for vm, token in document.state.restarts.items() if vm in vms},
-        disk_words={vm: words for vm, words in document.state.disk_words.items() if vm in vms},
+        disk_words=_words_that_hold(document, placed.placements),
         conflicts=_unsettled(document, by_person, around.moving),
     )
     return state, unplaced
+
+
+def _words_that_hold(
+    document: Document, placements: Mapping[str, str]
+) -> dict[str, dict[str, DiskWord]]:
+    """Words that a VM's host may make a disk. One for a host that the VM has left holds no more: if the VM came there
+    again, its data would be elsewhere."""
+    vms = {vm.name: vm for vm in document.site.vms()}
+    kept: dict[str, dict[str, DiskWord]] = {}
+    for name, words in document.state.disk_words.items():
+        vm = vms.get(name)
+        if vm is None:
+            continue
+        host = document.host_name(vm.host) if vm.host else placements.get(name)
+        mine = {disk: word for disk, word in words.items() if word.host == host}
+        if mine:
+            kept[name] = mine
+    return kept
 
 
 def _chosen(

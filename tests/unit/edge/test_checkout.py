@@ -358,3 +358,34 @@ def test_what_a_kill_left_of_a_copy_is_cleared(site: Site) -> None:
     (git_dir / "objects" / f"{loose.INCOMING}abc").mkdir()
     assert site.checkout.follow(site.change(README=b"one\n"))
     assert not list((git_dir / "objects").glob(f"{loose.INCOMING}*"))
+
+
+def test_a_save_while_the_checkout_is_moved_on_is_kept(site: Site) -> None:
+    """Git works for a moment between the look at the files and their replacement."""
+    mine, path = b"<XSMConfig><!-- mine --></XSMConfig>\n", site.checkout.path / "site.xml"
+    at_work = site.checkout.path / ".git" / "xsm-at-work"
+    over = threading.Event()
+
+    def save() -> None:
+        while not at_work.exists() and not over.is_set():
+            pass
+        path.write_bytes(mine)
+
+    person = threading.Thread(target=save)
+    person.start()
+    try:
+        site.checkout.follow(site.change(site_xml=b"<XSMConfig>\n</XSMConfig>\n"))
+    except CheckoutError as error:
+        assert "site.xml was saved just now" in str(error)
+    finally:
+        over.set()
+        person.join()
+    assert path.read_bytes() == mine
+
+
+def test_new_files_of_cloud_init_are_part_of_a_save(site: Site) -> None:
+    for name in ("ci.user-data", "ci.network-config"):
+        (site.checkout.path / "configs" / name).write_bytes(b"#cloud-config\n")
+    edited = site.checkout.edited()
+    assert edited is not None
+    assert sorted(edited.files) == ["configs/ci.network-config", "configs/ci.user-data"]
