@@ -20,7 +20,7 @@ setup: ## install what is missing (apt as root, then .venv from requirements.loc
 demo: setup ## a site of four hosts on this machine, by itself, under a minute; KEEP=1 leaves it running
 	@$(BIN)/xsm demo $(if $(KEEP),--keep)
 
-test: setup ## all tests, under five minutes on two cores; PYTEST_ARGS="..." for pytest
+test: setup ## all tests, five to six minutes on two cores; PYTEST_ARGS="..." for pytest
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 sim: setup ## lives of whole sites by chance: a fixed set of seeds, and those that ever failed (under two minutes)
