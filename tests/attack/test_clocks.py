@@ -12,7 +12,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from tests.site.running_site import Site, site_text, vm_entry, wait
+from tests.site.running_site import Site, running_site, site_text, vm_entry, wait
 from xsm.api.types import Reach, Status
 from xsm.cli.client import Client
 from xsm.demo.stage import DemoFailed
@@ -39,16 +39,15 @@ def site(
     preloaded = tmp_path_factory.mktemp("clock") / "wrong_clock.so"
     source = Path(__file__).with_name("wrong_clock.c")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", preloaded, source], check=True)
-    site = Site(*HOSTS)
-    try:
+
+    def prepare(site: Site) -> None:
         for host in site.stage.hosts.values():
             clock = host.folder / "clock"
             clock.write_bytes(struct.pack("=q", 0))
             host.environment = {"LD_PRELOAD": str(preloaded), "WRONG_CLOCK": str(clock)}
-        site.start()
+
+    with running_site(*HOSTS, prepare=prepare) as site:
         yield site
-    finally:
-        site.close()
     if not request.session.testsfailed:  # else the daemons' logs are of use
         shutil.rmtree(site.stage.folder)
 

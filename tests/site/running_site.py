@@ -194,9 +194,16 @@ class Site:
 
 
 @contextmanager
-def running_site(*names: str, serf: bool = False) -> Iterator[Site]:
-    site = Site(*names, serf=serf)
+def running_site(
+    *names: str,
+    serf: bool = False,
+    witness: str = "",
+    prepare: Callable[[Site], object] = lambda _site: None,
+) -> Iterator[Site]:
+    """`prepare` is called before its first daemon starts."""
+    site = Site(*names, serf=serf, witness=witness)
     try:
+        prepare(site)
         site.start()
         yield site
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import libvirt
 import pytest
 
-from tests.site.running_site import Site, site_text, vm_entry, wait
+from tests.site.running_site import Site, running_site, site_text, vm_entry, wait
 from xsm.demo.stage import DemoFailed
 
 pytestmark = pytest.mark.libvirt
@@ -25,13 +25,12 @@ def site(
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     modules = tmp_path_factory.mktemp("modules")
     (modules / "libvirt.py").write_text(NO_LIBVIRT)
-    site = Site("dmz01", "dmz02", "w", witness="w")
-    site.stage.hosts["w"].environment["PYTHONPATH"] = str(modules)
-    try:
-        site.start()
+
+    def prepare(site: Site) -> None:
+        site.stage.hosts["w"].environment["PYTHONPATH"] = str(modules)
+
+    with running_site("dmz01", "dmz02", "w", witness="w", prepare=prepare) as site:
         yield site
-    finally:
-        site.close()
     if not request.session.testsfailed:  # else the daemons' logs are of use
         shutil.rmtree(site.stage.folder)
 

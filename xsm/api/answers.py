@@ -53,7 +53,7 @@ from xsm.peer.machine import OBSERVE_EVERY_S
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
-from xsm.plan.wanted import wanted
+from xsm.plan.wanted import Wanted, wanted
 from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
 from xsm.site.problems import Invalid, Problem
@@ -133,9 +133,11 @@ class Answers:
         alive = [reports[m.name] for m in members if m.reach is Reach.ALIVE and m.name in reports]
         pending = tuple(line for r in alive for line in r.pending)
         held = views.held_once(alive)
+        twice: tuple[tuple[str, str], ...] = ()
         if document:
-            held += views.nobodys(document, reports, unreachable, time.time())
-        twice = await self._running_twice(document, reports, unreachable) if document else ()
+            wants = wanted(document)
+            held += views.nobodys(wants, document, reports, unreachable, time.time())
+            twice = await self._running_twice(wants, reports, unreachable)
         commit = (
             await daemon.revisions.call(lambda repository: repository.commit(head.revision))
             if head
@@ -173,16 +175,16 @@ class Answers:
 
     async def _running_twice(
         self,
-        document: Document,
+        wants: Wanted,
         reports: Mapping[str, HostReport],
         unreachable: Mapping[str, str],
     ) -> tuple[tuple[str, str], ...]:
         """`views.twice`, of what is so still when all have looked again: reports are of different moments, and a VM may
         have moved between them. Makes an event once for each VM, until it runs but once again."""
-        suspected = views.twice(document, reports, unreachable, time.time())
+        suspected = views.twice(wants, reports, unreachable, time.time())
         if suspected:
             await asyncio.sleep(ALL_LOOKED_S)
-            again = views.twice(document, *await self._reports.gather(0.0), time.time())
+            again = views.twice(wants, *await self._reports.gather(0.0), time.time())
             suspected = tuple(each for each in again if each in suspected)
         self._tell_twice(suspected)
         return suspected

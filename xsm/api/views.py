@@ -14,10 +14,12 @@ from xsm.peer.events import Head
 from xsm.peer.machine import Peer
 from xsm.peer.register import Register
 from xsm.plan.actions import Plan
+from xsm.plan.forms import RUNS_TWICE
 from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan.planner import plan
+from xsm.plan.sightings import Sighting
 from xsm.plan.view import REPORT_OLD_S, View
-from xsm.plan.wanted import Wanted, WantedVM, wanted
+from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.document import Document
 
 FENCED = "fenced: it was switched off, and is no member until it is switched on and runs nothing"
@@ -111,6 +113,7 @@ def behind(why: str, checkout: str, head: Head | None) -> str:
 
 
 def nobodys(
+    wanted: Wanted,
     document: Document,
     reports: Mapping[str, HostReport],
     unreachable: Mapping[str, str],
@@ -118,34 +121,28 @@ def nobodys(
 ) -> tuple[str, ...]:
     """What is held because it belongs to no member, so that no host's report tells of it. `now`: wall clock."""
     view = View(reports, unreachable, now, shutdowns={}, handovers=None)
-    whole = plan(wanted(document), document, view)
+    whole = plan(wanted, document, view)
     return tuple(str(a) for a in whole.actions if a.held and a.host not in document.state.members)
 
 
 def twice(
-    document: Document,
+    wanted: Wanted,
     reports: Mapping[str, HostReport],
     unreachable: Mapping[str, str],
     now: float,
 ) -> tuple[tuple[str, str], ...]:
     """VM, and a sentence: those that run on two hosts or more, by UUID, whether they bear XSM's mark there or not. Not
     one that is just being migrated, nor by reports that are old. `now`: wall clock."""
-    names = {vm.uuid: name for name, vm in wanted(document).by_name.items()}
     moving = {t.vm for report in reports.values() for t in report.transfers}
     running: dict[str, list[str]] = {}
     for host, report in sorted(reports.items()):
         counts = host not in unreachable and report.at > now - REPORT_OLD_S
         for domain in report.domains if counts else ():
-            vm = names.get(domain.uuid, "")
-            active = domain.state in ACTIVE and not (domain.incoming or domain.cut_off)
-            if vm and active and vm not in moving:
+            vm = wanted.by_uuid.get(domain.uuid, "")
+            if vm and Sighting(host, domain).runs and vm not in moving:
                 running.setdefault(vm, []).append(host)
     return tuple(
-        (
-            vm,
-            f"{vm} runs on {' and on '.join(hosts)}: its disks may be damaged. XSM stops neither; "
-            "find out which one is right and `virsh destroy` the other",
-        )
+        (vm, f"{vm} runs on {' and on '.join(hosts)}: {RUNS_TWICE}")
         for vm, hosts in sorted(running.items())
         if len(hosts) > 1
     )

@@ -15,7 +15,6 @@ from xsm.cli.context import Context
 from xsm.cli.failures import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, Failure
 from xsm.cli.texts import count, listed
 from xsm.cli.unknown import host_named, names_checked
-from xsm.plan.observed import ACTIVE, HostReport
 
 STAGES_LIMIT = 20
 """Edits that one draining is made of, at most: an order of more would be one that somebody else keeps undoing."""
@@ -51,7 +50,7 @@ def _emptied(context: Context, host: str) -> int:
             f"{name} doesn't say what runs there: it isn't known to be empty", "bad"
         )
         return EXIT_FAILED
-    running = _running(report, client.status().site_id)
+    running = sorted(report.running(client.status().site_id))
     if not running:
         return EXIT_DONE
     still = "still runs" if len(running) == 1 else "still run"
@@ -60,13 +59,6 @@ def _emptied(context: Context, host: str) -> int:
         "bad",
     )
     return EXIT_FAILED
-
-
-def _running(report: HostReport, site_id: str) -> list[str]:
-    """The site's own domains there that are not off, also of VMs that the file has no more."""
-    return sorted(
-        d.name for d in report.domains if d.tag and d.tag.site_id == site_id and d.state in ACTIVE
-    )
 
 
 class _Stage:

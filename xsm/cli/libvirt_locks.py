@@ -9,6 +9,7 @@ import click
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
 from xsm.cli.failures import Failure
+from xsm.cli.libvirt_tls import do_here
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,13 @@ def libvirt_locks(context: Context, folder: str, yes: bool) -> int:
     from pathlib import Path
 
     from xsm.edge import libvirt_locks as edge
-    from xsm.edge.libvirt_tls import NotPossible, carry_out, lines
+    from xsm.edge.libvirt_tls import NotPossible
 
     try:
         todo = edge.todo(Path(folder))
-        changed = tuple(lines(todo))
-        if changed and not context.json:
-            context.screen.line("On this host:")
-            for line in changed:
-                context.screen.line(line, indent=2)
-        if changed and not context.confirm("Do it?", yes):
+        changed = do_here(context, todo, yes)
+        if changed is None:
             return 1
-        carry_out(todo)
     except NotPossible as error:
         raise Failure(str(error), error.hint) from None
     if context.json:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
 from xsm.cli.failures import Failure
+
+if TYPE_CHECKING:
+    from xsm.edge.libvirt_tls import Todo
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,9 @@ def libvirt_tls(context: Context, replace: bool, yes: bool) -> int:
     try:
         uri = edge.migrate_uri(settings)
         todo = edge.todo(settings, Path(path), libvirt_files(settings.tls_dir), replace=replace)
-        changed = tuple(edge.lines(todo))
-        if changed and not context.json:
-            context.screen.line("On this host:")
-            for line in changed:
-                context.screen.line(line, indent=2)
-        if changed and not context.confirm("Do it?", yes):
+        changed = do_here(context, todo, yes)
+        if changed is None:
             return 1
-        edge.carry_out(todo)
     except edge.NotPossible as error:
         raise Failure(str(error), error.hint) from None
     except CertificateRefused as error:
@@ -67,6 +66,22 @@ def libvirt_tls(context: Context, replace: bool, yes: bool) -> int:
     by_hand = todo.by_hand or (HOW if problem else "")
     _show(context, Done(uri, changed, by_hand, problem))
     return 1 if problem and not todo.by_hand else 0
+
+
+def do_here(context: Context, todo: Todo, yes: bool) -> tuple[str, ...] | None:
+    """Show what is to be done on this host, ask, and do it; what that was, None when the user said no. Raises
+    `edge.libvirt_tls.NotPossible`, `OSError`."""
+    from xsm.edge.libvirt_tls import carry_out, lines
+
+    changed = tuple(lines(todo))
+    if changed and not context.json:
+        context.screen.line("On this host:")
+        for line in changed:
+            context.screen.line(line, indent=2)
+    if changed and not context.confirm("Do it?", yes):
+        return None
+    carry_out(todo)
+    return changed
 
 
 HOW = "libvirtd must run with --listen (systemd: libvirtd-tls.socket), and port 16514 be open"

@@ -48,30 +48,24 @@ T = TypeVar("T")
 
 def unless_absent(call: Callable[[], T]) -> T | None:
     """The call's answer, or None when the domain isn't there (any more)."""
-    try:
-        return call()
-    except libvirt.libvirtError as error:
-        if is_absent(error):
-            return None
-        raise
+    return _unless(is_absent, call)
 
 
 def looked_up(call: Callable[[], T]) -> T | None:
     """What a look-up by name finds; None when there is none of that name."""
-    try:
-        return call()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() in NO_SUCH:
-            return None
-        raise
+    return _unless(lambda error: error.get_error_code() in NO_SUCH, call)
 
 
 def optional(call: Callable[[], T]) -> T | None:
     """The answer of a call that not every driver has; None when this one hasn't."""
+    return _unless(lambda error: error.get_error_code() in UNSUPPORTED, call)
+
+
+def _unless(expected: Callable[[libvirt.libvirtError], bool], call: Callable[[], T]) -> T | None:
     try:
         return call()
     except libvirt.libvirtError as error:
-        if error.get_error_code() in UNSUPPORTED:
+        if expected(error):
             return None
         raise
 

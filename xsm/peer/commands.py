@@ -280,12 +280,7 @@ def forget(
     if name == me:
         raise CommandRefused(f"{name} can't forget itself", "run this on another host")
     if alive:
-        domains = report.domains if report else ()
-        running = [
-            d.name
-            for d in domains
-            if d.state in ACTIVE and d.tag and d.tag.site_id == document.state.site_id
-        ]
+        running = report.running(document.state.site_id) if report else []
         if report is None or report.facts is None or running:
             what = f"runs {', '.join(running)}" if running else "does not say what it runs"
             raise CommandRefused(

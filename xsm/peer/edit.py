@@ -187,10 +187,9 @@ def _words_that_hold(
 ) -> dict[str, dict[str, DiskWord]]:
     """Words that a VM's host may make a disk. One for a host that the VM has left holds no more: if the VM came there
     again, its data would be elsewhere."""
-    vms = {vm.name: vm for vm in document.site.vms()}
     kept: dict[str, dict[str, DiskWord]] = {}
     for name, words in document.state.disk_words.items():
-        vm = vms.get(name)
+        vm = document.vms.get(name)
         if vm is None:
             continue
         host = document.host_name(vm.host) if vm.host else placements.get(name)

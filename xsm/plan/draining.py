@@ -84,7 +84,7 @@ class _Ways:
         self.document = document
         self.reports = reports
         self.host = host
-        self.vms = {vm.name: vm for vm in document.site.vms()}
+        self.vms = document.vms
         self.homes = {name: document.host_of(vm) for name, vm in self.vms.items()}
         self.runs_on = where_active(document, reports)
         self.open_to = tuple(

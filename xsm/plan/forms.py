@@ -29,6 +29,9 @@ TITLES = {
     Consequence.HELD: "Held (nothing is done until the reason is gone)",
 }
 
+RUNS_TWICE = "its disks may be damaged. XSM stops neither; find out which one is right and `virsh destroy` the other"
+"""What to do about a VM that runs twice."""
+
 COUNTED = {
     Consequence.DISK: "to make disks for",
     Consequence.CREATE: "to create",

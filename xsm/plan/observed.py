@@ -181,6 +181,11 @@ class HostReport:
         default_factory=dict
     )  # VM that is to be on here -> its disks by the site file, as they are
 
+    def running(self, site_id: str) -> list[str]:
+        """The site's own domains there that are not off, also of VMs that its file has no more."""
+        ours = (d for d in self.domains if d.tag and d.tag.site_id == site_id)
+        return [d.name for d in ours if d.state in ACTIVE]
+
     @property
     def is_witness(self) -> bool:
         return self.facts is not None and self.facts.kind is HypervisorKind.NONE

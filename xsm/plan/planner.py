@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from xsm.plan import differences, disks, moves, power
 from xsm.plan.actions import Action, Consequence, Notice, Plan, Step
+from xsm.plan.forms import RUNS_TWICE
 from xsm.plan.power import Finding, turn_off
 from xsm.plan.round import BY_FILE, Round, hold, why_there
 from xsm.plan.sightings import Seen, Sighting, sort_domains
@@ -176,10 +177,7 @@ def _conflicted(w: WantedVM, running: list[Sighting]) -> Iterator[Finding]:
 def _twice(w: WantedVM, running: list[Sighting]) -> Iterator[Finding]:
     hosts = sorted({s.host for s in running})
     where = " and ".join(hosts) if len(hosts) > 1 else f"{hosts[0]}, as two domains"
-    held = (
-        f"IT RUNS TWICE, on {where}: its disks may be damaged. XSM stops neither; "
-        "find out which one is right and `virsh destroy` the other"
-    )
+    held = f"IT RUNS TWICE, on {where}: {RUNS_TWICE}"
     for s in running:
         yield Action(
             w.name,

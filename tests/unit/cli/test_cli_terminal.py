@@ -23,6 +23,8 @@ import pytest
 from tests.unit.cli import paper_site as paper
 from tests.unit.cli.canned import Site
 
+pytestmark = pytest.mark.usefixtures("accepting")
+
 LIMIT_S = 30.0
 
 
@@ -87,16 +89,6 @@ def at_terminal(socket_path: Path, *args: str, width: int = 100, **environ: str)
     )
     os.close(slave)
     return Terminal(program, master)
-
-
-@pytest.fixture(autouse=True)
-def accepting(site: Site) -> None:
-    site.answers |= {
-        "POST /v1/preview": paper.preview(),
-        "POST /v1/apply": paper.applied(),
-        "GET /v1/status": paper.settled(),
-        "GET /v1/plan": paper.nothing_before(),
-    }
 
 
 @pytest.mark.parametrize(("answer", "code", "applied"), [("y", 0, True), ("n", 1, False)])
