@@ -25,7 +25,7 @@ SIZES = {2: 8, 3: 32, 4: 32, 5: 18, 8: 6, 16: 3, 32: 1}
 SMALL = 5
 """In larger sites a minute costs more, so fewer things happen: a life costs about the same everywhere."""
 WITNESSED = 0.2
-"""Of the sites of three hosts or more, so many have a witness for their last one."""
+"""Of the sites of three hosts or more, so many have a witness for their last one; of hosts that join, so many are one."""
 SEEDED = 0.1
 """So many VMs have user-data."""
 DISKED = 0.3
@@ -49,6 +49,7 @@ class Life:
             ["", "", " fence", " fence=30"]
         )
         self.witness = random.Random(f"witness of life {seed}").random() < WITNESSED
+        self.newcomers = random.Random(f"newcomers of life {seed}")
         self.seeds = random.Random(f"user-data of life {seed}")
         self.disks = random.Random(f"disks of life {seed}")
         self.has_disks = self.disks.random() < DISKED
@@ -306,7 +307,8 @@ class Life:
             return []
         new = names(len(self.names) + 1)[-1]
         self.names.append(new)
-        return [f"new-host {new}", f"join {new} {self.random.choice(running).name}"]
+        word = " witness" if self.newcomers.random() < WITNESSED else ""
+        return [f"new-host {new}{word}", f"join {new} {self.random.choice(running).name}"]
 
     # -- hands and guests ------------------------------------------------------------------------------------------
 

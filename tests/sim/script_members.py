@@ -13,6 +13,7 @@ from tests.sim.stage import Senseless, Stage
 from tests.sim.world import OFF, SimHost
 from xsm.peer.commands import CommandRefused
 from xsm.peer.edit import describe_changes
+from xsm.site.model import HypervisorKind
 
 ERRAND_LIMIT_S = 60.0
 """By then a host has joined or was forgotten, or it is known why not: votes are waited for 10 s, requests shorter."""
@@ -28,13 +29,15 @@ class Members(Stage):
 
     # -- coming -----------------------------------------------------
 
-    def do_new_host(self, name: str) -> None:
-        """new-host NAME: a blank machine; `join` makes it one of the site's hosts."""
+    def do_new_host(self, name: str, word: str = "") -> None:
+        """new-host NAME [witness]: a blank machine; `join` makes it one of the site's hosts, a witness if so."""
         if name in self.world.hosts:
             raise Senseless(f"there is a host {name}")
         like = next(iter(self.world.hosts.values())).hypervisor
         hypervisor = self.world.add_host(name).hypervisor
         hypervisor.kind, hypervisor.memory_mib = like.kind, like.memory_mib
+        if word == "witness":
+            hypervisor.kind = HypervisorKind.NONE
         self.blank.add(name)
 
     def do_join(self, name: str, via: str) -> None:

@@ -54,12 +54,13 @@ class Draft:
         if any("<USER_DATA>" in vm for vm in self.vms.values()):
             configs[USER_DATA] = b"#cloud-config\n# edition 1\n"
         files = {"site.xml": "\n".join(lines).encode(), **configs}
-        world = World(names(self.hosts), files, seed=self.seed, live=self.live)
+        hosts = names(self.hosts)
+        witness = hosts[-1] if self.witness else ""
+        world = World(hosts, files, seed=self.seed, live=self.live, witness=witness)
         for host in world.hosts.values():
-            host.hypervisor.kind = HypervisorKind.XEN
             host.hypervisor.memory_mib = RANDOM_MEMORY_MIB
-        if self.witness:
-            host.hypervisor.kind = HypervisorKind.NONE
+            if host.name != witness:
+                host.hypervisor.kind = HypervisorKind.XEN
         return world
 
 

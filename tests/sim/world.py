@@ -38,6 +38,7 @@ from xsm.plan.actions import Action
 from xsm.plan.observed import ACTIVE
 from xsm.site import state_file
 from xsm.site.document import Files
+from xsm.site.model import HypervisorKind
 from xsm.site.problems import Problem
 from xsm.site.state import Member, State
 
@@ -52,8 +53,14 @@ class World(Network):
     """The site and what happens to it."""
 
     def __init__(
-        self, names: Iterable[str], site: Files, seed: int = 0, live: bool = False
+        self,
+        names: Iterable[str],
+        site: Files,
+        seed: int = 0,
+        live: bool = False,
+        witness: str = "",
     ) -> None:
+        """`witness`: the host that is one, if any."""
         super().__init__(Random(seed))
         self.seed = seed
         self.archive = Archive()
@@ -74,7 +81,13 @@ class World(Network):
         self.checkers: list[Callable[[World], None]] = []
         for name in names:
             self._new_host(name)
-        founders = {h.name: self.member(h) for h in self.hosts.values()}
+        if witness:
+            self.hosts[witness].hypervisor.kind = HypervisorKind.NONE
+        # Rows as older sites have them, but for a witness's; who joins later has the whole row.
+        founders = {
+            h.name: replace(self.member(h), witness=h.is_witness or None)
+            for h in self.hosts.values()
+        }
         state = State(site_id=SITE_ID, members=founders)
         files = {**site, **state_file.write(state)}
         root = self.archive.put(files, (), "root <root@domain.com>", EPOCH - 60, "Start the site")
@@ -122,7 +135,7 @@ class World(Network):
         members.end_change(host)
 
     def member(self, host: SimHost) -> Member:
-        return Member(host.name, host.address, f"https://{host.address}:8701")
+        return Member(host.name, host.address, f"https://{host.address}:8701", host.is_witness)
 
     def no_more_faults(self) -> None:
         """The network and all disks are as they should be; daemons and hosts that are off stay off."""

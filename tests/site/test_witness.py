@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 
@@ -66,12 +67,22 @@ def test_nothing_comes_to_the_witness(site: Site) -> None:
     assert "w is a witness, which runs no VMs" in refused["message"]
     drained = site.refusal("dmz01", "host", "drain", "w", "--yes")
     assert drained["message"] == "w is a witness, which runs no VMs"
-    said = site.xsm("dmz01", "apply", *_with(site, vm_entry("web1", "w")))
-    assert "warning: web1: w is a witness, which runs no VMs" in said
-    wait("it is told", lambda: any("w is a witness" in h for h in site.status("w")["held"]))
-    assert site.running("web1") == ["dmz01"]
     site.apply("w", vm_entry("web1", "dmz01"), message="An edit on the witness")
-    assert site.running("web1") == ["dmz01"]
+    site.stage.kill_xsmd("w")  # from here on only the table of members tells
+    for host in ("w", site.stage.hosts["w"].address):
+        refused = site.xsm("dmz01", "apply", *_with(site, vm_entry("web1", host)), code=2)
+        assert "VM web1: w is a witness, which runs no VMs" in refused
+    site.apply("dmz01", vm_entry("web1", "dmz01"), vm_entry("flo"), vm_entry("flu"))
+    for name in ("web1", "flo", "flu"):
+        assert site.running(name) in (["dmz01"], ["dmz02"])
+    row = next(line for line in site.xsm("dmz01", "hosts").splitlines() if line.startswith("w "))
+    assert "witness" in row and " alive " not in row
+    table = json.loads((site.work() / "state" / "members.json").read_text())
+    assert {name: member["witness"] for name, member in table.items()} == {
+        "dmz01": False, "dmz02": False, "w": True
+    }  # fmt: skip
+    site.stage.start_xsmd("w")
+    site.wait_whole()
 
 
 def test_it_is_a_witness_after_a_restart_and_no_host_turns_into_one(site: Site) -> None:

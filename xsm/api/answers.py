@@ -54,6 +54,7 @@ from xsm.plan.observed import HostReport
 from xsm.plan.planner import plan
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, wanted
+from xsm.plan.witness import without_witnesses
 from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
 from xsm.site.problems import Invalid, Problem
@@ -206,7 +207,8 @@ class Answers:
     async def vms(self) -> tuple[VmStatus, ...]:
         _, document = self._head()
         answer = await self.plan()
-        return views.vms(wanted(document), answer.reports, answer.unreachable, answer.plan)
+        silent = without_witnesses(document.state, answer.unreachable, answer.reports)
+        return views.vms(wanted(document), answer.reports, silent, answer.plan)
 
     async def why(self, vm: str) -> Why:
         _, document = self._head()

@@ -182,7 +182,7 @@ class Enrolling:
             raise refused(403, "forbidden", f"the token is for {name}, not for {request.name}")
         answer = self._answer(request, document)
         present = document.state.members
-        after = {**present, name: Member(name, request.address, request.url)}
+        after = {**present, name: Member(name, request.address, request.url, request.witness)}
         async with membership.agreed(daemon, present, after) as number:
             state = replace(document.state, members=after, members_number=number)
             redeem = partial(self._invitations(authority).redeem, request.token, now, key)
@@ -196,6 +196,14 @@ class Enrolling:
         if (member.address, member.url) != (request.address, request.url):
             where = f"{request.name} is a member already, at {member.address} ({member.url})"
             raise refused(409, "conflict", where, "give the new host a name of its own")
+        if None not in (request.witness, member.witness) and request.witness != member.witness:
+            what = "a witness" if member.witness else "a host that runs VMs"
+            raise refused(
+                409,
+                "conflict",
+                f"{request.name} is a member already, as {what}",
+                f"join with{'' if member.witness else 'out'} --witness, or `xsm host forget {request.name}` first",
+            )
         now = time.time()
         try:
             authority = self._signing.authority()
@@ -221,6 +229,8 @@ class Enrolling:
         """
         member = document.state.members.get(request.name)
         if member is None or (member.address, member.url) != (request.address, request.url):
+            return False
+        if None not in (request.witness, member.witness) and request.witness != member.witness:
             return False
         try:
             authority = self._signing.authority()

@@ -37,6 +37,7 @@ class MemberStatus:
     error: str = ""  # what went wrong when it was last asked
     clock: str = ""  # what is wrong with its clock
     signs: bool = False  # it holds the site's CA key
+    witness: bool = False  # it has a vote and runs no VMs
     since_s: float | None = None  # for how long `reach` has been so; None: not known
 
 
@@ -277,6 +278,7 @@ class JoinRequest:
     url: str
     csr_pem: str
     libvirt_csr_pem: str = ""  # for the certificate that the host gives to libvirt
+    witness: bool | None = None  # it will run no VMs; None: an older xsm asks, which doesn't say
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from xsm.plan.planner import plan
 from xsm.plan.sightings import Sighting
 from xsm.plan.view import REPORT_OLD_S, View
 from xsm.plan.wanted import Wanted, WantedVM
+from xsm.plan.witness import contradiction, is_witness
 from xsm.site.document import Document
 
 FENCED = "fenced: it was switched off, and is no member until it is switched on and runs nothing"
@@ -60,10 +61,11 @@ def members(
                 revision=_revision(peer, name, report),
                 drained=name in document.state.drained,
                 myself=myself,
-                error=_error(report)
+                error=_error(report) or contradiction(member, report)
                 if report
                 else unreachable.get(name, peer.contacts.errors.get(name, "")),
                 clock=clocks.get(name, ""),
+                witness=is_witness(member, reports.get(name)),
                 since_s=None if myself else peer.contacts.since_s(name, reach, now),
             )
         )

@@ -60,19 +60,19 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
         Cell(member.name, "name"),
         Cell(str(member.reach), REACH_STYLE[member.reach]),
         "-" if member.since_s is None else age(member.since_s),
-        *_carries(report),
+        *_carries(member, report),
         Cell(short(member.revision), "care" if behind else ""),
         Cell(", ".join(remarks), "bad" if error else "care" if member.drained else ""),
     ]
 
 
-def _carries(report: HostReport | None) -> list[str]:
+def _carries(member: MemberStatus, report: HostReport | None) -> list[str]:
     """Hypervisor, VMs, CPUs, memory in all and free."""
+    if member.witness or (report and report.says_witness):
+        return ["witness", "-", "-", "-", "-"]
     facts = report.facts if report else None
     if report is None or facts is None:
         return ["-"] * 5
-    if report.is_witness:
-        return ["witness", "-", "-", "-", "-"]
     memory = (str(facts.memory_mib), str(facts.free_memory_mib))
     return [f"{facts.kind} {facts.version}", str(running(report)), str(facts.cpus), *memory]
 

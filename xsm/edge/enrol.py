@@ -70,7 +70,7 @@ def init_site(
     """
     _clear_unfinished(settings)
     _refuse_existing(settings, settings_path)
-    member = Member(settings.name, settings.address, settings.url)
+    member = Member(settings.name, settings.address, settings.url, settings.is_witness)
     state = State(site_id=str(uuid.uuid4()), members={member.name: member})
     edited = edit(files, "", files, "", files, Surroundings({}, {}, now), state)
     with ExitStack() as undo:
@@ -114,7 +114,8 @@ async def join_site(
         _refuse_existing(settings, settings_path)
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_secret(kept, token_text.encode())
-        await join(token_text, settings.name, settings.address, settings.url, files)
+        address, witness = settings.address, settings.is_witness
+        await join(token_text, settings.name, address, settings.url, files, witness)
     if settings.is_witness:
         write_durably(settings.witness_path, b"", 0o600)
     enrolled = await _catch_up(settings, settings_path, token)

@@ -25,8 +25,16 @@ TOTAL_TIMEOUT_S = 60.0
 ANSWER_LIMIT_BYTES = 1024 * 1024
 
 
-async def join(token_text: str, name: str, address: str, url: str, files: TlsFiles) -> JoinAnswer:
-    """Become a member: makes this host's key, has it certified, and installs `files`.
+async def join(
+    token_text: str,
+    name: str,
+    address: str,
+    url: str,
+    files: TlsFiles,
+    witness: bool | None = None,
+) -> JoinAnswer:
+    """Become a member: makes this host's key, has it certified, and installs `files`. `witness`: whether it will run no
+    VMs; None where it is a member already.
 
     The site's content is then fetched with `PeerClient`. It may be called again after a failure
     that
@@ -42,7 +50,7 @@ async def join(token_text: str, name: str, address: str, url: str, files: TlsFil
     ca.create_key(libvirt.key)
     libvirt_csr_pem = ca.create_csr(libvirt.key, name)
     ca_pem = await _fetch_ca(token)
-    request = JoinRequest(token_text.strip(), name, address, url, csr_pem, libvirt_csr_pem)
+    request = JoinRequest(token_text.strip(), name, address, url, csr_pem, libvirt_csr_pem, witness)
     raw = await _ask(token, "/v1/join", msgspec.json.encode(request), pinned_context(ca_pem))
     try:
         answer = msgspec.json.decode(raw, type=JoinAnswer)

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xsm.peer.edit import Surroundings
-from xsm.plan.observed import ACTIVE, HostReport, why_no_vms
+from xsm.plan.observed import ACTIVE, HostReport
 from xsm.plan.order import Order
 from xsm.plan.planner import move_held, restart_held
 from xsm.plan.round import written
 from xsm.plan.view import View
 from xsm.plan.wanted import wanted
+from xsm.plan.witness import is_witness, why_no_vms
 from xsm.site import xml_file, yaml_file
 from xsm.site.changes import Change, SetVM
 from xsm.site.conflicts import active_conflicts
@@ -231,9 +232,11 @@ def _refuse_impossible_restart(
 def refuse_witness(document: Document, host: str, reports: Mapping[str, HostReport]) -> None:
     """Raises `CommandRefused` for a host that runs no VMs anyway: there is nothing to drain, nor to take back."""
     name = find_member(document, host)
-    never = why_no_vms(name, reports.get(name))
-    if never:
-        raise CommandRefused(never, "to service it, just stop it; while it is off it has no vote")
+    if is_witness(document.state.members[name], reports.get(name)):
+        raise CommandRefused(
+            why_no_vms(document.state, name, reports.get(name)),
+            "to service it, just stop it; while it is off it has no vote",
+        )
 
 
 def make_disk(files: Files, document: Document, vm_name: str, disk: str, token: str) -> Intent:
@@ -279,16 +282,18 @@ def forget(
         raise CommandRefused(f"{name} is the site's last host")
     if name == me:
         raise CommandRefused(f"{name} can't forget itself", "run this on another host")
-    if alive:
+    witness = is_witness(document.state.members[name], report)
+    if alive and not (witness and report is None):
         running = report.running(document.state.site_id) if report else []
         if report is None or report.facts is None or running:
             what = f"runs {', '.join(running)}" if running else "does not say what it runs"
             raise CommandRefused(
                 f"{name} is alive and {what}", f"`xsm host drain {name}` first, or power it off"
             )
-    elif not sure:
+    elif not alive and not sure:
+        so = "it would not hear of it" if witness else "XSM can't know that it runs no VMs"
         raise CommandRefused(
-            f"{name} does not answer, so XSM can't know that it runs no VMs",
+            f"{name} does not answer, so {so}",
             f"make sure that it is powered off, then `xsm host forget {name} --it-is-off`",
         )
     state = replace(document.state.without(name), drained=document.state.drained - {name})

@@ -13,7 +13,7 @@ from xsm.plan.capacity import unfit
 from xsm.plan.observed import HostReport
 from xsm.plan.order import ASSUMED_PACE, Pace
 from xsm.plan.place import place
-from xsm.site import state_file
+from xsm.site import checks, state_file
 from xsm.site.changes import describe, diff
 from xsm.site.conflicts import active_conflicts
 from xsm.site.document import SITE_FILES, Document, Files, load
@@ -129,11 +129,25 @@ def edit(
     new_state = state if state is not None else old_state
     tree = {p: c for p, c in wanted.items() if not p.startswith(STATE_FOLDER)}
     document = load({**tree, **state_file.write(new_state)})
+    _refuse_witnesses(document, load(head))
     settled, unplaced = _settle(document, around)
     files = {**tree, **state_file.write(settled)}
     document = load(files)
     warnings = sorted({*document.warnings, *unplaced, *unfit(document, around.reports)})
     return Edited(files, document, describe_changes(head, files), tuple(warnings))
+
+
+def _refuse_witnesses(document: Document, head: Document) -> None:
+    """No VM is pinned to a host that runs none. Raises `Invalid`, but not for one that is so already: two edits at once
+    may have come to that, and others go on."""
+    before = {name: host for name, (_, host) in head.pinned_to_witnesses().items()}
+    fresh = [
+        checks.witness_problem(document.site_path, vm, host, Severity.ERROR)
+        for name, (vm, host) in document.pinned_to_witnesses().items()
+        if before.get(name) != host
+    ]
+    if fresh:
+        raise Invalid(fresh)
 
 
 def _conflicts(files: Files) -> tuple[Conflict, ...]:

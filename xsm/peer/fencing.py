@@ -29,6 +29,11 @@ def fence(files: Files, document: Document, host: str, me: str) -> Intent:
     name = find_member(document, host)
     if name == me:
         raise CommandRefused(f"{name} can't have itself fenced", "run this on another host")
+    if document.state.members[name].witness:
+        raise CommandRefused(
+            f"{name} is a witness: it runs no VMs that could start elsewhere",
+            f"if it is gone for good: `xsm host forget {name} --it-is-off`",
+        )
     if not agent_of(document, name):
         raise CommandRefused(
             f"the site file names no FENCE for {name}",

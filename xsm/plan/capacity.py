@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from xsm.plan.observed import ACTIVE, Domain, HostReport, why_no_vms
+from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan.sightings import XEN_DOM0_UUID
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, WantedVM
+from xsm.plan.witness import why_no_vms
 from xsm.site.document import Document
 from xsm.site.fields import spelled
 from xsm.site.problems import Problem, Severity
@@ -98,7 +99,9 @@ def unfit(document: Document, reports: Mapping[str, HostReport]) -> Iterator[Pro
         host = document.host_of(vm)
         if host is None or host not in document.state.members:
             continue
-        never = why_no_vms(host, reports.get(host))
+        never = why_no_vms(document.state, host, reports.get(host))
+        if never and document.state.members[host].witness:
+            continue  # `site.checks` tells it
         if never:
             dom0 = spelled(document.site_path, "DOM0")
             hint = f"another {dom0}, or none: then the site places it"

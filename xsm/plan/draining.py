@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from xsm.plan.capacity import capacity_mib
-from xsm.plan.observed import ACTIVE, HostReport, cannot_receive, why_no_vms
+from xsm.plan.observed import ACTIVE, HostReport, cannot_receive
 from xsm.plan.order import Move, Order, Pace
 from xsm.plan.order_search import Hop, Rooms, empty_host
 from xsm.plan.wanted import config_refusal
+from xsm.plan.witness import why_no_vms
 from xsm.site.conflicts import active_conflicts
 from xsm.site.document import Document
 from xsm.site.model import VM, Migration, Power
@@ -95,7 +96,7 @@ class _Ways:
             and name not in unreachable
             and name in reports
             and reports[name].facts is not None
-            and not why_no_vms(name, reports[name])
+            and not why_no_vms(document.state, name, reports[name])
         )
         conflicts = active_conflicts(document.site, document.state)
         self.disputed = {conflict.vm for conflict in conflicts}

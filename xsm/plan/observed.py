@@ -187,10 +187,6 @@ class HostReport:
         return [d.name for d in ours if d.state in ACTIVE]
 
     @property
-    def is_witness(self) -> bool:
+    def says_witness(self) -> bool:
+        """Its own word; what counts is `plan.witness`'s."""
         return self.facts is not None and self.facts.kind is HypervisorKind.NONE
-
-
-def why_no_vms(host: str, report: HostReport | None) -> str:
-    """Why the host runs no VMs at all, by its own word; "" when it may."""
-    return f"{host} is a witness, which runs no VMs" if report and report.is_witness else ""

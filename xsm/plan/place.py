@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from xsm.plan.capacity import capacity_mib
-from xsm.plan.observed import ACTIVE, HostReport, why_no_vms
+from xsm.plan.observed import ACTIVE, HostReport
 from xsm.plan.view import REPORT_OLD_S
 from xsm.plan.wanted import config_refusal
+from xsm.plan.witness import contradiction, is_witness, why_no_vms
 from xsm.site.document import Document
 from xsm.site.model import VM
 
@@ -103,9 +104,9 @@ class _Floor:
         host = self.hosts.get(name)
         if host is None:
             return f"{name} is not a member"
-        never = why_no_vms(name, self.reports.get(name))
-        if never:
-            return never
+        report = self.reports.get(name)
+        if is_witness(self.document.state.members[name], report):
+            return why_no_vms(self.document.state, name, report)
         if name in self.document.state.drained:
             return f"{name} is drained"
         for tag in vm.apart:
@@ -120,6 +121,9 @@ class _Floor:
             return ban
         host = self.hosts[name]
         report = self.reports.get(name)
+        never = why_no_vms(self.document.state, name, report)
+        if never:
+            return never
         if report is not None and report.facts is not None:
             refusal = config_refusal(self.document.configs[vm.config], report.facts.kind)
             if refusal:
@@ -194,12 +198,15 @@ def _may_run_in_place(
     unreachable: Mapping[str, str],
     now: float,
 ) -> frozenset[str]:
-    """Floating VMs that run where they are placed, or may: their host's word on it is missing or old."""
+    """Floating VMs that run where they are placed, or may: their host's word on it is missing or old, or it says that
+    it has no hypervisor and had one when it joined."""
     active = set(_active(document, reports))
+    members = document.state.members
     known = {
         host
         for host, report in reports.items()
         if host not in unreachable and report.facts and now - report.at <= REPORT_OLD_S
+        if host not in members or not contradiction(members[host], report)
     }
     return frozenset(
         vm

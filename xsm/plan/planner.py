@@ -18,6 +18,7 @@ from xsm.plan.round import BY_FILE, Round, hold, why_there
 from xsm.plan.sightings import Seen, Sighting, sort_domains
 from xsm.plan.view import SHUTDOWN_LIMIT_S, Handover, View, is_fresh
 from xsm.plan.wanted import Wanted, WantedVM
+from xsm.plan.witness import contradiction
 from xsm.site.document import Document
 from xsm.site.fields import vm_label
 
@@ -375,6 +376,9 @@ def _of_host(r: Round, host: str) -> Iterator[Finding]:
     """What is the matter with a member as a whole."""
     if host not in r.document.state.members:
         return
+    wrong = contradiction(r.document.state.members[host], r.view.reports.get(host))
+    if wrong:
+        yield Notice(host, "", wrong)
     trouble = r.owner_trouble(host)
     if trouble:
         yield Notice(host, "", trouble)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from xsm.plan.observed import HostReport, HypervisorFacts, why_no_vms
+from xsm.plan.observed import HostReport, HypervisorFacts
+from xsm.plan.witness import why_no_vms
 from xsm.site.document import Document
 from xsm.site.model import HypervisorKind
 
@@ -96,7 +97,7 @@ def target_trouble(document: Document, view: View, host: str) -> str:
 
     When acting, the target's claim says that it is there, so its report may be missing.
     """
-    never = why_no_vms(host, view.reports.get(host))
+    never = why_no_vms(document.state, host, view.reports.get(host))
     if never:
         return never
     if host in document.state.drained:

@@ -88,6 +88,7 @@ def check(
         *_hosts_twice(site_path, site.hosts),
         *_missing_configs(site_path, vms, sorted(config_names)),
         *_unknown_hosts(site_path, site, vms, names, state),
+        *_on_witnesses(site_path, vms, names, state),
         *_fencing(site_path, site.hosts),
         *_room(site_path, vms, names),
     ]
@@ -198,6 +199,33 @@ def _no_members(path: str, vms: Iterable[VM], names: HostNames, state: State) ->
             near(host, known) + f"; or `xsm invite {host}` takes it in",
             Severity.WARNING,
         )
+
+
+def pinned_to_witnesses(
+    vms: Iterable[VM], names: HostNames, state: State
+) -> dict[str, tuple[VM, str]]:
+    """VM -> it, and the witness that its DOM0 names, by the table of members."""
+    witnesses = {name for name, member in state.members.items() if member.witness}
+    if not witnesses:
+        return {}
+    pinned = ((vm, names.name(vm.host)) for vm in vms if vm.host is not None)
+    return {vm.name: (vm, host) for vm, host in pinned if host in witnesses}
+
+
+def witness_problem(path: str, vm: VM, host: str, severity: Severity) -> Problem:
+    dom0 = spelled(path, "DOM0")
+    hint = f"another {dom0}, or none: then the site places it"
+    return Problem(
+        path, vm.line, f"VM {vm.name}: {host} is a witness, which runs no VMs", hint, severity
+    )
+
+
+def _on_witnesses(
+    path: str, vms: Iterable[VM], names: HostNames, state: State
+) -> Iterable[Problem]:
+    """No edit brings this about (`peer.edit`); two at once may, which are merged: the VM is held then."""
+    for vm, host in pinned_to_witnesses(vms, names, state).values():
+        yield witness_problem(path, vm, host, Severity.WARNING)
 
 
 def _fencing(path: str, hosts: Iterable[Host]) -> Iterable[Problem]:

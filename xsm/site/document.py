@@ -69,6 +69,10 @@ class Document:
         """
         return self._names.name(written)
 
+    def pinned_to_witnesses(self) -> Mapping[str, tuple[VM, str]]:
+        """VM -> it, and the witness that its DOM0 names."""
+        return checks.pinned_to_witnesses(self.site.vms(), self._names, self.state)
+
     def host_of(self, vm: VM) -> str | None:
         """Where the VM should run: its DOM0, or for a floating VM its placement; None when not placed yet."""
         if vm.host is not None:

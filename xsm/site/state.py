@@ -20,6 +20,9 @@ class Member:
     name: str
     address: str  # what DOM0 may say for it
     url: str  # https://ADDRESS:PORT where its peers reach it
+    witness: bool | None = (
+        None  # it runs no VMs, from the day it joined; None: the row is of before it was written
+    )
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class State:
             for disk, word in sorted(words.items())
             if old.disk_words.get(vm, {}).get(disk) != word
         ]
+
+    def member(self, host: str) -> Member | None:
+        """The row of a member, or of a host that was fenced; None for any other."""
+        return self.members.get(host) or self.fenced.get(host)
 
     def without(self, member: str) -> State:
         """A member less; the floating VMs that were placed on it have no place."""

@@ -197,11 +197,19 @@ def _member(key: str, value: Any) -> Member:
     url = _text(row.get("url", ""), "url")
     if not url.startswith("https://"):
         raise _Wrong("url does not start with https://")
-    return Member(key, _text(row.get("address", ""), "address"), url)
+    witness = row.get("witness")
+    if witness is not None and not isinstance(witness, bool):
+        raise _Wrong("witness is neither true nor false")
+    return Member(key, _text(row.get("address", ""), "address"), url, witness)
 
 
 def _member_rows(members: Mapping[str, Member]) -> dict[str, Any]:
-    return {m.name: {"address": m.address, "url": m.url} for m in members.values()}
+    """Rows of before it was written whether a host is a witness stay as they are."""
+    return {
+        m.name: {"address": m.address, "url": m.url}
+        | ({} if m.witness is None else {"witness": m.witness})
+        for m in members.values()
+    }
 
 
 def places(table: Mapping[str, Any]) -> dict[str, Place]:

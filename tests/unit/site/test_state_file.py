@@ -19,7 +19,8 @@ texts = st.text(st.characters(exclude_categories=("C", "Z")), max_size=12)
 @st.composite
 def states(draw: st.DrawFn) -> State:
     members = {
-        n: Member(n, f"host-{n}", f"https://{n}:1") for n in draw(st.sets(names, max_size=3))
+        n: Member(n, f"host-{n}", f"https://{n}:1", draw(st.sampled_from([None, False, True])))
+        for n in sorted(draw(st.sets(names, max_size=3)))
     }
     found = {
         (vm, what): Conflict(vm, what, draw(texts), draw(texts), ("a", "b"))
@@ -45,6 +46,13 @@ def test_what_is_written_is_read_back(state: State) -> None:
     files = state_file.write(state)
     assert state_file.read(files) == state
     assert state_file.write(state_file.read(files)) == files
+
+
+def test_rows_of_members_from_before_witnesses_are_read_and_written_as_they_are() -> None:
+    old = b'{\n  "a": {\n    "address": "h",\n    "url": "https://a:1"\n  }\n}\n'
+    state = state_file.read({"state/members.json": old})
+    assert state.members == {"a": Member("a", "h", "https://a:1", None)}
+    assert state_file.write(state) == {"state/members.json": old}
 
 
 def test_empty_tables_have_no_file_and_the_form_is_canonical() -> None:
