@@ -25,7 +25,7 @@ SIZES = {2: 8, 3: 32, 4: 32, 5: 18, 8: 6, 16: 3, 32: 1}
 SMALL = 5
 """In larger sites a minute costs more, so fewer things happen: a life costs about the same everywhere."""
 WITNESSED = 0.2
-"""Of the sites of three hosts or more, so many have a witness for their last one; of hosts that join, so many are one."""
+"""Of the sites of three hosts or more, so many have a witness for their last one; of hosts that join, so many are."""
 SEEDED = 0.1
 """So many VMs have user-data."""
 DISKED = 0.3

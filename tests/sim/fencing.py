@@ -42,12 +42,13 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
 
     def with_votes(number: int, end: Callable[[str], None]) -> None:
         broken = name in world.broken_fences
+        why_not = why_not_off(world, name)
 
         def switched() -> None:
             if host.life != life:
                 return  # the agent died with its xsmd, after it had told the device
-            if broken:
-                end(f"{name} was not fenced: the device does not answer")
+            if why_not:
+                end(f"{name} was not fenced: {why_not}")
             else:
                 _commit(host, commit_intent, number, end, COMMIT_TRIES)
 
@@ -67,6 +68,11 @@ def fence(world: World, on: str, name: str, unasked: bool = False) -> Errand:
         unasked=unasked,
     )
     return errand
+
+
+def why_not_off(world: World, name: str) -> str:
+    """What the fence agent says that went wrong, "" when the host is off."""
+    return "the device does not answer" if name in world.broken_fences else ""
 
 
 def _commit(

@@ -25,7 +25,8 @@ import pytest
 from tests.sim import mutants_claims as c
 from tests.sim import mutants_disks as d
 from tests.sim import mutants_edits as e
-from tests.sim import narrow, narrow_acts, narrow_disks
+from tests.sim import mutants_fencing as f
+from tests.sim import narrow, narrow_acts, narrow_disks, narrow_fencing
 from tests.sim import test_exhaustive as by_state
 from tests.sim import test_exhaustive_members as by_list
 from tests.sim.host import Violation
@@ -219,6 +220,36 @@ ALL: tuple[Mutant, ...] = (
         d.a_disk_is_forgotten,
         signs=BLANK,
         narrow=narrow_disks.its_pool_is_not_mounted_after_a_boot,
+    ),
+    Mutant(
+        f.fenced_without_a_majority,
+        signs=CLAIMS,
+        narrow=narrow_fencing.a_host_cut_off_has_the_others_fenced,
+    ),
+    Mutant(
+        f.fenced_whatever_the_device_says,
+        signs=CLAIMS,
+        narrow=narrow_fencing.a_fence_device_fails,
+    ),
+    Mutant(
+        f.hosts_that_others_hear_are_fenced,
+        signs=("was fenced unasked",),
+        narrow=narrow_fencing.a_host_that_another_one_hears,
+    ),
+    Mutant(
+        f.a_storm_fences_on,
+        signs=("were fenced unasked",),
+        narrow=narrow_fencing.the_network_fails_bit_by_bit,
+    ),
+    Mutant(
+        f.arrivals_do_not_wait_for_room,
+        signs=("are for VMs",),
+        narrow=narrow_fencing.a_drained_host_makes_room,
+    ),
+    Mutant(
+        f.arrivals_do_not_wait_for_those_apart,
+        signs=("to be apart",),
+        narrow=narrow_fencing.two_that_are_to_be_apart_change_hosts,
     ),
 )
 

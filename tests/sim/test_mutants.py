@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim import test_exhaustive, test_exhaustive_members
+from tests.sim import narrow_disks, narrow_fencing, test_exhaustive, test_exhaustive_members
 from tests.sim.mutants import ALL, Mutant, accident, first_accident, with_mutant
 from tests.sim.narrow_acts import ACTS
-from tests.sim.narrow_disks import STORIES
 
 SEARCHED = {
     name
@@ -38,7 +37,11 @@ def test_a_rule_that_is_switched_off_is_missed(mutant: Mutant) -> None:
         assert tries, seen
 
 
-@pytest.mark.parametrize("story", (*ACTS, *STORIES), ids=lambda story: story.__name__)
+@pytest.mark.parametrize(
+    "story",
+    (*ACTS, *narrow_disks.STORIES, *narrow_fencing.STORIES),
+    ids=lambda story: story.__name__,
+)
 def test_a_story_of_edits_and_acts_ends_well(story) -> None:  # type: ignore[no-untyped-def]
     assert not accident(story)
 
