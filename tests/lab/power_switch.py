@@ -6,6 +6,7 @@ Decides nothing: a host that is to be off is crashed, all its processes at once.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
 from tests.lab.lab import Lab
@@ -16,12 +17,12 @@ FENCE = f"fence_lab plug={{}} folder={SHARED}/fence"
 """FENCE of the host of that name."""
 
 
-def fenced_hosts(after_s: int) -> str:
-    """<Host> entries for all hosts, which are fenced unasked after so many seconds of silence."""
+def fenced_hosts(after_s: int, names: Sequence[str] = tuple(HOSTS)) -> str:
+    """<Host> entries for these hosts, which are fenced unasked after so many seconds of silence."""
     return "".join(
         f'  <Host name="{place.name}"><ADDRESS>{place.address}</ADDRESS><FENCE>{FENCE.format(place.name)}</FENCE>'
         f"<FENCE_AFTER>{after_s}</FENCE_AFTER></Host>\n"
-        for place in HOSTS.values()
+        for place in map(HOSTS.__getitem__, names)
     )
 
 

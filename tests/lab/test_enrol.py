@@ -10,12 +10,14 @@ from tests.lab.hosts import BIN, LabHost
 from tests.lab.lab import Lab
 from tests.lab.observer import Observer
 from tests.lab.places import HOSTS
+from tests.lab.power_switch import PowerSwitch, fenced_hosts
 from tests.lab.processes import wait_for
 from tests.lab.site import SOON_S, VM, Site
 from tests.lab.test_migrate import one_life
 
 ADD_LIMIT_S = 120.0
-FIRST, SECOND = "dmz01", "dmz02"
+FIRST, SECOND, WITNESS = "dmz01", "dmz02", "dmz03"
+FENCE_AFTER_S = 30
 WHERE = "root@192.168.5.102"
 TLS = "qemu+tls://{address}/system"
 
@@ -194,3 +196,56 @@ def serial(lab: Lab) -> str:
     """Of the certificate that the second host's libvirtd shows."""
     script = f"openssl s_client -connect {HOSTS[SECOND].address}:16514 2>&1 </dev/null | openssl x509 -noout -serial"
     return lab[FIRST].run("sh", "-c", script).stdout
+
+
+def test_a_host_without_libvirt_is_added_as_a_witness(bare: Lab) -> None:
+    """Proves that a third host on which neither libvirtd nor its library is there joins as a witness, by one command;
+    that nothing is placed on it, nor pinned to it."""
+    first, third = bare[FIRST], bare[WITNESS]
+    ssh.start(third)
+    ssh.let_in(first, third)
+    third.stop_daemon("libvirtd")
+    third.run("sh", "-ec", NO_LIBVIRT)
+    command = ["xsm", "host", "add", f"root@{third.place.address}", "--witness", "--yes"]
+    accept = ("--accept-key", ssh.fingerprint(third))
+    first.run(*command, *accept, limit_s=ADD_LIMIT_S)
+    bare.wait_whole((FIRST, SECOND, WITNESS))
+    row = next(line for line in first.xsm("hosts").splitlines() if line.startswith(WITNESS))
+    assert " witness " in row
+    site = Site(bare)
+    site.write(first, VM("new1", WITNESS))
+    refusal = first.run("xsm", "apply", "/root/site", "--yes", "-m", "To the witness", check=False)
+    assert refusal.returncode == 2 and "dmz03 is a witness, which runs no VMs" in refusal.stderr
+
+
+NO_LIBVIRT = """
+for library in /usr/lib/x86_64-linux-gnu/libvirt.so.*.*.*; do mount --bind /dev/null "$library"; done
+! virsh -V >/dev/null 2>&1
+"""
+
+
+def test_one_of_two_hosts_dies_and_the_other_one_goes_on_with_the_witness(
+    bare: Lab, observer: Observer
+) -> None:
+    """Proves that of two hosts and a witness one host may die: the other one and the witness have it fenced, and its
+    guest starts there, seen from outside; that the dead host, when it is back, takes nothing that runs elsewhere."""
+    site, second = Site(bare), bare[SECOND]
+    site.apply(VM("new1"), hosts=fenced_hosts(FENCE_AFTER_S, (FIRST, SECOND)))
+    last = observer.wait_ticks("new1", 3, host=SECOND)
+    with PowerSwitch(bare) as switch:
+        second.crash()
+        took_s = wait_for(
+            "new1 runs on dmz01", lambda: observer.hosts("new1") == [FIRST], 4 * SOON_S
+        )
+        assert switch.asked == [f"off {SECOND}", f"status {SECOND}"]
+        print(f"killed -> runs elsewhere: {took_s:.0f} s, of which {FENCE_AFTER_S} s of patience")
+        again = observer.wait_ticks("new1", 3, host=FIRST)
+        assert again.boot != last.boot
+        assert "votes: dmz01, dmz03" in bare[FIRST].xsm("why", "new1")
+        second.power_on()
+        second.wait_up()
+        second.start_xsmd()
+        bare.wait_whole((FIRST, SECOND, WITNESS))
+        site.wait_converged()
+    assert observer.hosts("new1") == [FIRST]
+    assert second.virsh("list", "--all", "--name") == ""

@@ -319,7 +319,8 @@ def row(found: Hunt) -> str:
     return f"| {mutant.words} | {lives} | {story} | {short} |"
 
 
-def table(hunts: Sequence[Hunt]) -> str:
+def stamp() -> str:
+    """When, on what, and on which machine."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=DOCUMENT.parent,
@@ -327,11 +328,14 @@ def table(hunts: Sequence[Hunt]) -> str:
         text=True,
         check=True,
     ).stdout.strip()
-    caught = sum(h.caught for h in hunts)
     day = datetime.now(UTC).date()
+    return f"{day}, commit {commit}, {platform.machine()}, {os.cpu_count()} cores"
+
+
+def table(hunts: Sequence[Hunt]) -> str:
+    caught = sum(h.caught for h in hunts)
     lines = [
-        f"{caught} of {len(hunts)} caught ({day}, commit {commit}, {platform.machine()}, "
-        f"{os.cpu_count()} cores).",
+        f"{caught} of {len(hunts)} caught ({stamp()}).",
         "",
         "| without this rule | lives until caught | also, or else, by | what was seen first |",
         "| --- | ---: | --- | --- |",
@@ -340,11 +344,24 @@ def table(hunts: Sequence[Hunt]) -> str:
     return "\n".join(lines)
 
 
-def write(text: str) -> None:
-    """Put the table between its marks."""
+def with_rows(text: str, hunts: Sequence[Hunt]) -> str:
+    """A table as it stands, with the rows of these hunts in it; the others are of an earlier one, which it says."""
+    head, *lines = text.strip().splitlines()
+    rows = {line.split(" | ")[0]: line for line in lines if line.startswith("| ")}
+    rows |= {line.split(" | ")[0]: line for line in map(row, hunts)}
+    count = len(rows) - 2  # less its head
+    caught = count - sum("NOT CAUGHT" in line for line in rows.values())
+    before = head[head.index("(") + 1 : head.index(")")]
+    first = f"{caught} of {count} caught ({before}); the last {len(hunts)} hunted: {stamp()}."
+    return "\n".join([first, "", *rows.values()])
+
+
+def write(hunts: Sequence[Hunt], some: bool) -> None:
+    """Put the table between its marks. `some`: only the rows of these."""
     document = DOCUMENT.read_text()
     before, _, rest = document.partition(MARK)
-    _, _, after = rest.partition(END)
+    there, _, after = rest.partition(END)
+    text = with_rows(there, hunts) if some else table(hunts)
     DOCUMENT.write_text(f"{before}{MARK}\n{text}\n{END}{after}")
 
 
@@ -353,7 +370,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="*", help="only these")
     parser.add_argument("--lives", type=int, default=LIVES_LIMIT)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="into docs/safety-tables.md")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="into docs/safety-tables.md; with NAMEs only their rows",
+    )
     given = parser.parse_args(argv)
     names = given.names or [m.name for m in ALL]
     unknown = sorted(set(names) - {m.name for m in ALL})
@@ -365,10 +386,9 @@ def main(argv: list[str]) -> int:
         for found in pool.map(hunt, names, [given.lives] * len(names)):
             print(row(found), flush=True)
             hunts.append(found)
-    text = table(hunts)
-    print(f"\n{text}")
+    print(f"\n{table(hunts)}")
     if given.write:
-        write(text)
+        write(hunts, bool(given.names))
     return 0 if all(h.caught for h in hunts) else 1
 
 
