@@ -155,6 +155,7 @@ class Daemon:
         """
         self._admission.head_changed()
         self.hinting.head_changed()
+        self.answers.revoking.head_changed()
         self._remember_members()
         self.feed(HeadChanged(head, local))
         if taken is not None:
@@ -207,6 +208,7 @@ class Daemon:
             self.start(self._keep_checkout())
             self.start(self._collect())
             self.start(self.answers.renewing.keep(server.reload_certificate))
+            self.start(self.answers.revoking.keep())
             self.start(membership.end_changes(self, self.answers.hosts.end_change))
             self.start(self.hinting.run())
             self.start(fencing.watch(self, self.answers.hosts.fence_unasked))

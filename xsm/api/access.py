@@ -137,6 +137,7 @@ RULES: tuple[Rule, ...] = (
     Rule("POST", "/v1/peer/fetch", Least.PEER, MIB, gate=Gate.PEERS),
     Rule("POST", "/v1/peer/certificate", Least.PEER, 64 * KIB, gate=Gate.PEERS, finish=True),
     Rule("POST", "/v1/peer/ca-key", Least.PEER, 64 * KIB, gate=Gate.PEERS, finish=True),
+    Rule("POST", "/v1/peer/revocations", Least.PEER, 4 * MIB, gate=Gate.PEERS, finish=True),
     Rule("POST", "/v1/peer/serf", Least.PEER, KIB, gate=Gate.PEERS),
     Rule("GET", "/v1/peer/heads", Least.PEER, gate=Gate.PEERS),
     Rule("GET", "/v1/peer/report", Least.PEER, gate=Gate.PEERS),

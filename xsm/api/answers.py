@@ -25,6 +25,7 @@ from xsm.api.pace import pace_of
 from xsm.api.pushing import Pushing
 from xsm.api.renewing import Renewing
 from xsm.api.reports import REPORT_AGE_S, Reports, own_report
+from xsm.api.revoking import Revoking
 from xsm.api.signing import Signing
 from xsm.api.types import (
     Applied,
@@ -91,7 +92,9 @@ class Answers:
         self.hand_over = self._signing.hand_over
         self.meet_serf = daemon.hinting.meet
         self.renewing = Renewing(daemon, self._signing)
-        self._enrolling = Enrolling(daemon, self._signing)
+        self.revoking = Revoking(daemon, self._signing)
+        self.revocations = self.revoking.revocations
+        self._enrolling = Enrolling(daemon, self._signing, self.revoking)
         self._pushing = Pushing(daemon, self._editing)
         self.hosts = Hosts(daemon, self._editing, self._ready_command, self._commit)
 

@@ -26,6 +26,8 @@ from xsm.api.types import (
     Proposal,
     Refusal,
     RevisionInfo,
+    RevocationAnswer,
+    RevocationQuery,
     SerfPeer,
     SignerRequest,
     Status,
@@ -101,6 +103,10 @@ class Control(Protocol):
         ...
 
     async def take_key(self, sender: str, key: CaKey) -> Handed: ...
+
+    async def revocations(self, query: RevocationQuery) -> RevocationAnswer:
+        """Which certificates are revoked, of a host that holds the CA's key."""
+        ...
 
     async def meet_serf(self, theirs: SerfPeer) -> SerfPeer:
         """A member tells of its Serf agent and key; this host's own."""

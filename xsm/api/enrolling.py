@@ -36,6 +36,7 @@ from xsm.site.problems import Invalid
 from xsm.site.state import Member, State
 
 if TYPE_CHECKING:
+    from xsm.api.revoking import Revoking
     from xsm.api.signing import Signing
     from xsm.daemon import Daemon
     from xsm.edge.ca import Authority
@@ -118,9 +119,10 @@ def refuse_taken(request: JoinRequest, members: Iterable[Member]) -> None:
 
 
 class Enrolling:
-    def __init__(self, daemon: Daemon, signing: Signing) -> None:
+    def __init__(self, daemon: Daemon, signing: Signing, revoking: Revoking) -> None:
         self._daemon = daemon
         self._signing = signing
+        self._revoking = revoking
 
     # -- hosts -----------------------------------------------------
 
@@ -154,7 +156,16 @@ class Enrolling:
             raise refused(409, "conflict", str(error)) from error
 
     async def join(self, request: JoinRequest) -> JoinAnswer:
-        """Make the bearer of a good token a member. Raises `Refused`."""
+        """Make the bearer of a good token a member. Raises `Refused`.
+
+        What it gets is written down first: when the host is forgotten, it is revoked.
+        """
+        answer = await self._join(request)
+        pems = (answer.certificate_pem, answer.libvirt_pem)
+        await self._revoking.took_in(request.name, pems)
+        return answer
+
+    async def _join(self, request: JoinRequest) -> JoinAnswer:
         daemon = self._daemon
         head, document = ready_head(daemon.revisions.head)
         if self._joined_before(request, document):

@@ -28,7 +28,12 @@ def own_report(daemon: Daemon) -> HostReport | None:
     own = daemon.peer.own_report()
     if own is None:
         return None
-    troubles = (daemon.answers.renewing.trouble, daemon.hinting.lasting_trouble)
+    answers = daemon.answers
+    troubles = (
+        answers.renewing.trouble,
+        answers.revoking.trouble,
+        daemon.hinting.lasting_trouble,
+    )
     notes = (*own.notes, *(f"{own.host}: {trouble}" for trouble in troubles if trouble))
     return replace(own, transfers=daemon.observer.transfers.now(), notes=notes)
 

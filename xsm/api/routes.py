@@ -29,6 +29,7 @@ from xsm.api.types import (
     JoinRequest,
     Proposal,
     Returning,
+    RevocationQuery,
     SerfPeer,
     SignerRequest,
 )
@@ -271,6 +272,10 @@ async def post_ca_key(ask: Ask) -> web.StreamResponse:
     return json_answer(await ask.control.take_key(ask.known.name, await ask.decoded(CaKey)))
 
 
+async def post_revocations(ask: Ask) -> web.StreamResponse:
+    return json_answer(await ask.control.revocations(await ask.decoded(RevocationQuery)))
+
+
 async def post_serf(ask: Ask) -> web.StreamResponse:
     return json_answer(await ask.control.meet_serf(await ask.decoded(SerfPeer)))
 
@@ -354,6 +359,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/v1/peer/fetch"): post_fetch,
     ("POST", "/v1/peer/certificate"): post_certificate,
     ("POST", "/v1/peer/ca-key"): post_ca_key,
+    ("POST", "/v1/peer/revocations"): post_revocations,
     ("POST", "/v1/peer/serf"): post_serf,
     ("GET", "/v1/peer/heads"): get_heads,
     ("GET", "/v1/peer/report"): get_report,

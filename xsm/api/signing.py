@@ -21,6 +21,7 @@ from xsm.api.types import (
     Verb,
 )
 from xsm.edge.certificate import CertificateRefused
+from xsm.edge.crl_file import IssuedFile
 from xsm.edge.transport import PeerRefused, PeerUnreachable
 from xsm.site.problems import Problem, Severity
 from xsm.site.state import Member
@@ -30,9 +31,15 @@ if TYPE_CHECKING:
     from xsm.edge.ca import Authority
 
 
+YEAR_S = 365 * 86400.0
+"""How long a certificate lasts where the settings don't say otherwise."""
+
+
 class Signing:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self.issued = IssuedFile(daemon.settings.tls_dir)
+        """What this host gave out, where it signs; any certificate of a host is in it before that has it."""
 
     def has_key(self) -> bool:
         return self._daemon.settings.ca_key_path.exists()
@@ -43,6 +50,11 @@ class Signing:
 
         settings = self._daemon.settings
         return load_ca(settings.tls_dir, settings.certificate_life_s)
+
+    @property
+    def longest_life_s(self) -> float:
+        """Of a certificate that any host of the site gave out, as far as this one can know."""
+        return max(self._daemon.settings.certificate_life_s, YEAR_S)
 
     def signers(self) -> tuple[str, ...]:
         """The members that are known to hold the key, by name."""
@@ -73,15 +85,17 @@ class Signing:
         def issue() -> CertificateAnswer:
             authority = self.authority()
             now = time.time()
-            return CertificateAnswer(
-                authority.issue_peer(request.csr_pem, name, member.address, now),
-                authority.issue_libvirt(request.libvirt_csr_pem, name, member.address, now),
-            )
+            peer = authority.issue_peer(request.csr_pem, name, member.address, now)
+            libvirt = authority.issue_libvirt(request.libvirt_csr_pem, name, member.address, now)
+            self.issued.add((peer, libvirt), now)
+            return CertificateAnswer(peer, libvirt)
 
         try:
             return await asyncio.to_thread(issue)
         except CertificateRefused as error:
             raise refused(403, "forbidden", str(error)) from error
+        except OSError as error:
+            raise refused(503, "failed", f"it can't be written down: {error}") from error
 
     def _member(self, name: str) -> Member:
         """Raises `Refused`."""
@@ -132,6 +146,7 @@ class Signing:
             raise refused(403, "forbidden", str(error)) from error
         except OSError as error:
             raise refused(503, "failed", f"the key can't be written: {error}") from error
+        self._daemon.answers.revoking.wake()  # what the other ones know
         self._tell(f"holds the site's CA key now: given by {sender}")
         return Handed(self.signers())
 

@@ -305,6 +305,30 @@ class CertificateAnswer:
 
 
 @dataclass(frozen=True)
+class RevocationList:
+    """The certificates of hosts that are of the site no more, as members keep it and give it to each other."""
+
+    members_number: int = 0  # of the list of members that it was made by
+    made_at: int = 0  # wall clock, seconds; of a later list always higher
+    crl_pem: str = ""  # signed by the site's CA; "": nothing is revoked
+
+
+@dataclass(frozen=True)
+class RevocationQuery:
+    """POST /v1/peer/revocations: asked of a host that signs."""
+
+    known: RevocationList
+    certificates: tuple[str, ...]  # PEM: the asker's own; of one that signs all that it knows
+    signs: bool = False  # the asker wants to know all certificates, too
+
+
+@dataclass(frozen=True)
+class RevocationAnswer:
+    newest: RevocationList
+    certificates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SignerRequest:
     """POST /v1/signer: give the site's CA key to this member."""
 

@@ -132,6 +132,11 @@ class Authority:
         public_key = check_csr(csr_pem, name)
         return self._sign(public_key, (name, role), [], now)
 
+    def sign_list(self, builder: x509.CertificateRevocationListBuilder) -> str:
+        """A list of revoked certificates (PEM); what it says is `crl.py`'s."""
+        signed = builder.sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM).decode()
+
     def _sign(
         self,
         public_key: ec.EllipticCurvePublicKey,

@@ -79,7 +79,7 @@ def verify(files: TlsFiles, now: float) -> Identity:
     Raises `CertificateRefused` that says what is wrong with which file.
     """
     try:
-        found = _identity(_shown_to_others(files))
+        found = _identity(shown_to_others(files))
     except (OSError, ValueError):  # ssl.SSLError is an OSError
         found = None
     if found is not None and found.not_before <= now <= found.not_after:
@@ -101,14 +101,20 @@ def site_id(files: TlsFiles) -> str:
         return ca.site_id(files)
 
 
-def _shown_to_others(files: TlsFiles) -> Mapping[str, Any]:
-    """What another host gets to see: a handshake with ourselves, in memory. Raises `OSError`, `ssl.SSLError`."""
+def shown_to_others(files: TlsFiles, crl: Path | None = None) -> Mapping[str, Any]:
+    """What another host gets to see: a handshake with ourselves, in memory. Raises `OSError`, `ssl.SSLError`.
+
+    `crl`: the other host goes by this list of revoked certificates.
+    """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(str(files.certificate), str(files.key), password="")  # never ask for one
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT | _NO_CHECK_TIME
     client.load_verify_locations(cafile=str(files.ca))
+    if crl is not None:
+        client.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+        client.load_verify_locations(cafile=str(crl))
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     asking = client.wrap_bio(to_client, to_server)
     answering = server.wrap_bio(to_server, to_client, server_side=True)

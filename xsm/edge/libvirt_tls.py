@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from xsm.edge import crl_file
 from xsm.edge.certificate import LIBVIRT_ROLE, CertificateRefused, TlsFiles, site_id
 from xsm.edge.durable import write_durably
 from xsm.edge.settings import Settings, host_in_url
@@ -197,10 +198,9 @@ def _try(uri: str) -> str:
 def refresh(files: TlsFiles, root: Path = Path("/")) -> bool:
     """Bring the copies in /etc/pki to a certificate that was renewed; tells whether there was one that lagged behind.
 
-    Only where XSM put them there: the key beside them is this host's. Raises `OSError`.
+    Only where XSM put them there. Raises `OSError`.
     """
-    key = root / "etc/pki/libvirt/private/serverkey.pem"
-    if not key.exists() or key.read_bytes() != files.key.read_bytes():
+    if not is_ours(files, root):
         return False
     lagging = [w for w in _copies(files, root, "") if not w.secret and _differs(w.path, w)]
     for write in lagging:
@@ -208,8 +208,29 @@ def refresh(files: TlsFiles, root: Path = Path("/")) -> bool:
     return bool(lagging)
 
 
+def is_ours(files: TlsFiles, root: Path = Path("/")) -> bool:
+    """Whether XSM set libvirt's TLS up: the key in /etc/pki is this host's. Raises `OSError`."""
+    key = root / "etc/pki/libvirt/private/serverkey.pem"
+    return key.exists() and key.read_bytes() == files.key.read_bytes()
+
+
+def put_list(crl_pem: str, root: Path = Path("/")) -> None:
+    """The list of revoked certificates where libvirt and QEMU look for it. Raises `OSError`."""
+    for write in _lists(crl_pem, root):
+        if _differs(write.path, write):
+            _write(write)
+
+
+def _lists(crl_pem: str, root: Path) -> list[Write]:
+    if not crl_pem:
+        return []
+    told, content = "the list of revoked certificates", crl_pem.encode()
+    paths = (root / "etc/pki/CA/cacrl.pem", root / "etc/pki/qemu/ca-crl.pem")
+    return [Write(path, content, 0o644, "", told) for path in paths]
+
+
 def tell_libvirtd() -> str:
-    """Let libvirtd read its certificates anew; why it didn't, "" when it did."""
+    """Let libvirtd read its certificates and the list anew; why it didn't, "" when it did."""
     try:
         _run("virt-admin", "server-update-tls", "libvirtd")
     except (OSError, subprocess.SubprocessError) as error:
@@ -223,7 +244,8 @@ def tell_libvirtd() -> str:
 def _certificates(files: TlsFiles, root: Path, replace: bool) -> list[Write]:
     """All files of /etc/pki. Raises `NotPossible` for those of another CA, unless `replace`."""
     kept = []
-    for write in _copies(files, root, _qemu_group(root)):
+    lists = _lists(crl_file.load(files.ca.parent).crl_pem, root)
+    for write in (*_copies(files, root, _qemu_group(root)), *lists):
         foreign = _of_another(write, files, root)
         if foreign and not replace:
             raise NotPossible(

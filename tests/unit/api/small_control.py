@@ -21,6 +21,8 @@ from xsm.api.types import (
     Proposal,
     Refusal,
     RevisionInfo,
+    RevocationAnswer,
+    RevocationQuery,
     SerfPeer,
     SignerRequest,
     Status,
@@ -140,6 +142,10 @@ class SmallControl:
     async def hand_over(self, request: SignerRequest) -> Handed:
         self._note("hand_over", request)
         return Handed(("dmz01", request.name))
+
+    async def revocations(self, query: RevocationQuery) -> RevocationAnswer:
+        self._note("revocations", query)
+        return RevocationAnswer(query.known)
 
     async def meet_serf(self, theirs: SerfPeer) -> SerfPeer:
         self._note("meet_serf", theirs)

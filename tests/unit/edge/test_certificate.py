@@ -28,7 +28,7 @@ def issued(folder: Path, name: str = "dmz01") -> TlsFiles:
 
 def test_says_what_the_certificate_says(tmp_path: Path) -> None:
     files = issued(tmp_path)
-    shown = certificate._identity(certificate._shown_to_others(files))
+    shown = certificate._identity(certificate.shown_to_others(files))
     assert shown == ca.verify(files, NOW) == certificate.verify(files, NOW)
     assert certificate.site_id(files) == ca.site_id(files) == "site-of-dmz01"
 
