@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from xsm.edge import ca, libvirt_tls
+from xsm.api.types import RevocationList
+from xsm.edge import ca, crl_file, libvirt_tls
 from xsm.edge.libvirt_tls import NotPossible, allowed_names, carry_out, configured, lines, todo
 from xsm.edge.settings import Settings, places, read_settings, write_settings
 
@@ -139,6 +140,25 @@ def test_a_renewed_certificate_is_copied_only_where_xsm_put_the_old_one(host: Ho
     (host.root / "etc/pki/libvirt/private/serverkey.pem").write_text("another")
     host.renew()
     assert libvirt_tls.refresh(host.files, host.root) is False
+
+
+def test_the_list_of_revoked_certificates_goes_where_libvirt_and_qemu_look_for_it(
+    host: Host,
+) -> None:
+    assert libvirt_tls.is_ours(host.files, host.root) is False
+    carry_out(host.todo())
+    assert libvirt_tls.is_ours(host.files, host.root) is True
+    # Kept since before, so that it is put in place with the rest.
+    crl_file.save(host.settings.tls_dir, RevocationList(3, 100, "first"))
+    more = host.todo()
+    names = [str(w.path.relative_to(host.root / "etc/pki")) for w in more.writes]
+    assert names == ["CA/cacrl.pem", "qemu/ca-crl.pem"]
+    assert [run.command[1] for run in more.runs] == ["server-update-tls"]
+    carry_out(libvirt_tls.Todo(more.writes, ()))
+    assert host.pki()["CA/cacrl.pem"] == host.pki()["qemu/ca-crl.pem"] == b"first"
+    libvirt_tls.put_list("second", host.root)
+    assert host.pki()["CA/cacrl.pem"] == host.pki()["qemu/ca-crl.pem"] == b"second"
+    assert (host.root / "etc/pki/qemu/ca-crl.pem").stat().st_mode & 0o777 == 0o644
 
 
 def test_hosts_that_it_is_not_for(host: Host) -> None:
