@@ -1,8 +1,9 @@
 """The certificate revocation list itself: how it is read and made, and how certificates that were given out are read.
 
-Decides the list's form. There is one for the whole site, for GnuTLS, libvirt's and QEMU's, heeds only one of a CA. It is
-signed by the site's CA, and its dates are the CA's own: so it neither ends nor is of the future by any host's clock while
-the CA is good, and can't lock everybody out. Only hosts that sign need this: it costs the memory of `cryptography`.
+Decides the list's form. There is one for the whole site: libvirt's and QEMU's GnuTLS heeds only one of a CA. It is
+signed by the site's CA, and its dates are the CA's own: so it neither ends nor is of the future by any host's clock
+while the CA is good, and can't lock everybody out. Only hosts that sign need this: it costs the memory of
+`cryptography`.
 """
 
 from __future__ import annotations

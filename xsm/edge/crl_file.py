@@ -40,8 +40,8 @@ def check(tls_dir: Path, crl_pem: str) -> None:
     """Raises `CertificateRefused` for a list that is not of this site's CA, or by which this host itself, a member,
     would be let in nowhere: it was made by somebody who hasn't heard of it yet. A better one comes.
 
-    As OpenSSL sees it, in a handshake with ourselves: that takes no memory for `cryptography`. GnuTLS would go by a list
-    that anybody has signed.
+    As OpenSSL sees it, in a handshake with ourselves: that takes no memory for `cryptography`. GnuTLS would go by a
+    list that anybody has signed.
     """
     both = (certificate.peer_files(tls_dir), certificate.libvirt_files(tls_dir))
     with tempfile.NamedTemporaryFile(dir=tls_dir, prefix=".crl.", suffix=".pem") as file:
