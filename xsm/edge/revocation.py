@@ -19,10 +19,11 @@ REMEMBER_S = 86400.0
 """How long after its end a certificate is remembered still: by another host's clock it may not have ended."""
 CHECK_EVERY_S = 3600.0
 """How often a host asks the signers when nothing changed: what one of them knew alone has come to the others."""
-RETRY_LEAST_S, RETRY_MOST_S = 2.0, 600.0
-"""How long after a look that did not succeed the next one comes: twice as long each time."""
-TROUBLE_AFTER_TRIES = 4
-"""So many looks may fail before people are told, about half a minute: hosts and signers start one after another."""
+RETRY_LEAST_S, RETRY_MOST_S = 2.0, 60.0
+"""How long after a look that did not succeed the next one comes: twice as long each time. A minute at most: until the
+signer that was away is asked again, the forgotten host gets in."""
+TROUBLE_AFTER_TRIES = 3
+"""So many looks fail before people are told, a few seconds: a signer may have heard of a forget later than others."""
 
 
 @dataclass(frozen=True)
