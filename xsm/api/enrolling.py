@@ -7,7 +7,7 @@ majority of the present members to vote for it (`membership.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -98,26 +98,6 @@ def _taken_again(domain: Domain, want: WantedVM, host: str) -> str:
     return f"{want.name}: its domain is marked as the site's again"
 
 
-def refuse_taken(request: JoinRequest, members: Iterable[Member]) -> None:
-    """Two hosts can't have one address or URL. Raises `Refused`."""
-    for member in members:
-        gone = f"if {member.name} is gone for good: `xsm host forget {member.name}` first"
-        if member.address == request.address:
-            raise refused(
-                409,
-                "conflict",
-                f"{member.name} has the address {request.address} already",
-                f"give this host's own with --address; {gone}",
-            )
-        if member.url == request.url:
-            raise refused(
-                409,
-                "conflict",
-                f"{member.name} has the URL {request.url} already",
-                f"give another with --listen or --url; {gone}",
-            )
-
-
 class Enrolling:
     def __init__(self, daemon: Daemon, signing: Signing, revoking: Revoking) -> None:
         self._daemon = daemon
@@ -179,7 +159,7 @@ class Enrolling:
                 "no majority of the site's hosts answers now",
                 "join when the site is whole",
             )
-        refuse_taken(request, document.state.members.values())
+        membership.refuse_taken(request, document.state.members.values())
         now = time.time()
         try:
             authority = self._signing.authority()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from xsm.api.control import Refused
 from xsm.api.editing import refused
+from xsm.api.types import JoinRequest
 from xsm.edge.revisions import Moved
 from xsm.edge.transport import PeerRefused, PeerUnreachable, Registers
 from xsm.peer import membership
@@ -42,6 +43,26 @@ class Stuck(Refused):
 
 AGREE_LIMIT_S = 10.0
 """How long a change waits for the votes of those who stay: a host that has just missed a revision has it by then."""
+
+
+def refuse_taken(request: JoinRequest, members: Iterable[Member]) -> None:
+    """Two hosts can't have one address or URL. Raises `Refused`."""
+    for member in members:
+        gone = f"if {member.name} is gone for good: `xsm host forget {member.name}` first"
+        if member.address == request.address:
+            raise refused(
+                409,
+                "conflict",
+                f"{member.name} has the address {request.address} already",
+                f"give this host's own with --address; {gone}",
+            )
+        if member.url == request.url:
+            raise refused(
+                409,
+                "conflict",
+                f"{member.name} has the URL {request.url} already",
+                f"give another with --listen or --url; {gone}",
+            )
 
 
 def read(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Register]:

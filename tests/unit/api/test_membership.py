@@ -3,8 +3,7 @@
 import pytest
 
 from xsm.api.control import Refused
-from xsm.api.enrolling import refuse_taken
-from xsm.api.membership import entries, read
+from xsm.api.membership import entries, read, refuse_taken
 from xsm.api.types import JoinRequest
 from xsm.peer.membership import together
 from xsm.peer.register import Register
