@@ -13,7 +13,7 @@ from xsm.plan.capacity import unfit
 from xsm.plan.observed import HostReport
 from xsm.plan.order import ASSUMED_PACE, Pace
 from xsm.plan.place import place
-from xsm.site import checks, state_file
+from xsm.site import checks, disks, state_file
 from xsm.site.changes import describe, diff
 from xsm.site.conflicts import active_conflicts
 from xsm.site.document import SITE_FILES, Document, Files, load
@@ -120,8 +120,8 @@ def edit(
     wanted = edited
     if base_id != head_id:
         merged = merge(base, head, edited, head_id, "this edit")
-        before = {(c.vm, c.what, c.shown) for c in _conflicts(head)}
-        fresh = tuple(c for c in merged.conflicts if (c.vm, c.what, c.shown) not in before)
+        known = {(c.vm, c.what, c.shown) for c in _conflicts(head)}
+        fresh = tuple(c for c in merged.conflicts if (c.vm, c.what, c.shown) not in known)
         if fresh:
             raise Overtaken(fresh, head, edited)
         wanted = merged.files
@@ -129,11 +129,13 @@ def edit(
     new_state = state if state is not None else old_state
     tree = {p: c for p, c in wanted.items() if not p.startswith(STATE_FOLDER)}
     document = load({**tree, **state_file.write(new_state)})
-    _refuse_witnesses(document, load(head))
+    before = load(head)
+    _refuse_witnesses(document, before)
     settled, unplaced = _settle(document, around)
     files = {**tree, **state_file.write(settled)}
     document = load(files)
-    warnings = sorted({*document.warnings, *unplaced, *unfit(document, around.reports)})
+    renamed = disks.renamed(document.site_path, before.site.vms(), document.site.vms())
+    warnings = sorted({*document.warnings, *unplaced, *unfit(document, around.reports), *renamed})
     return Edited(files, document, describe_changes(head, files), tuple(warnings))
 
 

@@ -14,6 +14,7 @@ from lxml import etree
 from xsm.site import config_file
 from xsm.site.config import Config
 from xsm.site.disk import volumes
+from xsm.site.fields import spelled
 from xsm.site.model import VM, Power
 from xsm.site.problems import Problem, Severity
 from xsm.site.xl_disk import parse as parse_disk
@@ -65,6 +66,28 @@ def _source(disk: etree._Element) -> str:
     return next((source.get(at, "") for at in _SOURCES if source.get(at)), "")
 
 
+def _twice(path: str, vm: VM, config: Config, disk: str, target: str) -> Problem:
+    tag = spelled(path, "DISK")
+    message = f"{vm.name} would have {target} twice: it is its {tag} {disk}, and {config.path} names it, too"
+    hint = f"leave it out of the config, where the {tag} adds it, or leave the {tag} out"
+    return Problem(path, vm.line, message, hint, Severity.WARNING)
+
+
+def renamed(path: str, before: Iterable[VM], after: Iterable[VM]) -> Iterable[Problem]:
+    """A warning where a VM loses a disk and gets one of another name: that is a new disk, whatever was meant."""
+    known = {vm.name: {d.name for d in vm.disks} for vm in before}
+    for vm in after:
+        had, has = known.get(vm.name, set()), {d.name for d in vm.disks}
+        gone, new = sorted(had - has), [d for d in vm.disks if d.name not in had]
+        if gone and new:
+            made = [f"{d.name} ({f'a copy of {d.origin}' if d.origin else 'empty'})" for d in new]
+            message = (
+                f"{vm.name} loses its disk {', '.join(gone)}, and gets a new one: {', '.join(made)}"
+            )
+            hint = "the old volume stays in its pool, unused; a disk that keeps its name keeps its data"
+            yield Problem(path, vm.line, message, hint, Severity.WARNING)
+
+
 def shared(path: str, vms: Iterable[VM], configs: Mapping[str, Config]) -> Iterable[Problem]:
     """A warning for each disk that several VMs write to. VMs that are to be stopped don't count."""
     writers: dict[str, list[VM]] = {}
@@ -75,8 +98,12 @@ def shared(path: str, vms: Iterable[VM], configs: Mapping[str, Config]) -> Itera
         if config is None or vm.power is Power.STOPPED or vm.name in names:
             continue
         names.add(vm.name)
-        own = [f"volume {v.name} of pool {v.pool}" for v in volumes(vm.name, vm.disks)]
-        for target in (*written_to(config), *own):
+        own = {f"volume {v.name} of pool {v.pool}": v.disk for v in volumes(vm.name, vm.disks)}
+        named = written_to(config)
+        yield from (
+            _twice(path, vm, config, own[target], target) for target in named if target in own
+        )
+        for target in dict.fromkeys((*named, *own)):
             writers.setdefault(target, []).append(vm)
     for target, of in writers.items():
         if len(of) > 1:

@@ -43,3 +43,10 @@ def test_it_is_told_who_said_what(head: Files, mine: Files, told: str) -> None:
     with pytest.raises(Overtaken) as overtaken:
         edit(head, "b" * 40, WAS, "a" * 40, mine, NOBODY)
     assert str(overtaken.value) == told
+
+
+def test_a_disk_that_gets_another_name_is_told_of() -> None:
+    disk = b"<DISK>name=%s size=1G</DISK>"
+    was, now = (files(VM % (b"vm1", 96, disk % name)) for name in (b"root", b"system"))
+    told = [p.message for p in edit(was, "a", was, "a", now, NOBODY).warnings]
+    assert "vm1 loses its disk root, and gets a new one: system (empty)" in told

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from xsm.site.config import Config
-from xsm.site.disks import shared, written_to
+from xsm.site.disk import Disk
+from xsm.site.disks import renamed, shared, written_to
 from xsm.site.document import load
 from xsm.site.model import VM, Power
 
@@ -88,3 +91,40 @@ def test_a_document_warns_of_them() -> None:
     }
     (warning,) = load(files).warnings
     assert warning.message == "vm1 and vm2 would write to one disk, /srv/x.img (configs/a.cfg)"
+
+
+def test_a_vm_whose_config_names_its_own_disk_would_have_it_twice() -> None:
+    mine = "<disk><source pool='default' volume='vm1-root.qcow2'/></disk>"
+    configs = {"a": xml("a", mine)}
+    one = replace(vm("vm1", "a", 3), disks=(Disk("root", 1024),))
+    (problem,) = shared("site.xml", [one], configs)
+    assert str(problem) == (
+        "site.xml:3: warning: vm1 would have volume vm1-root.qcow2 of pool default twice: it is its DISK root, and "
+        "configs/a.xml names it, too (leave it out of the config, where the DISK adds it, or leave the DISK out)"
+    )
+    other = replace(vm("vm2", "a", 5), disks=(Disk("root", 1024),))
+    found = [str(p) for p in shared("site.yaml", [one, other], configs)]
+    assert "twice: it is its disk root, and" in found[0]
+    assert "vm1 and vm2 would write to one disk" in found[1] and len(found) == 2
+    assert not [*shared("site.xml", [other], configs)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("root", "root data", ""),
+        ("root data", "root", ""),
+        ("root", "system", "vm1 loses its disk root, and gets a new one: system (empty)"),
+        ("", "root", ""),
+    ],
+)
+def test_a_disk_of_another_name_is_a_new_one(before: str, after: str, told: str) -> None:
+    def with_disks(names: str) -> VM:
+        return replace(vm("vm1", "a", 3), disks=tuple(Disk(n, 1024) for n in names.split()))
+
+    found = [*renamed("site.xml", [with_disks(before)], [with_disks(after)])]
+    assert [p.message for p in found] == ([told] if told else [])
+    copied = replace(with_disks("system"), disks=(Disk("system", 1024, origin="debian.qcow2"),))
+    assert not [*renamed("site.xml", [], [copied])]
+    (problem,) = renamed("site.xml", [with_disks("root")], [copied])
+    assert "system (a copy of debian.qcow2)" in problem.message and problem.line == 3
