@@ -150,3 +150,29 @@ def test_a_forgotten_host_gets_in_nowhere_any_more(two: Lab, observer: Observer)
     restart_libvirtd(second)
     assert not lets_in(third, second, LIBVIRT)
     assert lets_in(first, second, LIBVIRT)
+
+
+def test_its_successor_gets_in_and_it_does_not(two: Lab) -> None:
+    """Proves that a forgotten host is refused by `xsm host add` as long as it has what was the site's, and told what to
+    do; that it then is a member again by its old name, whose libvirt the others take and that they take, without being
+    started anew; and that what it had before still opens nothing."""
+    first, third = two[FIRST], two[THIRD]
+    where = f"root@{third.place.address}"
+    done = first.run("xsm", "host", "add", where, "--yes", check=False)
+    assert done.returncode == 1 and "it was forgotten" in done.stderr, done
+    assert "move /etc/xsm and /var/lib/xsm away there" in done.stderr
+    third.run(
+        "sh",
+        "-ec",
+        "cp -r /var/lib/xsm/tls /root/old; find /etc/xsm /var/lib/xsm -mindepth 1 -delete",
+    )
+    libvirtd = third.daemon_pid("libvirtd")
+    assert add(two, THIRD)["to_do"] == []
+    two.wait_whole((FIRST, SECOND, THIRD, FOURTH))
+    assert third.daemon_pid("libvirtd") == libvirtd
+    old = tuple(path.replace(OWN, "/root/old") for path in LIBVIRT)
+    for host in (first, two[SECOND]):
+        third.virsh("-c", uri(host), "uri")
+        host.virsh("-c", uri(third), "uri")
+        assert not lets_in(third, host, old)
+    wait_for("it goes by the list, too", lambda: not lets_in(third, third, old), SOON_S)
