@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.contract.domains import definition
 from tests.contract.subjects import Subject
-from tests.contract.test_hypervisor import refused
+from tests.contract.test_hypervisor import NOBODY, VM1, refused
 from xsm.site.disk import Disk, Volume
 
 POOL = "default-pool"
@@ -45,3 +46,21 @@ def test_a_volume_is_never_made_smaller(subject: Subject) -> None:
     h.make_disk(own)
     refused(lambda: h.grow_disk("", replace(own, size_mib=4)), "bigger already")
     assert h.disks((own,))[0].size_mib == 8
+
+
+def test_what_is_not_there_gets_no_other_name(subject: Subject) -> None:
+    lost = volume("lost", 1)
+    refused(lambda: subject.hypervisor.set_aside(lost, f"{lost.name}.cut-off"), lost.name)
+
+
+def test_a_guest_stays_while_it_is_on_and_nothing_moves_it(subject: Subject) -> None:
+    h = subject.hypervisor
+    h.define(definition("vm1"))
+    assert not h.stays(VM1)
+    assert not h.stays(NOBODY)
+    h.start(VM1)
+    assert h.stays(VM1)
+    h.suspend(VM1)
+    assert h.stays(VM1)
+    h.destroy(VM1)
+    assert not h.stays(VM1)

@@ -52,6 +52,7 @@ class Life:
         self.newcomers = random.Random(f"newcomers of life {seed}")
         self.seeds = random.Random(f"user-data of life {seed}")
         self.disks = random.Random(f"disks of life {seed}")
+        self.copies = random.Random(f"copied disks of life {seed}")
         self.has_disks = self.disks.random() < DISKED
         more = (*(FENCED if self.fences else ()), *(STORED if self.has_disks else ()))
         self.happenings = (*(RESTLESS if restless else ORDINARY), *more)
@@ -100,7 +101,10 @@ class Life:
             host = pick([*self.names, ""])
             more = pick(["", " MIGRATION cold", " DRIFT report", " APART a"])
             seeded = " USER_DATA init" if self.seeds.random() < SEEDED else ""
-            seeded += self.disk()
+            own = self.disk()
+            if i == 1 and self.has_disks and self.copies.random() < 0.6:
+                own = ' DISK "name=root size=1G pool=local" COPY_DISKS yes'  # what moves most
+            seeded += own
             lines.append(f"vm vm{i}{f' DOM0 {host}' if host else ''}{more}{seeded}")
         lines += ["pool san"] if self.has_disks else []
         lines.append(f"latency {pick([0.005, 0.005, 0.1, 0.6])}")
@@ -116,6 +120,9 @@ class Life:
         others = random.Random(f"aborts of life {self.seed}")
         late = [name for name in self.names if others.random() < 0.3]
         lines += [f"slow {name} abort {others.uniform(0.1, 6.0):.1f}" for name in late]
+        if self.has_disks:
+            fails = [name for name in self.names if self.copies.random() < 0.3]
+            lines += [f"fail {name} set_aside 'it failed' 9" for name in fails]
         lines.append(f"hand {self.names[0]} foreign scratch")
         return lines
 
@@ -163,6 +170,10 @@ class Life:
         if not self.has_disks or self.disks.random() < 0.3:
             return ""
         pool, size = self.disks.choice(["san", "default"]), self.disks.choice([1, 1, 2, 3])
+        if pool == "default" and self.copies.random() < 0.7:
+            # A pool of each host's own, which is never unmounted: hosts can't tell that one that is has lost its data.
+            how = self.copies.choice(["yes", "yes", "yes", "no"])
+            return f' DISK "name=root size={size}G pool=local" COPY_DISKS {how}'
         return f' DISK "name=root size={size}G pool={pool}"'
 
     # -- edits -----------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Checkers:
     def __init__(self, world: World) -> None:
         self._votes: dict[str, dict[str, Register]] = {}
         self._heads: dict[str, tuple[str, ...]] = {}
-        self._performed = self._fresh_boots = 0
+        self._performed = self._fresh_boots = self._old_boots = 0
         self._domains_at = self._disks_at = -1
         world.checkers.append(self.check)
 
@@ -48,6 +48,7 @@ class Checkers:
             never_twice(world)
             _enough_memory(world)
             self._no_blank_disk_for_data(world)
+            self._no_old_disk(world)
         if self._disks_at != world.disk_changes.count:
             self._disks_at = world.disk_changes.count
             self._votes_never_go_back(world)
@@ -63,15 +64,22 @@ class Checkers:
         new = world.switch.fresh_boots[self._fresh_boots :]
         self._fresh_boots += len(new)
         for vm, name, on, fresh in new:
-            said = [h.head.document for h in world.hosts.values() if h.head is not None]
-            words = [d.state.disk_words.get(vm, {}) for d in said if d is not None]
-            if any(word.host == on for each in words for word in each.values()):
+            if _somebody_said(world, vm, on):
                 continue
             for where, volumes in _pools(world):
                 other = volumes.get(name, fresh)
                 if other is not fresh and other.used:
                     told = f"{vm} started on {on} with a blank {name}, and its data is on {where}"
                     raise Violation(told)
+
+    def _no_old_disk(self, world: World) -> None:
+        """A guest runs only on the newest data of its disks there is, and on no copy that was cut off; or on somebody's
+        word."""
+        new = world.switch.old_boots[self._old_boots :]
+        self._old_boots += len(new)
+        for vm, name, on, what in new:
+            if not _somebody_said(world, vm, on):
+                raise Violation(f"{vm} runs on {on} on an {what} {name}")
 
     def _votes_never_go_back(self, world: World) -> None:
         for host in world.hosts.values():
@@ -113,6 +121,13 @@ class Checkers:
                 raise Violation(
                     f"{name} does {action.step} to {action.vm} at {at:.2f} s, but {why_not}"
                 )
+
+
+def _somebody_said(world: World, vm: str, on: str) -> bool:
+    """Whether a person's word lets that host run the VM on what it has, or has made, of its disks."""
+    said = [h.head.document for h in world.hosts.values() if h.head is not None]
+    words = [d.state.disk_words.get(vm, {}) for d in said if d is not None]
+    return any(word.host == on for each in words for word in each.values())
 
 
 def _is_on_disk(host: SimHost, to: str, message: Message) -> None:

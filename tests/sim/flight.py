@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ class Flight:
         self.source = source
         self.uuid = effect.action.uuid
         self.target_uri = effect.way.uri
+        self._disks = effect.way.disks
         self.is_aborted = False
         self._aborted = aborted
         self._boot = source.boot
@@ -73,6 +75,11 @@ class Flight:
             return
         if target.hypervisor.take_incoming(source.hypervisor, self.uuid):
             self._told.append(target)
+            # What the source can't copy fails at the end.
+            with contextlib.suppress(HypervisorError):
+                xml = source.hypervisor.live_xml(self.uuid)
+                along = source.hypervisor.along(xml, self._disks)
+                target.hypervisor.begin_copies(along)
 
     def abort(self) -> None:
         """The guest runs on at the source; the target drops what it has."""

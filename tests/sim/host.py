@@ -20,6 +20,7 @@ from tests.sim.hypervisor import LOOKING, SimHypervisor
 from tests.sim.jobs import Job, Look
 from xsm.edge.act import perform
 from xsm.edge.hypervisor import HypervisorError
+from xsm.edge.preflight import found_disks
 from xsm.peer import edit as edits
 from xsm.peer.contacts import Hint
 from xsm.peer.derive import commit_date
@@ -304,7 +305,7 @@ class SimHost:
             facts, domains = self.hypervisor.facts(), self.hypervisor.domains()
             needs = self._needs.items()
             lacks = {vm: self.hypervisor.lacking(each) for vm, each in needs}
-            disks = {vm: self.hypervisor.disks(each.own) for vm, each in needs if each.own}
+            disks = {vm: found_disks(self.hypervisor, each) for vm, each in needs if each.own}
             return HostReport(self.name, at, "", facts, domains, lacks=lacks, disks=disks)
         except HypervisorError as error:
             return HostReport(self.name, at, "", error=error.reason)

@@ -17,7 +17,7 @@ from tests.sim.hands import Hands
 from tests.sim.hanging import Hanging
 from tests.sim.io_limits import Limited
 from tests.sim.switch import SimSwitch, uri
-from tests.sim.volumes import Storage, Volumes
+from tests.sim.volumes import Along, Storage, Volumes
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.edge.hypervisors import NoHypervisor
@@ -75,7 +75,7 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
         self.seeds: dict[str, str] = {}  # UUID -> digest of the image for cloud-init
         self.io_limits = {}
         self.flying = {}
-        self.storage = Storage({"default": {}})
+        self.storage = Storage({"default": {}, "local": {}})
         self._switch.plug(self)
 
     # -- Hypervisor: looking -----------------------------------------------------
@@ -118,6 +118,10 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
             self.seeds[needs.seed.uuid] = needs.seed.digest
         gone = sorted(self.missing.intersection((*needs.paths, *needs.bridges, *needs.networks)))
         return ", ".join(f"{what} is not on {self.name}" for what in gone)
+
+    def stays(self, uuid: str) -> bool:
+        there = next((d for d in self.find(uuid, "") if d.uuid == uuid), None)
+        return there is not None and there.is_guest and uuid not in self.flying
 
     def domain_xml(self, uuid: str) -> str:
         with self._call("domain_xml", uuid):
@@ -237,16 +241,18 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
             if target is self:
                 raise HypervisorError("attempt to migrate guest to the same host")
             open_seed(domain.shown(), uuid, target.seeds, booting=False)
-            self._hand_over(domain, target)
+            along = self.along(domain.xml["live"], way.disks)
+            target.begin_copies(along)
+            self._hand_over(domain, target, along)
         return None
 
-    def _hand_over(self, domain: SimDomain, target: SimHypervisor) -> None:
-        target.receive(domain)
+    def _hand_over(self, domain: SimDomain, target: SimHypervisor, along: Along = ()) -> None:
+        target.receive(domain, along)
         del self._domains[domain.uuid]
         self._changed(domain.uuid)
         target._changed(domain.uuid)
 
-    def receive(self, domain: SimDomain) -> None:
+    def receive(self, domain: SimDomain, along: Along = ()) -> None:
         """The target's part of a migration; it refuses before the source gives anything up."""
         there = self._domains.get(domain.uuid)
         if there is not None and there.active:
@@ -259,6 +265,7 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
         if self.kind is HypervisorKind.XEN:
             live = replace(live, shares=None)  # libxl forgets it
         text = domain.xml["live"]
+        self.end_copies(along)
         self._attach(domain.name, text)
         config = domain.config or live
         self._domains[domain.uuid] = SimDomain(

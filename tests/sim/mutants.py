@@ -97,6 +97,7 @@ def at_any_pace(story: Callable[[float], World]) -> Story:
 CLAIMS = (" runs on ", "no claim of it", "has on its disk", "went back")
 """What is seen where a rule of claims is missing."""
 BLANK = ("with a blank",)
+OLD = ("on an old", "on an incomplete")
 
 ALL: tuple[Mutant, ...] = (
     Mutant(c.document_only, seed=0, signs=CLAIMS),
@@ -250,6 +251,31 @@ ALL: tuple[Mutant, ...] = (
         f.arrivals_do_not_wait_for_those_apart,
         signs=("to be apart",),
         narrow=narrow_fencing.two_that_are_to_be_apart_change_hosts,
+    ),
+    Mutant(
+        d.what_left_is_not_marked,
+        signs=OLD,
+        narrow=narrow_disks.its_sources_xsmd_dies_as_it_moves,
+    ),
+    Mutant(
+        d.what_leaves_is_marked_only_afterwards,
+        signs=OLD,
+        narrow=narrow_disks.its_sources_xsmd_dies_as_it_moves,
+    ),
+    Mutant(
+        d.a_copy_that_was_cut_off_is_taken_for_whole,
+        signs=OLD,
+        narrow=narrow_disks.its_source_is_lost_as_it_moves,
+    ),
+    Mutant(
+        d.who_was_fenced_takes_its_disks_for_the_newest,
+        signs=OLD,
+        narrow=narrow_disks.its_host_comes_back_after_it_ran_elsewhere,
+    ),
+    Mutant(
+        d.a_volume_of_ones_own_is_taken_for_shared,
+        signs=OLD,
+        narrow=narrow_disks.somebody_put_a_volume_where_it_goes,
     ),
 )
 

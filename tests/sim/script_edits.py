@@ -139,7 +139,7 @@ class Edits(Members):
     def do_command(self, on: str, verb: str, *args: str) -> Iterable[str]:
         """command HOST VERB ARGS: migrate VM HOST [cold], call-back VM, start/stop/pause/resume/restart VM,
         drain/undrain/undrain-home/drain-off HOST, forget HOST [it-is-off], resolve VM,
-        rollback N (that many revisions back), make-disk VM DISK."""
+        rollback N (that many revisions back), make-disk VM DISK, use-disk VM DISK HOST."""
         host = self.open(on)
         if verb == "forget":
             return self.forget_now(on, args[0], "it-is-off" in args)
@@ -168,6 +168,10 @@ class Edits(Members):
         if verb == "make-disk":
             token = f"disk-{self.world.now:.0f}"
             return commands.make_disk(files, document, *args, token)
+        if verb == "use-disk":
+            token = f"disk-{self.world.now:.0f}"
+            reports = host.surroundings().reports
+            return commands.use_disk(files, document, *args, token, reports)
         if verb == "resolve":
             return commands.resolve(files, document, *args)
         if verb == "rollback":

@@ -104,6 +104,10 @@ class Faults(Members):
         if volume:
             there[volume] = SimVolume(int(mib))
 
+    def do_room(self, on: str, pool: str, mib: str) -> None:
+        """room HOST POOL MIB: so much is left in the pool, from now on."""
+        self.host(on).hypervisor.storage.free_mib[pool] = int(mib)
+
     def do_unmount(self, on: str, pool: str) -> None:
         """unmount HOST POOL: what is mounted there is gone, and libvirt sees an empty directory."""
         hypervisor = self.host(on).hypervisor
@@ -127,6 +131,13 @@ class Faults(Members):
             there.pop(volume, None)
         else:
             there[volume] = SimVolume(int(mib))
+
+    def do_used_volume(self, on: str, pool: str, volume: str, mib: str) -> None:
+        """used-volume HOST POOL VOLUME MIB: somebody brought it there, with old data in it."""
+        there = self.host(on).hypervisor.pool(pool)
+        if there is None:
+            raise Senseless(f"no pool {pool} on {on}")
+        there[volume] = SimVolume(int(mib), used=True)
 
     def do_slow(self, on: str, call: str, seconds: str) -> None:
         """slow HOST CALL SECONDS: such calls of the hypervisor take so long from now on."""

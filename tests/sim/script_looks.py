@@ -44,6 +44,7 @@ class Looks(Stage):
             for pool, volumes in sorted(pools.items()):
                 for name, volume in sorted(volumes.items()):
                     used = "used" if volume.used else "blank"
+                    used = "incomplete" if volume.partial else used
                     yield f"{where} {pool}/{name} {volume.size_mib} MiB {volume.format} {used}"
 
     def do_status(self, *hosts: str) -> Iterable[str]:

@@ -26,6 +26,8 @@ class SimSwitch:
         self.fresh_boots: list[
             tuple[str, str, str, SimVolume]
         ] = []  # VM, volume, host; nothing ran on it before
+        self.newest: dict[tuple[str, str], int] = {}  # pool, volume -> version of its newest data
+        self.old_boots: list[tuple[str, str, str, str]] = []  # VM, volume, host; why it is none
         self._hypervisors: dict[str, SimHypervisor] = {}
 
     def plug(self, hypervisor: SimHypervisor) -> None:

@@ -197,6 +197,9 @@ def intent_of(
         return commands.restart(files, document, command.vms or (command.vm,), token, around)
     if verb is Verb.MAKE_DISK:
         return commands.make_disk(files, document, command.vm, command.disk, token)
+    if verb is Verb.USE_DISK:
+        which = (command.vm, command.disk, command.host)
+        return commands.use_disk(files, document, *which, token, around.reports)
     if verb in (Verb.DRAIN, Verb.UNDRAIN):
         commands.refuse_witness(document, command.host, around.reports)
     if verb is Verb.DRAIN:

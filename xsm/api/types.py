@@ -107,6 +107,7 @@ class Verb(StrEnum):
     RESUME = "resume"
     RESTART = "restart"  # pending changes of the definition take effect
     MAKE_DISK = "make-disk"  # vm, disk: an empty one may be made, though data may be elsewhere
+    USE_DISK = "use-disk"  # vm, disk, host: what it has of it counts, though it may be old
     DRAIN = "drain"  # host
     UNDRAIN = "undrain"  # host
     FORGET = "forget"  # host: no longer a member
@@ -133,7 +134,7 @@ class Command:
     )
     home: bool = False  # undrain: the VMs that a drain made leave it come back
     stay: bool = False  # undrain: the drain is given up; what has not begun to move stays
-    disk: str = ""  # make-disk: its name in the site file
+    disk: str = ""  # make-disk, use-disk: its name in the site file
     cold: bool = False  # migrate: the VM may be stopped for it; sets its MIGRATION to cold
     migration: Migration | None = (
         None  # call back: its MIGRATION before the move, where that set it

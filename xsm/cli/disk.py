@@ -1,4 +1,4 @@
-"""`xsm disk make VM DISK`: the operator's word that an empty disk may be made where XSM itself would not."""
+"""`xsm disk`: the operator's word that an empty disk may be made where XSM would not, or that an old one counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xsm.cli.power import message_option
 from xsm.cli.small_edit import run_command
 
 
-@click.group("disk", short_help="Have a VM's disk made anew.")
+@click.group("disk", short_help="Have a VM's disk made anew, or an old one used.")
 def command() -> None:
     """Disks of VMs, as the site file names them."""
 
@@ -43,4 +43,31 @@ def make(context: Context, vm: str, disk: str, message: str, manner: Manner) -> 
     )
 
 
+@site_command(
+    "use",
+    short_help="Let a VM use the disk that a host has, though it may be old.",
+    examples=("xsm disk use vm1 data dmz02",),
+)
+@vm_argument()
+@click.argument("disk")
+@click.argument("host")
+@message_option
+@manner_options
+@pass_context
+def use(context: Context, vm: str, disk: str, host: str, message: str, manner: Manner) -> int:
+    """Let VM start with what HOST, where it belongs, has of DISK, though that may be old or incomplete.
+
+    Your word that no newer one is elsewhere, or that it is not wanted: after the host where VM ran is lost for good, or
+    died just as VM moved. What all other hosts have of DISK is old from then on. The word is good once.
+    """
+    return run_command(
+        context,
+        Command(Verb.USE_DISK, vm=vm, disk=disk, host=host, message=message),
+        manner,
+        f"Let {vm} start with the disk {disk} that {host} has? What another host has written to it since is not in it.",
+        always_ask=True,
+    )
+
+
 command.add_command(make)
+command.add_command(use)

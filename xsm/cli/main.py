@@ -61,7 +61,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pause": ("xsm.cli.power:pause", "VMs and hosts", "Pause a VM."),
     "resume": ("xsm.cli.power:resume", "VMs and hosts", "Let a paused VM go on."),
     "restart": ("xsm.cli.power:restart", "VMs and hosts", "Restart a VM; pending changes apply."),
-    "disk": ("xsm.cli.disk:command", "VMs and hosts", "Have a VM's disk made anew."),
+    "disk": (
+        "xsm.cli.disk:command",
+        "VMs and hosts",
+        "Have a VM's disk made anew, or an old one used.",
+    ),
     "host": (
         "xsm.cli.host:command",
         "VMs and hosts",

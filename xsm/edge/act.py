@@ -266,7 +266,32 @@ def _migrate(
     on = _whole(action, domain)
     took = hypervisor.migrate(action.uuid, way)
     outcome = f"{on.state} here => {on.state} on {action.target}"
-    return f"{outcome}: {took}" if took else outcome
+    aside = _left_behind(hypervisor, way)
+    return f"{outcome}{aside}: {took}" if took else f"{outcome}{aside}"
+
+
+def _left_behind(hypervisor: Hypervisor, way: Way) -> str:
+    """What was copied along is old here from now on. That shows better by another name; it counts as old without."""
+    told = []
+    for volume in way.disks:
+        try:
+            told.append(hypervisor.set_aside(volume, f"{volume.name}.{way.aside}"))
+        except HypervisorError as error:
+            told.append(f"{volume.name} as it was ({error.reason})")
+    return f"; left behind here: {', '.join(told)}" if told else ""
+
+
+def _set_aside(
+    hypervisor: Hypervisor, action: Action, domain: Domain | None, _xml: str, _way: Way
+) -> str:
+    """Before a copy comes in its place. `_ours` has refused while one is coming."""
+    volume = _volume(action)
+    if domain is not None and domain.state in ACTIVE:
+        raise HypervisorError(f"{action.vm} is {domain.state} here")
+    there = hypervisor.disks((volume,))[0]
+    if there.size_mib is None and not there.trouble:
+        return f"volume {volume.name} is not there any more"
+    return f"volume {volume.name} => {hypervisor.set_aside(volume, action.new)}"
 
 
 def _make_disk(
@@ -355,6 +380,7 @@ STEPS: dict[Step, Doing] = {
     Step.MAKE_DISK: _make_disk,
     Step.RESIZE_DISK: _grow_disk,
     Step.GROW_DISK: _grow_disk,
+    Step.SET_ASIDE: _set_aside,
 }
 
 DEFINING = frozenset({Step.CREATE, Step.START, Step.DEFINE})

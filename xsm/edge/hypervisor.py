@@ -66,11 +66,22 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def set_aside(self, volume: Volume, name: str) -> str:
+        """Give the volume another name, `name` or one made from it where that is taken; gives the new one.
+
+        Refused where a pool has no way to do that, and while a guest has it. Nothing is overwritten.
+        """
+        ...
+
     def grow_disk(self, uuid: str, volume: Volume) -> None:
         """Make the volume bigger: through the domain where that is active, and else the volume itself.
 
         Refused when it would get smaller.
         """
+        ...
+
+    def stays(self, uuid: str) -> bool:
+        """Whether the domain's guest is here, and no migration of it to elsewhere or from there is under way."""
         ...
 
     def domain_xml(self, uuid: str) -> str:
@@ -134,7 +145,8 @@ class Hypervisor(Protocol):
         ...
 
     def migrate(self, uuid: str, way: Way) -> Moved | None:
-        """Move the domain live, peer to peer: afterwards it is defined there and no longer here.
+        """Move the domain live, peer to peer: afterwards it is defined there and no longer here. Disks that go along
+        are copied into volumes that the target makes; those here stay as they are.
 
         Gives what it took, None where the hypervisor doesn't tell.
         """

@@ -59,6 +59,12 @@ class NoHypervisor:
     def make_disk(self, volume: Volume) -> None:
         _refuse()
 
+    def set_aside(self, volume: Volume, name: str) -> str:
+        _refuse()
+
+    def stays(self, uuid: str) -> bool:
+        return False
+
     def grow_disk(self, uuid: str, volume: Volume) -> None:
         _refuse()
 

@@ -1,7 +1,7 @@
 """VMs' own disks as volumes of libvirt's storage pools: looked up, made, copied, grown.
 
-Decides which libvirt calls do that, and what of a pool is in the way. Nothing here deletes, overwrites or shrinks a
-volume. Must not know whether a disk may be made: the claims do (`peer.disks`).
+Decides which libvirt calls do that, which disks go along in a migration, and what of a pool is in the way. Nothing here
+deletes, overwrites or shrinks a volume. Must not know whether a disk may be made: the claims do (`peer.disks`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 import libvirt
 from lxml import etree
 
+from xsm.edge import libvirt_volumes
 from xsm.edge.hypervisor import HypervisorError
 from xsm.edge.libvirt_errors import looked_up, unless_absent
 from xsm.plan.observed import FoundDisk
@@ -43,9 +44,18 @@ def _find(conn: libvirt.virConnect, kind: HypervisorKind, host: str, volume: Vol
         why = f"storage pool {volume.pool} is off on {host} (`virsh pool-start {volume.pool}`)"
         return FoundDisk(volume.disk, trouble=f"disk {volume.disk}: {why}")
     there = _volume(pool, volume.name)
-    if there is None:
-        return FoundDisk(volume.disk)
-    return FoundDisk(volume.disk, int(there.info()[1]) // MIB)
+    kind_of_pool = _type(pool)
+    return FoundDisk(
+        volume.disk,
+        int(there.info()[1]) // MIB if there is not None else None,
+        free_mib=int(pool.info()[3]) // MIB,
+        shared=kind_of_pool in libvirt_volumes.NETWORK_POOLS,
+        renames=kind_of_pool in libvirt_volumes.FILE_POOLS,
+    )
+
+
+def _type(pool: libvirt.virStoragePool) -> str:
+    return str(secure_xml.parse(pool.XMLDesc(0).encode()).get("type", ""))
 
 
 def _volume(pool: libvirt.virStoragePool, name: str) -> libvirt.virStorageVol | None:
@@ -59,7 +69,7 @@ def _volume(pool: libvirt.virStoragePool, name: str) -> libvirt.virStorageVol | 
 
 def make(conn: libvirt.virConnect, volume: Volume) -> None:
     pool = conn.storagePoolLookupByName(volume.pool)
-    kind = secure_xml.parse(pool.XMLDesc(0).encode()).get("type", "")
+    kind = _type(pool)
     if kind in BLOCK_POOLS and volume.format != "raw":
         raise HypervisorError(
             f"storage pool {volume.pool} is of type {kind}, whose volumes are raw: format=raw"
@@ -93,6 +103,40 @@ def grow(conn: libvirt.virConnect, uuid: str, volume: Volume) -> None:
         return
     target = _target(domain, volume, str(there.path()))
     domain.blockResize(target, volume.size_mib * MIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+
+def set_aside(conn: libvirt.virConnect, volume: Volume, name: str) -> str:
+    """Call the volume otherwise; gives the name that it has then."""
+    pool = conn.storagePoolLookupByName(volume.pool)
+    there = _volume(pool, volume.name)
+    if there is None:
+        raise HypervisorError(f"no volume {volume.name} in pool {volume.pool}")
+    if _type(pool) not in libvirt_volumes.FILE_POOLS:
+        raise HypervisorError(f"libvirt can't rename volumes of pool {volume.pool}")
+    return libvirt_volumes.set_aside(pool, there, name)
+
+
+def targets(domain: libvirt.virDomain, along: tuple[Volume, ...]) -> list[str]:
+    """What the disks that go along in a live migration are called in the running domain.
+
+    Refused when it has another disk of its own by the site file's naming: the target would take what it has of that.
+    """
+    conn = domain.connect()
+    own = f"{domain.name()}-"
+    names = {(v.pool, v.name) for v in along}
+    for source in secure_xml.parse(domain.XMLDesc(0).encode()).iterfind("devices/disk/source"):
+        pool, name = source.get("pool", ""), source.get("volume", "")
+        if not name.startswith(own) or (pool, name) in names:
+            continue
+        if _type(conn.storagePoolLookupByName(pool)) not in libvirt_volumes.NETWORK_POOLS:
+            raise HypervisorError(
+                f"the domain that runs has a disk {name} that the site file doesn't name; restart it first"
+            )
+    found = []
+    for volume in along:
+        pool = conn.storagePoolLookupByName(volume.pool)
+        found.append(_target(domain, volume, str(pool.storageVolLookupByName(volume.name).path())))
+    return found
 
 
 def _target(domain: libvirt.virDomain, volume: Volume, path: str) -> str:

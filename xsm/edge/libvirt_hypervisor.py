@@ -19,6 +19,7 @@ from xsm.edge import (
     libvirt_events,
     libvirt_jobs,
     libvirt_limits,
+    libvirt_migration,
     libvirt_needs,
 )
 from xsm.edge.domain_facts import DomainFacts
@@ -87,12 +88,6 @@ EVENTS = (
 )
 """Besides LIFECYCLE: heard where the driver has them."""
 
-MIGRATE_FLAGS = (
-    libvirt.VIR_MIGRATE_LIVE
-    | libvirt.VIR_MIGRATE_PEER2PEER
-    | libvirt.VIR_MIGRATE_PERSIST_DEST
-    | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
-)
 KEEP_STATE = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
 GONE = "the connection to libvirtd is gone"
 CLOSED = "the connection was closed"
@@ -327,6 +322,12 @@ class LibvirtHypervisor:
     def disks(self, wanted: tuple[Volume, ...]) -> tuple[FoundDisk, ...]:
         return self._call(lambda conn: libvirt_disks.find(conn, self._fixed.kind, wanted))
 
+    def stays(self, uuid: str) -> bool:
+        if self.job(uuid) is not None:
+            return False
+        # Only now: a job that was over a moment ago may have ended with the guest elsewhere.
+        return any(d.uuid == uuid and d.is_guest for d in self.find(uuid, ""))
+
     # -- acting -----------------------------------------------------
 
     def define(self, xml: str) -> None:
@@ -414,6 +415,9 @@ class LibvirtHypervisor:
     def make_disk(self, volume: Volume) -> None:
         self._call(lambda conn: libvirt_disks.make(conn, volume))
 
+    def set_aside(self, volume: Volume, name: str) -> str:
+        return self._call(lambda conn: libvirt_disks.set_aside(conn, volume, name))
+
     def grow_disk(self, uuid: str, volume: Volume) -> None:
         self._call(lambda conn: libvirt_disks.grow(conn, uuid, volume))
 
@@ -427,16 +431,9 @@ class LibvirtHypervisor:
         )
 
     def migrate(self, uuid: str, way: Way) -> Moved | None:
-        parameters: dict[str, int] = {}
-        if self._announces.bandwidth_mib_s:
-            parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = self._announces.bandwidth_mib_s
-        flags = MIGRATE_FLAGS
-        if self._fixed.kind in EMULATED:
-            flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
-            flags |= libvirt.VIR_MIGRATE_TLS if way.tls else 0
-            flags |= libvirt.VIR_MIGRATE_POSTCOPY if way.post_copy else 0
+        about = (self._fixed.kind, self._announces, way)
         with self._jobs.awaited(uuid) as took:
-            self._on(uuid, lambda dom: dom.migrateToURI3(way.uri, parameters, flags))
+            self._on(uuid, lambda dom: libvirt_migration.migrate(dom, *about))
             return took()
 
     def post_copy(self, uuid: str) -> None:

@@ -34,8 +34,14 @@ def progress(conn: libvirt.virConnect, uuid: str) -> Job | None:
     return read(stats) if _leaves(stats) else None
 
 
-NO_JOB = frozenset({libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_OPERATION_UNSUPPORTED})
-"""The domain is off meanwhile, or it is only being received here."""
+NO_JOB = frozenset(
+    {
+        libvirt.VIR_ERR_OPERATION_INVALID,
+        libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+        libvirt.VIR_ERR_NO_SUPPORT,
+    }
+)
+"""The domain is off meanwhile, or only being received here, or the driver (libvirt's own for tests) has no jobs."""
 
 
 def _leaves(stats: dict[str, int]) -> bool:
@@ -60,6 +66,8 @@ def read(stats: dict[str, int]) -> Job:
         dirty_mib_s=round(stats.get("memory_dirty_rate", 0) * page / MIB),
         iteration=stats.get("memory_iteration", 0),
         downtime_ms=stats.get("downtime", 0),
+        disk_total_mib=stats.get("disk_total", 0) // MIB,
+        disk_remaining_mib=-(-stats.get("disk_remaining", 0) // MIB),
         post_copy=bool(stats.get("memory_postcopy_requests", 0)),
     )
 

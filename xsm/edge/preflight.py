@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xsm.edge.hypervisor import Hypervisor, HypervisorError
 from xsm.edge.seeds import Seeds
@@ -96,4 +96,12 @@ class Preflight:
         """In a thread."""
         made = self._seeds.put(needs.seed) if self._seeds is not None and needs.seed else ""
         lacks = (made or hypervisor.lacking(needs))[:TEXT_LIMIT_CHARS]
-        return Answer(lacks, hypervisor.disks(needs.own) if needs.own else ())
+        return Answer(lacks, found_disks(hypervisor, needs))
+
+
+def found_disks(hypervisor: Hypervisor, needs: Needs) -> tuple[FoundDisk, ...]:
+    """The VM's own disks; where it is asked for, whether its guest runs on them here to stay."""
+    found = hypervisor.disks(needs.own) if needs.own else ()
+    if not needs.runs or not hypervisor.stays(needs.runs):
+        return found
+    return tuple(replace(d, current=d.size_mib is not None) for d in found)

@@ -110,6 +110,28 @@ class Ballots:
         """A disk of the VM is about to be made as a copy."""
         self._put(vm, rules.begin_copy(self.of(vm), disk))
 
+    def use_disks(self, vm: str, disks: Collection[str]) -> None:
+        """What is here of them is the newest."""
+        self._put(vm, rules.use_disks(self.of(vm), disks))
+
+    def leave_disks(self, vm: str, disks: Collection[str]) -> None:
+        """What is here of them may be old from now on."""
+        self._put(vm, rules.leave_disks(self.of(vm), disks))
+
+    def set_aside(self, vm: str, disk: str) -> None:
+        """What was here of it has another name."""
+        self._put(vm, rules.set_aside(self.of(vm), [disk]))
+
+    def expel(self) -> None:
+        """The site counts this host as gone."""
+        for vm in sorted(self.registers.keys() - {MEMBERS}):
+            self._put(vm, rules.expel(self.of(vm)))
+
+    def doubted(self) -> frozenset[str]:
+        """VMs whose disks here are not known to be the newest."""
+        known = self.registers.items()
+        return frozenset(vm for vm, r in known if r.left or r.copying or r.expelled)
+
     def learn(self, registers: Mapping[str, Register]) -> None:
         """Take over what other hosts know."""
         for vm, register in sorted(registers.items()):

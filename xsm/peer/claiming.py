@@ -30,6 +30,10 @@ class Electorate:
     may_claim: bool = True  # this host isn't about to leave, and its list isn't overtaken
     turn: Callable[[str, float], str] = lambda vm, now: ""  # why the VM can't come live just now
     runs: Callable[[str], bool] = lambda vm: False  # whether it runs here
+    disks: Callable[[str], tuple[tuple[str, ...], tuple[str, ...]]] = lambda vm: (
+        (),
+        (),
+    )  # its disks that are to be copied here, and those that are here on shared storage
     fenced: frozenset[str] = frozenset()  # no members until they are back
 
 
@@ -150,7 +154,9 @@ class Claiming:
         runs_on = self.me if who.runs(ask.vm) else self.attempts[ask.vm].runs_on
         fenced = tuple(sorted(self._fenced(ask.vm, who)))
         wait = who.turn(ask.vm, now) if ask.last else ""
-        return replace(ask, wait=wait, runs_on=runs_on, fenced=fenced)
+        copies, shared = who.disks(ask.vm) if ask.last and not wait else ((), ())
+        live = replace(ask, wait=wait, runs_on=runs_on, fenced=fenced)
+        return replace(live, copies=copies, shared=shared)
 
     def _fenced(self, vm: str, who: Electorate) -> frozenset[str]:
         """Earlier claimants that count as gone because they were fenced."""

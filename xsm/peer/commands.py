@@ -242,6 +242,39 @@ def refuse_witness(document: Document, host: str, reports: Mapping[str, HostRepo
 def make_disk(files: Files, document: Document, vm_name: str, disk: str, token: str) -> Intent:
     """The operator's word that the VM's host may make that disk, empty, though it may have data elsewhere. It is good
     once, and for that host only. `token`: as of a restart."""
+    host = _host_with_disk(document, vm_name, disk)
+    state = _with_word(document, vm_name, disk, DiskWord(host, token))
+    return Intent(files, state, f"Let {host} make an empty disk {disk} for {vm_name}")
+
+
+def use_disk(
+    files: Files,
+    document: Document,
+    vm_name: str,
+    disk: str,
+    at: str,
+    token: str,
+    reports: Mapping[str, HostReport],
+) -> Intent:
+    """The operator's word that what `at`, the VM's host, has of that disk is the one that counts, though it may be old
+    or incomplete. What other hosts have of it is old from then on. Not while the VM runs: its own is the newest."""
+    host = _host_with_disk(document, vm_name, disk)
+    name = find_member(document, at)
+    if name != host:
+        raise CommandRefused(
+            f"{vm_name} belongs on {host}", f"`xsm migrate {vm_name} {name}` first, or say {host}"
+        )
+    on = [h for h in sorted(reports) if vm_name in reports[h].running(document.state.site_id)]
+    if on:
+        raise CommandRefused(
+            f"{vm_name} runs on {on[0]}, with the newest disks that it has", "nothing is to be done"
+        )
+    state = _with_word(document, vm_name, disk, DiskWord(host, token, use=True))
+    return Intent(files, state, f"Let {vm_name} use the disk {disk} that {host} has")
+
+
+def _host_with_disk(document: Document, vm_name: str, disk: str) -> str:
+    """The VM's host; raises `CommandRefused` where it has none, or no such disk."""
     vm = find_vm(document, vm_name)
     names = [d.name for d in vm.disks]
     if disk not in names:
@@ -250,10 +283,13 @@ def make_disk(files: Files, document: Document, vm_name: str, disk: str, token: 
     host = document.host_of(vm)
     if host is None:
         raise CommandRefused(f"{vm_name} has no host", f"`xsm migrate {vm_name} HOST` gives it one")
+    return host
+
+
+def _with_word(document: Document, vm: str, disk: str, word: DiskWord) -> State:
     words = document.state.disk_words
-    mine = {**words.get(vm.name, {}), disk: DiskWord(host, token)}
-    state = replace(document.state, disk_words={**words, vm.name: mine})
-    return Intent(files, state, f"Let {host} make an empty disk {disk} for {vm_name}")
+    mine = {**words.get(vm, {}), disk: word}
+    return replace(document.state, disk_words={**words, vm: mine})
 
 
 def forget(

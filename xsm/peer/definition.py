@@ -70,4 +70,8 @@ def needs_of(want: WantedVM, facts: HypervisorFacts) -> Needs:
 def way_to(ask: EvictAsk, own: HostReport | None, want: WantedVM | None) -> Way:
     """How a VM may be migrated live to whom asks for it: over TLS where both hosts say that they can."""
     tls = ask.migrate_tls and own is not None and own.facts is not None and own.facts.migrate_tls
-    return Way(ask.migrate_uri, tls, want is not None and want.vm.post_copy is PostCopy.ALLOWED)
+    if want is None:
+        return Way(ask.migrate_uri, tls)
+    along = tuple(v for v in volumes(want.name, want.vm.disks) if v.disk in ask.copies)
+    allowed = want.vm.post_copy is PostCopy.ALLOWED
+    return Way(ask.migrate_uri, tls, allowed, along, f"left-{ask.epoch}" if along else "")

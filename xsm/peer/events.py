@@ -10,6 +10,7 @@ from xsm.peer.messages import Message
 from xsm.peer.register import Register
 from xsm.plan.actions import Action
 from xsm.plan.observed import HostReport
+from xsm.site.disk import Volume
 from xsm.site.document import Document
 from xsm.site.needs import Needs
 from xsm.site.tag import Tag
@@ -152,12 +153,14 @@ class Observe:
 
 @dataclass(frozen=True)
 class Way:
-    """How a live migration may go. `tls`: its memory, too, goes over TLS. `post_copy`: the VM's entry allows it where
-    nothing else brings it to an end."""
+    """How a live migration may go, and with what. `tls`: its memory, too, goes over TLS. `post_copy`: the VM's entry
+    allows it where nothing else brings it to an end."""
 
     uri: str = ""
     tls: bool = False
     post_copy: bool = False
+    disks: tuple[Volume, ...] = ()  # that are copied along
+    aside: str = ""  # what is appended to their names here afterwards
 
 
 @dataclass(frozen=True)

@@ -144,10 +144,22 @@ class LettingGo:
         register = self._ballots.of(vm)
         return register.bar > register.held and now < self._started_at + SETTLE_S
 
+    def is_unsettled(self, vm: str, observed_at: float, now: float) -> bool:
+        """Whether a look that began then may not show what was under way with the VM."""
+        return self._work.is_unsettled(vm, observed_at) or self.may_be_leaving(vm, now)
+
     def handovers(self, sight: Sight) -> dict[str, Handover]:
         """The claims for which a VM that runs here may be migrated or stopped."""
         return {
-            vm: Handover(e.asker, e.ask.epoch, e.ask.kind, e.ask.cold_only, e.ask.wait)
+            vm: Handover(
+                e.asker,
+                e.ask.epoch,
+                e.ask.kind,
+                e.ask.cold_only,
+                e.ask.wait,
+                e.ask.copies,
+                e.ask.shared,
+            )
             for vm, e in self.evictions.items()
             if sight.active_domain(vm) is not None
             and may_hand_over(self._ballots.newest(vm), e.ask.epoch, e.ask.last)

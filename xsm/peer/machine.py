@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from xsm.peer import disks, membership
+from xsm.peer.arriving import Arriving
 from xsm.peer.ballots import Ballots
 from xsm.peer.calling_back import call_back
 from xsm.peer.changing import Changing
@@ -49,6 +50,7 @@ from xsm.peer.messages import (
     Hello,
     MemberAnswer,
     MemberAsk,
+    Offer,
     Settled,
 )
 from xsm.peer.preflight import Preflight
@@ -58,7 +60,7 @@ from xsm.peer.standing import expulsion, why_frozen
 from xsm.peer.telling import ToDo, Told
 from xsm.peer.voting import Voting
 from xsm.peer.work import Work
-from xsm.plan.actions import CLAIMED, STARTS, Action, Consequence, Plan, Step
+from xsm.plan.actions import CLAIMED, CLAIMING, STARTS, Action, Consequence, Plan, Step
 from xsm.plan.observed import HostReport
 from xsm.plan.planner import going_off, plan_host
 from xsm.plan.view import View
@@ -90,6 +92,7 @@ class Peer:
         self.contacts = Contacts(name)
         self.work = Work(limits.migrations)
         self.receiving = Receiving(limits.arrivals)
+        self.arriving = Arriving(self.ballots)
         self.preflight = Preflight()
         self.head: Head | None = None
         self.wanted: Wanted | None = None
@@ -218,6 +221,8 @@ class Peer:
             if not (expelled and self.expelled):  # else another member only says it in other words
                 self._out.append(Log("member", "", expelled or again))
             self.expelled = expelled
+            if expelled:
+                self.ballots.expel()
         self.frozen = why_frozen(head, expelled)
         self.wanted = wanted(head.document) if head.document and not self.frozen else None
 
@@ -228,8 +233,8 @@ class Peer:
 
     def _observed(self, event: Observed, now: float) -> None:
         self._observing = False
-        disks.keep(event.report, self.ballots, self.wanted)
-        unsettled = partial(self.work.is_unsettled, observed_at=event.started_at)
+        unsettled = partial(self.letting_go.is_unsettled, observed_at=event.started_at, now=now)
+        disks.keep(event.report, self.ballots, self.wanted, unsettled)
         self.report = disks.judged(event.report, self.ballots, self.wanted, unsettled)
         self._observed_at = event.started_at
         self.preflight.saw(event.report, event.started_at)
@@ -270,6 +275,8 @@ class Peer:
                 case EvictAnswer():
                     who = self._electorate()
                     self._out += self.claiming.hear_eviction(event.sender, message, who, now)
+                case Offer(vm):
+                    self.arriving.offered(vm, now)
                 case Settled(vm, epoch):
                     self.ballots.settle(vm, epoch, event.sender)
                 case MemberAsk():
@@ -281,9 +288,8 @@ class Peer:
 
     def _finished(self, event: Finished, now: float) -> None:
         self.work.end(event.action, event.error, now, event.pause_s)
-        made = event.action.volume if event.action.step is Step.MAKE_DISK else None
-        if made is not None and not event.error:
-            self.ballots.keep_disks(event.action.vm, [made.disk])
+        if not event.error:
+            disks.done(self.ballots, event.action)
         text = f"{event.action.step} failed: {event.error}" if event.error else event.outcome
         self._out.append(Log("action", event.action.vm, text, {"reason": event.action.reason}))
         self._observe(now)
@@ -319,15 +325,16 @@ class Peer:
         number = self.members_number
         may_claim = self.ballots.may_vote(self.name, number, number)
         facts = self.report.facts if self.report else None
-        silent = self.contacts.is_silent
-        asked = (silent, number, may_claim, self._turn, self._sight().is_on)
+        along = partial(self.arriving.asked, report=self.report)
+        asked = (self.contacts.is_silent, number, may_claim, self._turn, self._sight().is_on, along)
         document = self.head.document if self.head else None
         fenced = frozenset(document.state.fenced) if document else frozenset()
         return Electorate(self.members, facts, *asked, fenced)
 
     def _turn(self, vm: str, now: float) -> str:
         """Why whoever runs a VM that this host is to get should keep it for now."""
-        return self.receiving.turn(vm, self.report, self.claiming.attempts, now)
+        wait = self.arriving.wait(vm, self.report)
+        return wait or self.receiving.turn(vm, self.report, self.claiming.attempts, now)
 
     def _sight(self) -> Sight:
         """What it knows of itself, for those who ask it to let go of a VM."""
@@ -359,8 +366,8 @@ class Peer:
     def _observe(self, now: float) -> None:
         self._observe_at = now
         self._observing = True
-        needs = self.preflight.ask(self.wanted, self.report, self.name, now)
-        self._out.append(Observe(needs))
+        about = (self.wanted, self.report, self.name, now, self.ballots.doubted())
+        self._out.append(Observe(self.preflight.ask(*about)))
 
     def _act(self, now: float) -> None:
         """Plan from the last observation, and let those actions go that may."""
@@ -377,9 +384,11 @@ class Peer:
             shutdowns=self.work.shutdowns,
             handovers=self.letting_go.handovers(self._sight()),
             elsewhere=self.letting_go.elsewhere(),
+            offered=self.arriving.offers(now),
         )
         plan = plan_host(self.wanted, document, view, self.name)
         self.work.keep_shutdowns(going_off(plan))
+        self.arriving.plan(plan, self.report)
         if due:
             self._out += call_back(self.work, self.wanted)
             self._claim(plan, now)
@@ -400,6 +409,8 @@ class Peer:
                 state, stuck = self.work.hindrance(action, self._observed_at, now), False
             elif action.held:
                 state, stuck = action.held, self._stays(action, now)
+                if action.copies and due:
+                    self._out.append(Send(action.target, Offer(action.vm)))
                 if action.target and self.contacts.is_silent(action.target):
                     state = f"{state}, but it does not answer"
             elif due:
@@ -413,7 +424,7 @@ class Peer:
                 notes.append(str(action))
             elif stuck:
                 held.append(str(replace(action, held=state)))
-                kept = action.step in CLAIMED and self.claiming.kept(action.vm, self._electorate())
+                kept = action.step in CLAIMING and self.claiming.kept(action.vm, self._electorate())
                 told[action.vm] = None if kept else state
             else:
                 line = str(replace(action, held=""))
@@ -425,7 +436,7 @@ class Peer:
 
     def _claim(self, plan: Plan, now: float) -> None:
         """Have claims for all that is to start here, once it is known that this host has what it needs."""
-        starts = {a.vm for a in plan.actions if a.step in CLAIMED and not a.held}
+        starts = {a.vm for a in plan.actions if a.step in CLAIMING and not a.held}
         looked = self.preflight
         if not all(looked.is_asked(vm) for vm in starts):
             self._observe(now)  # with their needs
@@ -456,9 +467,10 @@ class Peer:
         hindrance = self.work.hindrance(action, self._observed_at, now)
         if hindrance:
             return hindrance, self.work.keeps_failing(action.vm)
-        if action.step in CLAIMED and not self.preflight.is_done(action.vm):
+        if action.step in CLAIMING and not self.preflight.is_done(action.vm):
             return LOOKING, False
-        if action.step in CLAIMED and not self.claiming.may_start(action.vm, self._observed_at):
+        won = self.claiming.may_start(action.vm, self._observed_at)
+        if action.step is Step.RECEIVE or (action.step in CLAIMED and not won):
             return self.claiming.waiting_for(action.vm, self._electorate())
         assert self.wanted is not None
         try:
@@ -467,8 +479,7 @@ class Peer:
             return f"its domain XML can't be made: {error}", True
         if action.step in STARTS:
             self.claiming.drop(action.vm)  # the win is used up
-        if action.step is Step.MAKE_DISK and action.volume and action.volume.origin:
-            self.ballots.begin_copy(action.vm, action.volume.disk)
+        disks.begin(self.ballots, action)
         eviction = self.letting_go.evictions.get(action.vm)
         want = self.wanted.by_name.get(action.vm)
         way = way_to(eviction.ask, self.report, want) if eviction else Way()

@@ -81,6 +81,8 @@ class EvictAsk:
     fenced: tuple[
         str, ...
     ] = ()  # earlier claimants that are off and not asked; one may be on again
+    copies: tuple[str, ...] = ()  # its disks that I lack: copy them along
+    shared: tuple[str, ...] = ()  # and those that I have on storage that is shared by its nature
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,13 @@ class Settled:
 
     vm: str
     epoch: int
+
+
+@dataclass(frozen=True)
+class Offer:
+    """This VM runs here and belongs on you, its disks are to be copied along, and I have heard no claim of yours."""
+
+    vm: str
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,15 @@ class MemberAnswer:
 
 
 Message = (
-    Hello | ClaimAsk | ClaimAnswer | EvictAsk | EvictAnswer | Settled | MemberAsk | MemberAnswer
+    Hello
+    | ClaimAsk
+    | ClaimAnswer
+    | EvictAsk
+    | EvictAnswer
+    | Settled
+    | Offer
+    | MemberAsk
+    | MemberAnswer
 )
 
 _KINDS: dict[str, type[Any]] = {
@@ -145,6 +162,7 @@ _KINDS: dict[str, type[Any]] = {
         EvictAsk,
         EvictAnswer,
         Settled,
+        Offer,
         MemberAsk,
         MemberAnswer,
     )
@@ -217,7 +235,8 @@ def _is_sound(message: Message) -> bool:
     sound = all(0 <= number < EPOCH_LIMIT for number in numbers if isinstance(number, int))
     if isinstance(message, MemberAsk | MemberAnswer):
         return sound
-    return sound and 0 < len(message.vm) <= NAME_LIMIT and 0 < message.epoch < EPOCH_LIMIT
+    named = sound and 0 < len(message.vm) <= NAME_LIMIT
+    return named and (isinstance(message, Offer) or 0 < message.epoch < EPOCH_LIMIT)
 
 
 def _is_id(text: str) -> bool:

@@ -7,7 +7,7 @@ nothing while all VMs of the host run. Must not know how needs are looked up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xsm.peer.definition import needs_of
@@ -31,25 +31,36 @@ class Preflight:
         self._done: set[str] = set()
 
     def ask(
-        self, wanted: Wanted | None, report: HostReport | None, host: str, now: float
+        self,
+        wanted: Wanted | None,
+        report: HostReport | None,
+        host: str,
+        now: float,
+        doubted: Collection[str] = (),
     ) -> Mapping[str, Needs]:
         """What the next look is to find out: the needs of each VM that is to be on here and is not; and of one that is,
-        how its own disks are."""
+        how its own disks are. `doubted`: VMs whose disks here may be old; where one is active, it is found out whether
+        it runs here to stay."""
         if wanted is None or report is None or report.facts is None:
             return {}
         active = {
             d.uuid for d in report.domains if d.state in ACTIVE and not (d.incoming or d.cut_off)
         }
         asked: dict[str, _Asked] = {}
-        for vm in wanted.by_host.get(host, ()):
+        here = {d.tag.vm for d in report.domains if d.tag is not None and d.uuid in active}
+        mine = wanted.by_host.get(host, ())
+        others = here & set(doubted) & wanted.by_name.keys()
+        for vm in (*mine, *sorted(others - set(mine))):
             want = wanted.by_name[vm]
             on = want.uuid in active
-            if not want.is_on or (on and not want.vm.disks):
+            runs = want.uuid if on and vm in doubted else ""
+            if not (want.is_on or runs) or (on and not want.vm.disks):
                 continue
             known = self._asked.get(vm)
-            if known is None or known.want is not want or known.active != on:
+            now_asked = (known.want is want, known.active, known.needs.runs) if known else ()
+            if known is None or now_asked != (True, on, runs):
                 own = volumes(vm, want.vm.disks)
-                needs = Needs(own=own) if on else needs_of(want, report.facts)
+                needs = Needs(own=own, runs=runs) if on else needs_of(want, report.facts)
                 since = known.at if known is not None and known.needs == needs else now
                 known = _Asked(want, on, needs, since)
             asked[vm] = known

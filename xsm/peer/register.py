@@ -41,7 +41,13 @@ class Register:
         frozenset()
     )  # of the VM's disks: those that this host has made or seen here, and words that it used up
     copying: frozenset[str] = frozenset()  # those that it began to copy and has not ended
+    left: frozenset[str] = (
+        frozenset()
+    )  # those that went along in a live move away from here, or may have: what is here is old
     forgetful: bool = False  # others say that it claimed the VM, and it didn't know
+    expelled: int = (
+        0  # the epoch that it held, and had not let go of, as the site fenced or forgot it; 0: none
+    )
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,18 @@ def learn_as(mine: Register, other: Register, me: str) -> Register:
     return replace(learn(mine, other), forgetful=mine.forgetful or forgot)
 
 
+def expel(register: Register) -> Register:
+    """The site counts this host as gone: others may get what it held, without asking it."""
+    has_it = register.held > 0 and register.bar <= register.held
+    return replace(register, expelled=register.held) if has_it else register
+
+
+def is_overtaken(register: Register) -> bool:
+    """Whether others may have had the VM since this host was expelled: the first claim after its own was not its own.
+    Known once it claims the VM again."""
+    return 0 < register.expelled < register.voted - 1
+
+
 def why_no_disk(register: Register, host: str, disk: str) -> str:
     """Why `host` must not make a disk of the VM that is not there, "" when it may, once its claim is complete.
 
@@ -187,6 +205,26 @@ def keep_disks(register: Register, disks: Iterable[str]) -> Register:
     return replace(register, disks=register.disks | known, copying=register.copying - known)
 
 
+def use_disks(register: Register, disks: Iterable[str]) -> Register:
+    """What is here of them is the newest: the VM's guest runs on it, here and nowhere else; or somebody says so."""
+    known = frozenset(disks)
+    kept = keep_disks(register, known)
+    others = register.disks if is_overtaken(register) else frozenset()
+    return replace(kept, left=(register.left | others) - known, expelled=0)
+
+
+def set_aside(register: Register, disks: Iterable[str]) -> Register:
+    """What was here of them has other names now."""
+    gone = frozenset(disks)
+    return replace(register, left=register.left - gone, copying=register.copying - gone)
+
+
+def leave_disks(register: Register, disks: Iterable[str]) -> Register:
+    """They are about to go along in a live move, or count elsewhere by somebody's word: from now on what is here of
+    them starts no VM, until `use_disks`."""
+    return replace(register, left=register.left | frozenset(disks))
+
+
 def begin_copy(register: Register, disk: str) -> Register:
     """A disk is about to be made as a copy. One that is found later, and was not said to be whole, is cut off."""
     return replace(register, copying=register.copying | {disk})
@@ -203,7 +241,9 @@ def to_entry(register: Register) -> dict[str, object]:
         "attempts": register.attempts,
         **({"disks": sorted(register.disks)} if register.disks else {}),
         **({"copying": sorted(register.copying)} if register.copying else {}),
+        **({"left": sorted(register.left)} if register.left else {}),
         **({"forgetful": True} if register.forgetful else {}),
+        **({"expelled": register.expelled} if register.expelled else {}),
     }
 
 
@@ -220,9 +260,13 @@ def from_entry(entry: Mapping[str, object]) -> Register:
     if not (isinstance(claimant, str) and isinstance(claimants, list)):
         raise ValueError(f"claimants must be names: {dict(entry)!r}")
     names = frozenset(str(c) for c in claimants)
-    disks, copying = (_names(entry, key) for key in ("disks", "copying"))
-    forgetful = entry.get("forgetful", False) is True
-    return Register(voted, claimant, names, barred, held, attempts, disks, copying, forgetful)
+    disks, copying, left = (_names(entry, key) for key in ("disks", "copying", "left"))
+    forgetful, expelled = entry.get("forgetful", False) is True, entry.get("expelled", 0)
+    if not isinstance(expelled, int):
+        raise ValueError(f"epochs must be whole numbers: {dict(entry)!r}")
+    return Register(
+        voted, claimant, names, barred, held, attempts, disks, copying, left, forgetful, expelled
+    )
 
 
 def _names(entry: Mapping[str, object], key: str) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from xsm.site.disk import Volume
@@ -56,6 +56,8 @@ class Step(StrEnum):
     MAKE_DISK = "make-disk"  # a volume that is not there; needs the claim
     RESIZE_DISK = "resize-disk"  # grow a volume of a domain that is off; needs the claim
     GROW_DISK = "grow-disk"  # while its domain runs
+    SET_ASIDE = "set-aside"  # a volume that is old or incomplete gets another name: a copy will come in its place
+    RECEIVE = "receive"  # claim it, so that its source migrates it here with its disks; does nothing by itself
 
 
 STARTS = frozenset({Step.CREATE, Step.START, Step.CONTINUE})
@@ -63,6 +65,9 @@ STARTS = frozenset({Step.CREATE, Step.START, Step.CONTINUE})
 
 CLAIMED = STARTS | {Step.MAKE_DISK, Step.RESIZE_DISK}
 """What needs a claim: these, and what is done to its disks right before."""
+
+CLAIMING = CLAIMED | {Step.RECEIVE}
+"""For what a claim is made."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ class Action:
     value: int = 0
     target: str = ""  # the other host of a migration or a hand-over
     held: str = ""
-    volume: Volume | None = None  # of the steps that make or grow a disk
+    volume: Volume | None = None  # of the steps that make, grow or rename a disk
+    copies: tuple[str, ...] = ()  # disks that go along in a live migration
 
     @property
     def change(self) -> str:
@@ -103,6 +109,15 @@ class Action:
         if self.held:
             return f"{where}: {self.change}: held: {self.held}"
         return f"{where}: {self.consequence}: {self.change} ({self.reason})"
+
+
+def hold(action: Action, why: str) -> Action:
+    """The same difference, but nothing is done about it until somebody mends `why`.
+
+    It names no domain: the UUID may be that of a foreign one, which is the very reason.
+    """
+    held = Consequence.HELD
+    return replace(action, consequence=held, step=Step.NONE, value=0, uuid="", held=why, copies=())
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,18 @@ def pairs(view: View, w: WantedVM, host: str) -> list[Pair]:
     return [(v, found.get(v.disk)) for v in volumes(w.name, w.vm.disks)]
 
 
-def obstacle(view: View, w: WantedVM, host: str) -> str:
-    """Why the VM can't start on `host` for its disks, "" when it can or that is not known."""
+def obstacle(view: View, w: WantedVM, host: str, coming: bool = False) -> str:
+    """Why the VM can't start on `host` for its disks, "" when it can or that is not known. `coming`: what is not there
+    comes along in a live move (`copying`)."""
     for volume, found in pairs(view, w, host):
         if found is None:
             continue
         if found.trouble:
             return found.trouble
+        if coming and not found.shared:
+            continue
+        if found.stale:
+            return found.stale
         word = w.disk_words.get(volume.disk)
         allowed = view.foresees and word is not None and word.host == host
         if found.size_mib is None and found.refused and not allowed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xsm.plan import differences
+from xsm.plan import copying, differences, disks
 from xsm.plan.actions import Action, Consequence, Step
 from xsm.plan.observed import DomainState, cannot_receive
 from xsm.plan.power import Finding, off_step, turn_off
@@ -105,6 +105,9 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     if not_live and w.vm.migration is Migration.LIVE:
         allow = r.written("MIGRATION", "cold")
         return hold(move, f"live migration is not possible: {not_live}; {allow} allows a cold move")
+    move = _with_disks(r, w, s, move, not_live)
+    if move.held:
+        return move
     if not_live:
         step, told = off_step(r.view, s)
         reason = f"{move.reason}; not live because {not_live}{told}"
@@ -115,6 +118,32 @@ def _move(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:
     if wait and not not_live:
         return replace(move, held=f"waiting for its turn: {wait}")
     return move
+
+
+def _with_disks(r: Round, w: WantedVM, s: Sighting, move: Action, not_live: str) -> Action:
+    """The move, held where the VM's disks forbid it, with what is to be copied along."""
+    handover = (r.view.handovers or {}).get(w.name)
+    copies = tuple(disk.name for disk in w.vm.disks) if w.vm.copies_disks else ()
+    if handover is not None and handover.target == move.target and not handover.wait:
+        allow = r.written("COPY_DISKS", "yes")
+        unsent = copying.why_not_sent(w, handover, not_live, allow)
+        if unsent:
+            return hold(move, unsent)
+        copies = handover.copies
+    if not w.vm.copies_disks:
+        return move
+    if not_live:
+        lacks = disks.obstacle(r.view, w, move.target)
+        why = f"{lacks}; its disks are copied in a live move only, and {not_live}"
+        return hold(move, why) if lacks else move
+    kind = r.kind(s.host)
+    if kind is not None and "disks" in differences.stale_parts(w, s.domain, kind):
+        why = "its disks have changed in the files since it was started, so they can't go along"
+        return hold(move, f"{why}: restart it where it runs, or stop it")
+    if not copies:
+        return move
+    along = [volume for volume in disks.volumes(w.name, w.vm.disks) if volume.disk in copies]
+    return replace(move, copies=copies, reason=f"{move.reason}; {copying.told(along)}")
 
 
 def _once_off(r: Round, w: WantedVM, s: Sighting, home: str) -> Action:

@@ -51,6 +51,11 @@ class Domain:
     )
     stopped: str = ""  # paused: how, when neither a person nor XSM did it
 
+    @property
+    def is_guest(self) -> bool:
+        """It is active, and not merely one end of a live migration."""
+        return self.state in ACTIVE and not (self.incoming or self.cut_off)
+
 
 @dataclass(frozen=True)
 class HypervisorFacts:
@@ -91,6 +96,8 @@ class Job:
     iteration: int = 0  # passes over the memory begun
     downtime_ms: int = 0  # that is to be expected
     post_copy: bool = False  # the guest runs on the target already, and fetches what it lacks
+    disk_total_mib: int = 0  # of these, what is on disks that are copied along
+    disk_remaining_mib: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,9 @@ class Transfer:
         if job.total_mib:
             done_mib = max(0, job.total_mib - job.remaining_mib)
             text += f": {done_mib} of {job.total_mib} MiB, {job.rate_mib_s} MiB/s"
+        if job.disk_total_mib:
+            copied_mib = max(0, job.disk_total_mib - job.disk_remaining_mib)
+            text += f" (of its disks {copied_mib} of {job.disk_total_mib} MiB)"
         if job.iteration > 1:
             text += f", pass {job.iteration} (the guest changes {job.dirty_mib_s} MiB/s)"
         return f"{text}; {self.note}" if self.note else text
@@ -152,6 +162,12 @@ class FoundDisk:
     refused: str = (
         ""  # why this host must not make it where it is not there (`peer.disks`), "" when it may
     )
+    stale: str = ""  # why what is there starts no VM: it may be old or incomplete (`peer.disks`)
+    aside: str = ""  # what a stale one is to be called before a copy takes its place
+    free_mib: int | None = None  # of its pool; None: unknown
+    shared: bool = False  # its pool is one of a kind that is on the network
+    renames: bool = False  # a volume of its pool can be called otherwise
+    current: bool = False  # its VM's guest runs on it here, and is not on its way elsewhere
 
 
 @dataclass(frozen=True)

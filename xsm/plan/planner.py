@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from xsm.plan import differences, disks, moves, power
+from xsm.plan import copying, differences, moves, power
 from xsm.plan.actions import Action, Consequence, Notice, Plan, Step
 from xsm.plan.forms import RUNS_TWICE
 from xsm.plan.power import Finding, turn_off
@@ -309,9 +309,9 @@ def _create(r: Round, w: WantedVM, seen: Seen, home: str) -> Iterator[Action]:
         )
     obstacle = r.obstacle(w, home, r.kind(home))
     if obstacle:
-        yield hold(action, obstacle)
+        yield copying.held(r.view, w, action, obstacle)
     elif w.is_on:
-        yield from disks.before_start(r.view, w, action)
+        yield from copying.before_start(r.view, w, action)
     else:
         yield action
 

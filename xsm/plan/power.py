@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xsm.plan import disks
+from xsm.plan import copying
 from xsm.plan.actions import Action, Consequence, Notice, Step
 from xsm.plan.observed import Domain, DomainState
 from xsm.plan.round import BY_FILE, Round, hold
@@ -168,6 +168,6 @@ def start(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
         return
     obstacle = r.obstacle(w, s.host, r.kind(s.host))
     if obstacle:
-        yield hold(action, obstacle)
+        yield copying.held(r.view, w, action, obstacle)
     else:
-        yield from disks.before_start(r.view, w, action)
+        yield from copying.before_start(r.view, w, action)

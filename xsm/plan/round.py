@@ -6,10 +6,8 @@ Decides whether a VM may come to a host. Must not know which step a VM needs.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from xsm.plan import disks
-from xsm.plan.actions import Action, Consequence, Step
+from xsm.plan import copying, disks
+from xsm.plan.actions import hold
 from xsm.plan.capacity import Shortage, leaving_from, shortage
 from xsm.plan.observed import Domain
 from xsm.plan.sightings import Seen, Sorted
@@ -19,6 +17,7 @@ from xsm.site.document import Document
 from xsm.site.fields import spelled
 from xsm.site.model import HypervisorKind
 
+__all__ = ["BY_FILE", "Round", "hold", "rivalry", "why_rival", "why_there", "written"]
 BY_FILE = "the site file says so"
 BY_SITE = "the site placed it there"
 BY_CHOICE = "`xsm migrate` placed it there"
@@ -91,7 +90,21 @@ class Round:
         report = self.view.reports.get(host)
         if report is None or not w.is_on:
             return ""
-        return report.lacks.get(w.name, "") or disks.obstacle(self.view, w, host)
+        lacks = report.lacks.get(w.name, "")
+        if lacks:
+            return lacks
+        seen_on = [s.host for s in self.found.seen[w.name].running()]
+        if copying.comes_live(self.view, w, host, seen_on):
+            return disks.obstacle(self.view, w, host, coming=True) or copying.obstacle(
+                self.view, w, host
+            )
+        why = disks.obstacle(self.view, w, host)
+        away = any(d and d.refused for _, d in disks.pairs(self.view, w, host))
+        return f"{why}; {self._how_copied(w)}" if why and away else why
+
+    def _how_copied(self, w: WantedVM) -> str:
+        how = "" if w.vm.copies_disks else f" with {self.written('COPY_DISKS', 'yes')}"
+        return f"a live move from where it runs copies it{how}"
 
     def _not_apart_yet(self, w: WantedVM, host: str) -> str:
         """When acting: which VM that leaves `host` is to be apart from `w`, which waits for it. One that belongs there,
@@ -149,12 +162,3 @@ def why_rival(w: WantedVM, host: str, domain: Domain, site_id: str) -> str:
         f"a domain {alike} that XSM did not create is on {host}; "
         "`xsm adopt` takes it in, or rename one of them"
     )
-
-
-def hold(action: Action, why: str) -> Action:
-    """The same difference, but nothing is done about it until somebody mends `why`.
-
-    It names no domain: the UUID may be that of a foreign one, which is the very reason.
-    """
-    held = Consequence.HELD
-    return replace(action, consequence=held, step=Step.NONE, value=0, uuid="", held=why)

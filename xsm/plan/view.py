@@ -31,6 +31,8 @@ class Handover:
     kind: HypervisorKind
     cold_only: str
     wait: str = ""  # why it can't be received live just now, though it will
+    copies: tuple[str, ...] = ()  # disks that it lacks, to be copied along
+    shared: tuple[str, ...] = ()  # disks that it has on storage of the network
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class View:
     elsewhere: Mapping[str, str] = field(
         default_factory=dict
     )  # when acting: VM that is active here, too -> the member on which it runs, by that one's own word
+
+    offered: frozenset[str] = frozenset()
+    """When acting: VMs that run elsewhere and belong here, with disks to be copied, as their source has just said."""
 
     @property
     def foresees(self) -> bool:

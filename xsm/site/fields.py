@@ -38,7 +38,7 @@ from xsm.site.kinds import (
     name_of,
     number,
 )
-from xsm.site.model import Drift, Migration, PostCopy, Power
+from xsm.site.model import CopyDisks, Drift, Migration, PostCopy, Power
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,13 @@ VM_ENTRY = Entry(
             most=MAX_DISKS,
             named=True,
             default=(),
+        ),
+        Field(
+            "COPY_DISKS",
+            "copy_disks",
+            choice(CopyDisks),
+            "Whether its DISKs are on pools that hosts don't share, and a live move copies them to the new host.",
+            default=CopyDisks.NO,
         ),
     ),
 )

@@ -47,6 +47,13 @@ class PostCopy(StrEnum):
     ALLOWED = "allowed"
 
 
+class CopyDisks(StrEnum):
+    """Whether a live move to a host that hasn't got the VM's own disks copies them to it."""
+
+    NO = "no"
+    YES = "yes"
+
+
 class Drift(StrEnum):
     """What to do when somebody changed the domain behind XSM's back."""
 
@@ -85,7 +92,13 @@ class VM:
     ] = ()  # anti-affinity tags, sorted: VMs that share one go to different hosts
     user_data: str | None = None  # name of a file for cloud-init (seed.py); None: it gets none
     disks: tuple[Disk, ...] = ()  # volumes of storage pools, beside the disks of its config
+    copy_disks: CopyDisks = CopyDisks.NO
     line: int = field(default=0, compare=False)  # where its entry starts in the site file
+
+    @property
+    def copies_disks(self) -> bool:
+        """Its disks are its host's own, and go along in a live move."""
+        return self.copy_disks is CopyDisks.YES and bool(self.disks)
 
 
 @dataclass(frozen=True)

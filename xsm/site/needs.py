@@ -31,6 +31,7 @@ class Needs:
     own: tuple[
         Volume, ...
     ] = ()  # the VM's disks by the site file: not lacking where they can be made
+    runs: str = ""  # its UUID, where it has to be found out whether its guest runs here to stay
 
     @property
     def nothing(self) -> bool:

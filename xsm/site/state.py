@@ -50,10 +50,12 @@ class Conflict:
 
 @dataclass(frozen=True)
 class DiskWord:
-    """Somebody's word that `host` may make a VM's disk anew, empty. `token`: no other word has it; it is good once."""
+    """Somebody's word that `host` may make a VM's disk anew, empty; or (`use`) that what `host` has of it is the one
+    that counts. `token`: no other word has it; it is good once."""
 
     host: str
     token: str
+    use: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ class State:
     def disk_words_since(self, old: State) -> list[str]:
         """Which disks may be made anew since `old`, for people: one line each."""
         return [
-            f"{vm}: an empty disk {disk} may be made on {word.host}"
+            f"{vm}: the disk {disk} that {word.host} has is the one that counts"
+            if word.use
+            else f"{vm}: an empty disk {disk} may be made on {word.host}"
             for vm, words in sorted(self.disk_words.items())
             for disk, word in sorted(words.items())
             if old.disk_words.get(vm, {}).get(disk) != word

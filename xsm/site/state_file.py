@@ -259,6 +259,7 @@ def _disk_word(key: str, value: Any) -> DiskWord:
     return DiskWord(
         _name_of(_text(row.get("host", ""), "host"), "member"),
         _text(row.get("token", ""), "the token"),
+        row.get("use", False) is True,
     )
 
 
@@ -304,7 +305,11 @@ def write(state: State) -> dict[str, bytes]:
         "away": dict(state.away),
         "restarts": dict(state.restarts),
         "disks": {
-            f"{vm}/{name}": {"host": word.host, "token": word.token}
+            f"{vm}/{name}": {
+                "host": word.host,
+                "token": word.token,
+                **({"use": True} if word.use else {}),
+            }
             for vm, words in state.disk_words.items()
             for name, word in words.items()
         },

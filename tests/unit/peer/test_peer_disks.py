@@ -32,6 +32,10 @@ def judged(ballots: Ballots, of: Wanted, size_mib: int | None = None) -> FoundDi
     return disks.judged(found(size_mib), ballots, of, lambda _: False).disks["vm1"][0]
 
 
+def settled(_vm: str) -> bool:
+    return False
+
+
 def claimed(me: str, *claims: tuple[int, str]) -> Ballots:
     ballots = Ballots(me, {})
     for epoch, host in claims:
@@ -42,12 +46,12 @@ def claimed(me: str, *claims: tuple[int, str]) -> Ballots:
 def test_what_was_here_is_never_made_again_but_on_somebodys_word_and_that_once() -> None:
     ballots, site = claimed("dmz01", (1, "dmz01")), wanted(SITE)
     assert judged(ballots, site).refused == ""
-    disks.keep(found(1024), ballots, site)
+    disks.keep(found(1024), ballots, site, settled)
     assert ballots.take_unwritten()["vm1"].disks == {"root"}
     assert "dmz01 had it before" in judged(ballots, site).refused
     assert judged(ballots, with_word("dmz02", "a")).refused
     assert judged(ballots, with_word("dmz01", "a")).refused == ""
-    disks.keep(found(1024), ballots, with_word("dmz01", "a"))
+    disks.keep(found(1024), ballots, with_word("dmz01", "a"), settled)
     assert judged(ballots, with_word("dmz01", "a")).refused
     assert judged(ballots, with_word("dmz01", "b")).refused == ""
 
@@ -60,7 +64,7 @@ def test_a_later_claimant_makes_nothing() -> None:
 def test_a_copy_that_was_cut_off_is_not_taken_for_the_disk() -> None:
     ballots, site = claimed("dmz01", (1, "dmz01")), wanted(SITE)
     ballots.begin_copy("vm1", "root")
-    disks.keep(found(1024), ballots, site)
+    disks.keep(found(1024), ballots, site, settled)
     assert "virsh vol-delete vm1-root.qcow2 default" in judged(ballots, site, 1024).trouble
     assert judged(ballots, site).refused == ""  # once it is deleted
     ballots.keep_disks("vm1", ["root"])  # it came to its end

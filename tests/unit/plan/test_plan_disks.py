@@ -45,7 +45,9 @@ def test_one_disk_after_the_other_and_then_the_vm() -> None:
 def test_a_disk_that_may_not_be_made_holds_the_vm() -> None:
     found = (FoundDisk("root", None, refused="it had it before"), *there()[1:])
     (action,), _ = planned(*found)
-    assert (action.consequence, action.held) == (Consequence.HELD, "it had it before")
+    assert action.consequence is Consequence.HELD
+    how = "a live move from where it runs copies it with `<COPY_DISKS>yes</COPY_DISKS>`"
+    assert action.held == f"it had it before; {how}"
     (action,), _ = planned(FoundDisk("root", trouble="no pool"), *there()[1:])
     assert action.held == "no pool"
 
