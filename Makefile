@@ -8,6 +8,8 @@ BIN := .venv/bin
 # Tests of whole sites wait more than they compute, and come first: so three workers on two cores, in the folders' order.
 WORKERS ?= 3
 PYTEST_ARGS ?=
+# Each of these has a lab of its own, which waits more than it computes.
+LAB_WORKERS ?= 3
 SOAK ?=
 LINTED := $(wildcard xsm tests tools)
 
@@ -37,7 +39,7 @@ lab-setup: setup
 	@tests/lab/setup.sh
 
 lab: lab-setup ## real QEMU guests on four hosts in namespaces of this machine, from nothing and gone afterwards (root, ~10 min); LAB=FILE for one
-	@XSM_LAB_RUN=1 $(BIN)/pytest -v -p no:cacheprovider -o faulthandler_timeout=600 $(or $(LAB),tests/lab) $(PYTEST_ARGS)
+	@XSM_LAB_RUN=1 $(BIN)/pytest -n $(LAB_WORKERS) --dist loadfile --no-loadscope-reorder -v -p no:cacheprovider -o faulthandler_timeout=600 $(or $(LAB),tests/lab) $(PYTEST_ARGS)
 
 lab-up: lab-setup ## the same hosts for working by hand: .venv/bin/python -m tests.lab shell dmz01
 	@$(BIN)/python -m tests.lab up

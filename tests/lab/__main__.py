@@ -19,7 +19,7 @@ import sys
 import time
 
 from tests.lab.hosts import host
-from tests.lab.lab import Lab
+from tests.lab.lab import Lab, end_workers_labs
 from tests.lab.processes import LabFailed
 
 
@@ -84,7 +84,10 @@ def main(args: list[str]) -> int:
         case ["up"]:
             up()
         case ["down"]:
-            say("gone" if Lab().down() else "there is none")
+            there_was = Lab().down()
+            if "XSM_LAB" not in os.environ:
+                there_was = end_workers_labs() or there_was
+            say("gone" if there_was else "there is none")
         case ["status"]:
             status()
         case ["shell", name]:

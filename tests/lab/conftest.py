@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab import ssh
-from tests.lab.lab import BY_SUITE, Lab
+from tests.lab.lab import BY_SUITE, Lab, end_workers_labs
 from tests.lab.observer import Observer
 from tests.lab.site import Site
 
@@ -20,8 +21,16 @@ BARE = ("test_enrol.py", "test_newcomer.py")
 """They begin with hosts that have no site, so they come before the others' site is made."""
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ctrl-C kills pytest's workers before they can end their labs."""
+    if os.environ.get("XSM_LAB_RUN") == "1" and config.getoption("numprocesses", None):
+        end_workers_labs()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in BARE)
+    # The files of many cases first: what is left for the end is short, and no worker waits long for another one.
+    cases = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in BARE, -cases[item.path], item.path))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.lab import cgroups, guest, processes
 from tests.lab.hosts import LabHost, all_hosts
-from tests.lab.places import HOSTS, ROOT, SWITCH_PID_FILE
+from tests.lab.places import HOSTS, PROJECT, ROOT, SWITCH_PID_FILE, workers_roots
 from tests.lab.processes import LabFailed, wait_for
 
 WHOLE_LIMIT_S = 180.0
@@ -198,6 +198,20 @@ class Lab:
         """`xsm status` of a host; empty while its xsmd doesn't answer."""
         done = self.hosts[name].run("xsm", "status", "-o", "json", check=False)
         return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def end_workers_labs() -> bool:
+    """Those of pytest's workers, which Ctrl-C kills; tells whether there was any."""
+    roots = workers_roots()
+    for root in roots:
+        command = [sys.executable, "-m", "tests.lab", "down"]
+        done = subprocess.run(
+            command, env=os.environ | {"XSM_LAB": str(root)}, cwd=PROJECT, capture_output=True,
+            text=True, check=False, timeout=WHOLE_LIMIT_S,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise LabFailed(f"{root}: {done.stderr.strip()}")
+    return bool(roots)
 
 
 def own_options(host: LabHost) -> list[str]:

@@ -10,8 +10,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(os.environ.get("XSM_LAB", "/tmp/xsm-lab"))
-"""The running lab: everything that `down` removes. Two labs with different roots don't touch each other."""
+_FIRST = Path("/tmp/xsm-lab")
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+ROOT = Path(os.environ.get("XSM_LAB") or (f"{_FIRST}-{_WORKER}" if _WORKER else _FIRST))
+"""The running lab: everything that `down` removes. Two labs with different roots don't touch each other: each of
+pytest's workers has one of its own."""
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 KEPT = PROJECT / ".lab"
@@ -70,6 +73,11 @@ class HostPlace:
 HOSTS = {name: HostPlace(name, number) for number, name in enumerate(NAMES, start=1)}
 SHARED_OUTSIDE = ROOT / "shared"
 SWITCH_PID_FILE = ROOT / "pids" / "switch"
+
+
+def workers_roots() -> list[Path]:
+    """Of the labs that pytest's workers have, or were killed before they could end them."""
+    return sorted(path for path in _FIRST.parent.glob(f"{_FIRST.name}-gw*") if path.is_dir())
 
 
 def cgroup_name() -> str:
