@@ -294,7 +294,6 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
         domain = self._domains.get(uuid)
         if domain is None or not domain.incoming:
             return False
-        domain.incoming = False
         self._off(domain)
         return True
 
@@ -338,6 +337,7 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
         """Power off without warning, and boot. Nobody is told: who listened is gone too."""
         for domain in list(self._domains.values()):
             domain.live, domain.state = None, DomainState.SHUTOFF
+            domain.incoming = domain.cut_off = False
             if domain.config is None or not self.keeps_definitions:
                 del self._domains[domain.uuid]
         self.lost = ""
@@ -424,7 +424,8 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
         self._to(domain, DomainState.RUNNING)
 
     def _off(self, domain: SimDomain, state: DomainState = DomainState.SHUTOFF) -> None:
-        domain.live, domain.state, domain.cut_off = None, state, False
+        domain.live, domain.state = None, state
+        domain.incoming = domain.cut_off = False
         if domain.config is None:
             del self._domains[domain.uuid]
         self._changed(domain.uuid)
