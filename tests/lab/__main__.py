@@ -2,6 +2,7 @@
 
 up              hosts, an xsmd on each, one site
 down            everything gone; also what a killed lab left
+able            whether this machine can have one
 status          which hosts are on
 shell HOST      a shell on a host
 exec HOST -- COMMAND...
@@ -19,7 +20,7 @@ import sys
 import time
 
 from tests.lab.hosts import host
-from tests.lab.lab import Lab, end_workers_labs
+from tests.lab.lab import Lab, end_workers_labs, why_not
 from tests.lab.processes import LabFailed
 
 
@@ -88,6 +89,10 @@ def main(args: list[str]) -> int:
             if "XSM_LAB" not in os.environ:
                 there_was = end_workers_labs() or there_was
             say("gone" if there_was else "there is none")
+        case ["able"]:
+            reason = why_not()
+            say(f"not on this machine: {reason}" if reason else "this machine can have one")
+            return 1 if reason else 0
         case ["status"]:
             status()
         case ["shell", name]:

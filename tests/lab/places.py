@@ -20,6 +20,8 @@ PROJECT = HERE.parent.parent
 KEPT = PROJECT / ".lab"
 """The guest's kernel and initramfs, and the packages that they are made of. Kept until `make clean`."""
 IMAGES = KEPT / "images"
+FAILED = KEPT / "failed"
+"""The files with cases that failed in the last run, in a line; none when a guest ran twice in it."""
 
 NAMES = ("dmz01", "dmz02", "dmz03", "dmz04")
 NETWORK = "192.168.5"
