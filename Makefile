@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= 3
 PYTEST_ARGS ?=
 # Each of these has a lab of its own, which waits more than it computes.
-LAB_WORKERS ?= 3
+LAB_WORKERS ?= 2
 SOAK ?=
 LINTED := $(wildcard xsm tests tools)
 
