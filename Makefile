@@ -47,6 +47,15 @@ lab-up: lab-setup ## the same hosts for working by hand: .venv/bin/python -m tes
 lab-bench: lab-setup ## create, migrate, remove real guests through XSM beside plain virsh (root, ~4 min); DOCS=1 keeps the table in docs/
 	@$(BIN)/python -m tests.lab.bench $(if $(DOCS),--docs)
 
+lab-xen-setup: setup
+	@tests/labxen/setup.sh
+
+lab-xen: lab-xen-setup ## two real Xen hosts, emulated whole, with PV and PVH guests (root; first steps: docs/hypervisors.md)
+	@XSM_LAB_XEN_RUN=1 $(BIN)/pytest -v -p no:cacheprovider -o faulthandler_timeout=1200 $(or $(LAB),tests/labxen) $(PYTEST_ARGS)
+
+lab-xen-up: lab-xen-setup ## the same hosts for working by hand: .venv/bin/python -m tests.labxen shell xen01; `down` ends them
+	@$(BIN)/python -m tests.labxen up
+
 lab-down: setup ## end the lab, also what a killed one left
 	@$(BIN)/python -m tests.lab down
 
@@ -63,7 +72,7 @@ lint: setup ## ruff, mypy, schemas up to date, shell scripts, no registry's host
 	$(BIN)/python tools/check_no_registry_hosts.py
 	$(BIN)/python tools/make_docs.py --check
 	$(BIN)/python tools/make_schemas.py --check
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tools/*.sh tests/lab/*.sh; fi
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tools/*.sh tests/lab/*.sh tests/labxen/*.sh; fi
 
 format: setup ## let ruff put the layout right
 	$(BIN)/ruff check --fix $(LINTED)
@@ -87,4 +96,4 @@ clean: ## remove what the other targets made
 	rm -rf .venv *.egg-info build dist .demo .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .soak
 	find xsm tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: lab-bench help setup demo test sim soak exhaustive lab-setup lab lab-up lab-down bench lint format install docs lock check-fresh clean
+.PHONY: lab-xen lab-xen-setup lab-xen-up lab-bench help setup demo test sim soak exhaustive lab-setup lab lab-up lab-down bench lint format install docs lock check-fresh clean

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.lab.places import HERE, IMAGES, KEPT
@@ -64,7 +64,7 @@ def ensure() -> None:
     files["usr/sbin/qemu-ga"] = program.read_bytes()
     for library in _libraries(program):
         files[str(library).lstrip("/")] = library.read_bytes()
-    (IMAGES / "initrd.gz").write_bytes(gzip.compress(b"".join(_cpio(files)), 1, mtime=0))
+    (IMAGES / "initrd.gz").write_bytes(gzip.compress(b"".join(cpio(files)), 1, mtime=0))
     stamp.write_text(wanted)
 
 
@@ -114,10 +114,13 @@ def _output(*command: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def _cpio(files: dict[str, bytes]) -> Iterator[bytes]:
+def cpio(files: dict[str, bytes], folders: Sequence[str] = FOLDERS) -> Iterator[bytes]:
     """A newc archive: what the kernel unpacks as its first file system."""
-    folders = {*FOLDERS, *(str(p) for name in files for p in Path(name).parents if str(p) != ".")}
-    entries = [(name, 0o040755, b"") for name in sorted(folders)]
+    all_folders = {
+        *folders,
+        *(str(p) for name in files for p in Path(name).parents if str(p) != "."),
+    }
+    entries = [(name, 0o040755, b"") for name in sorted(all_folders)]
     entries += [(name, 0o100755, files[name]) for name in sorted(files)]
     entries.append(("TRAILER!!!", 0, b""))
     for number, (name, mode, content) in enumerate(entries, start=1):

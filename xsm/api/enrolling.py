@@ -27,6 +27,7 @@ from xsm.peer.edit import Surroundings, edit
 from xsm.peer.events import Head
 from xsm.plan import tags
 from xsm.plan.observed import Domain, DomainState
+from xsm.plan.sightings import is_foreign
 from xsm.plan.wanted import WantedVM, wanted
 from xsm.site import adopt as adoption
 from xsm.site.changes import AddSet, AddVM, Change
@@ -332,9 +333,9 @@ class Enrolling:
         try:
             found = await daemon.observer.call(
                 lambda h: [
-                    (d, h.domain_xml(d.uuid))
+                    (d, "" if d.unshown else h.domain_xml(d.uuid))
                     for d in h.domains()
-                    if not d.tag or d.tag.site_id != site_id
+                    if is_foreign(d, site_id)
                 ]
             )
         except HypervisorError as error:
@@ -349,6 +350,11 @@ class Enrolling:
                 f"there are: {', '.join(sorted(names))}" if names else "there is none",
             )
         chosen = [(d, xml) for d, xml in found if not command.vms or d.name in command.vms]
+        for domain, _ in chosen:
+            if domain.unshown:
+                hint = "shut it down with xl, and let the site create it from its configuration"
+                message = f"{domain.name} was made by xl, and libvirt doesn't show it"
+                raise refused(409, "conflict", message, hint)
         return await self._describe(chosen, document)
 
     async def _describe(self, chosen: list[tuple[Domain, str]], document: Document) -> Intake:

@@ -17,7 +17,7 @@ from xsm.plan.actions import Plan
 from xsm.plan.forms import RUNS_TWICE
 from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan.planner import plan
-from xsm.plan.sightings import Sighting
+from xsm.plan.sightings import Sighting, is_foreign
 from xsm.plan.view import REPORT_OLD_S, View
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.plan.witness import contradiction, is_witness
@@ -176,7 +176,7 @@ def vms(
     ]
     for host, report in sorted(reports.items()):
         for domain in report.domains:
-            if domain.tag is None or domain.tag.site_id != wanted.site_id:
+            if is_foreign(domain, wanted.site_id):
                 shown.append(_foreign(host, domain))
     return tuple(shown)
 

@@ -7,8 +7,8 @@ from xsm.cli.command import command as site_command
 from xsm.cli.context import Context, pass_context
 from xsm.cli.screen import Cell, Column
 from xsm.cli.status import REACH_STYLE
-from xsm.cli.texts import age, short
-from xsm.plan.observed import ACTIVE, HostReport
+from xsm.cli.texts import age, count, short
+from xsm.plan.observed import ACTIVE, XEN_DOM0_UUID, HostReport
 
 COLUMNS = (
     Column("HOST"),
@@ -54,6 +54,10 @@ def _row(member: MemberStatus, answer: PlanAnswer, status: Status) -> list[Cell 
     remarks += ["signs certificates"] if member.signs else []
     locks = report.facts.locks if report and report.facts else ""
     remarks += [f"locks disks ({locks})"] if locks else []
+    unshown = sum(domain.unshown for domain in report.domains) if report else 0
+    remarks += (
+        [f"{count(unshown, 'domain')} made by xl, which libvirt doesn't show"] if unshown else []
+    )
     remarks += [error] if error else []
     behind = bool(member.revision) and member.revision != status.revision
     return [
@@ -78,5 +82,5 @@ def _carries(member: MemberStatus, report: HostReport | None) -> list[str]:
 
 
 def running(report: HostReport) -> int:
-    """How many domains hold memory there, foreign ones too."""
-    return sum(1 for domain in report.domains if domain.state in ACTIVE)
+    """How many domains hold memory there, foreign ones too. Xen's own Domain-0 is none."""
+    return sum(d.state in ACTIVE and d.uuid != XEN_DOM0_UUID for d in report.domains)

@@ -157,7 +157,7 @@ def _domains(screen: Screen, report: HostReport) -> None:
 
 
 def _domain_row(domain: Domain) -> list[Cell | str]:
-    words = [] if domain.tag else ["foreign"]
+    words = [] if domain.tag else ["made by xl" if domain.unshown else "foreign"]
     words += ["autostart"] if domain.autostart else []
     words += [] if domain.persistent else ["transient"]
     return [

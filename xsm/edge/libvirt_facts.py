@@ -11,6 +11,7 @@ import libvirt
 from lxml import etree
 
 from xsm.edge import libvirt_locks
+from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError
 from xsm.edge.libvirt_errors import CONNECTION_ERRORS, is_absent, said, unless_absent
 from xsm.plan.observed import DomainState
@@ -21,6 +22,19 @@ KIB_PER_MIB = 1024
 MOVING = frozenset({libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP})
 """Why a domain is paused that a live migration brings or takes away, or that is just being started."""
 EMULATED = frozenset({HypervisorKind.KVM, HypervisorKind.QEMU})
+STATES = {
+    libvirt.VIR_DOMAIN_NOSTATE: DomainState.RUNNING,  # Xen: a domain that is just being scheduled
+    libvirt.VIR_DOMAIN_RUNNING: DomainState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: DomainState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: DomainState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: DomainState.SHUTDOWN,
+    libvirt.VIR_DOMAIN_SHUTOFF: DomainState.SHUTOFF,
+    libvirt.VIR_DOMAIN_CRASHED: DomainState.CRASHED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: DomainState.SUSPENDED,
+}
+"""libvirt's virDomainState."""
+NO_ABORT = {HypervisorKind.XEN: "libvirt's Xen driver can't end a live migration that has begun"}
+"""Of the kinds that can't: why."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,12 @@ def why_paused(
     return Paused(incoming=not persistent)
 
 
+def arrives(kind: HypervisorKind, state: DomainState, persistent: bool) -> bool:
+    """Whether a domain that libvirt calls off is being received by a live migration. So Xen's driver shows it until its
+    guest goes on here. Nothing else is off and has no definition."""
+    return kind is HypervisorKind.XEN and state is DomainState.SHUTOFF and not persistent
+
+
 def paused_now(dom: libvirt.virDomain, persistent: bool) -> Paused:
     """What a domain that libvirt calls paused is to be taken for at this moment. Raises `libvirtError`."""
     state = unless_absent(lambda: dom.state(0))
@@ -142,6 +162,21 @@ def free_memory_mib(conn: libvirt.virConnect, kind: HypervisorKind) -> int:
             free_kib = sum(int(stats.get(part, 0)) for part in ("free", "buffers", "cached"))
             return free_kib // KIB_PER_MIB
     return int(conn.getFreeMemory()) // (KIB_PER_MIB * KIB_PER_MIB)
+
+
+def weight_of(
+    kind: HypervisorKind, dom: libvirt.virDomain, xml: DomainFacts, active: bool
+) -> int | None:
+    """The domain's CPU weight, None where nobody says. Raises `libvirtError`.
+
+    Of a domain that runs on Xen its XML says what it was started with, also after another weight was set.
+    """
+    if kind is HypervisorKind.TEST:
+        return None  # it takes any weight and keeps none
+    asked = active and (kind is HypervisorKind.XEN or xml.shares is None)
+    parameters = (said(dom.schedulerParameters) or {}) if asked else {}
+    found = parameters.get("weight" if kind is HypervisorKind.XEN else "cpu_shares")
+    return int(found) if found else xml.shares
 
 
 def kept(dom: libvirt.virDomain) -> tuple[bool, bool]:

@@ -29,7 +29,6 @@ from xsm.edge.libvirt_errors import (
     is_absent,
     message,
     optional,
-    said,
     tidy,
     unless_absent,
     why_no_connection,
@@ -37,14 +36,19 @@ from xsm.edge.libvirt_errors import (
 from xsm.edge.libvirt_facts import (
     EMULATED,
     KIB_PER_MIB,
+    NO_ABORT,
+    STATES,
     Paused,
+    arrives,
     fixed_facts,
     free_memory_mib,
     kept,
     paused_now,
+    weight_of,
 )
 from xsm.edge.libvirt_listing import Listing
 from xsm.edge.migrating import SILENT, Announces
+from xsm.edge.xen_domains import Unshown
 from xsm.peer.events import Way
 from xsm.plan.observed import (
     ACTIVE,
@@ -65,17 +69,6 @@ from xsm.site.tag import Tag
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 3
 """A libvirtd that is silent for interval x (count + 1) counts as gone; calls to it then end."""
-
-STATES = {
-    libvirt.VIR_DOMAIN_NOSTATE: DomainState.RUNNING,  # Xen: a domain that is just being scheduled
-    libvirt.VIR_DOMAIN_RUNNING: DomainState.RUNNING,
-    libvirt.VIR_DOMAIN_BLOCKED: DomainState.RUNNING,
-    libvirt.VIR_DOMAIN_PAUSED: DomainState.PAUSED,
-    libvirt.VIR_DOMAIN_SHUTDOWN: DomainState.SHUTDOWN,
-    libvirt.VIR_DOMAIN_SHUTOFF: DomainState.SHUTOFF,
-    libvirt.VIR_DOMAIN_CRASHED: DomainState.CRASHED,
-    libvirt.VIR_DOMAIN_PMSUSPENDED: DomainState.SUSPENDED,
-}
 
 EVENTS = (
     "REBOOT",
@@ -121,6 +114,7 @@ class LibvirtHypervisor:
         # UUID -> (XML, what it says). Used again only for the very same text, so it can't be stale.
         self._read: dict[str, tuple[str, DomainFacts]] = {}
         self._listing = Listing(self._look)
+        self._unshown = Unshown()
         self._jobs = libvirt_jobs.Completed()
         libvirt_events.start()
         try:
@@ -151,7 +145,7 @@ class LibvirtHypervisor:
         ]
         completed = libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED
         heard = optional(lambda: conn.domainEventRegisterAny(None, completed, self._job_done, None))
-        self._jobs.told = heard is not None
+        self._jobs.told = heard is not None and self._fixed.kind in EMULATED
         ids += [] if heard is None else [heard]
         for name in EVENTS:
             event = getattr(libvirt, f"VIR_DOMAIN_EVENT_ID_{name}")
@@ -224,6 +218,7 @@ class LibvirtHypervisor:
             migrate_tls=self._announces.tls() and fixed.kind in EMULATED,
             locks=fixed.locks,
             seeds_dir=self._announces.seeds_dir,
+            no_abort=NO_ABORT.get(fixed.kind, ""),
         )
 
     def _free_memory_mib(self, conn: libvirt.virConnect, memory_mib: int) -> int:
@@ -242,7 +237,9 @@ class LibvirtHypervisor:
         here = {d.uuid for d in found}
         with self._lock:
             self._read = {uuid: entry for uuid, entry in self._read.items() if uuid in here}
-        return found
+        if self._fixed.kind is not HypervisorKind.XEN:
+            return found
+        return tuple(sorted((*found, *self._unshown.domains(here)), key=lambda d: (d.name, d.uuid)))
 
     def find(self, uuid: str, name: str) -> tuple[Domain, ...]:
         return self._call(lambda conn: self._find(conn, uuid, name))
@@ -273,6 +270,8 @@ class LibvirtHypervisor:
         paused = Paused(STATES.get(info[0], DomainState.RUNNING))
         if paused.state is DomainState.PAUSED:
             paused = paused_now(dom, persistent)
+        elif arrives(self._fixed.kind, paused.state, persistent):
+            paused = Paused(incoming=True)
         return Domain(
             name=xml.name,
             uuid=uuid,
@@ -281,7 +280,8 @@ class LibvirtHypervisor:
             max_memory_mib=int(info[1]) // KIB_PER_MIB,
             vcpus=int(info[3]),
             max_vcpus=xml.max_vcpus,
-            cpu_weight=self._weight(dom, xml, paused.state),
+            cpu_weight=weight_of(self._fixed.kind, dom, xml, paused.state in ACTIVE),
+            started_weight=xml.shares,
             persistent=persistent,
             autostart=autostart,
             mac=xml.mac,
@@ -302,16 +302,6 @@ class LibvirtHypervisor:
         with self._lock:
             self._read[uuid] = (xml, facts)
         return facts
-
-    def _weight(self, dom: libvirt.virDomain, xml: DomainFacts, state: DomainState) -> int | None:
-        kind = self._fixed.kind
-        if kind is HypervisorKind.TEST:
-            return None  # it takes any weight and keeps none
-        if xml.shares is not None or state not in ACTIVE:
-            return xml.shares
-        parameters = said(dom.schedulerParameters) or {}
-        weight = parameters.get("weight" if kind is HypervisorKind.XEN else "cpu_shares")
-        return int(weight) if weight else None
 
     def domain_xml(self, uuid: str) -> str:
         return self._on(uuid, lambda dom: str(dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))

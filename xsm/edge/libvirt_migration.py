@@ -26,9 +26,9 @@ def migrate(dom: libvirt.virDomain, kind: HypervisorKind, announces: Announces, 
     """Returns when the guest runs on the target. The target's libvirt makes the volumes that are copied, as big as
     those here and in the same format."""
     flags, parameters = FLAGS, Parameters()
-    if announces.bandwidth_mib_s:
-        parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = announces.bandwidth_mib_s
-    if kind in EMULATED:
+    if kind in EMULATED:  # Xen's driver refuses what it doesn't know
+        if announces.bandwidth_mib_s:
+            parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = announces.bandwidth_mib_s
         flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
         flags |= libvirt.VIR_MIGRATE_TLS if way.tls else 0
         flags |= libvirt.VIR_MIGRATE_POSTCOPY if way.post_copy else 0

@@ -11,12 +11,16 @@ from __future__ import annotations
 from xsm.peer.events import Abort, Effect, Log
 from xsm.peer.work import Work
 from xsm.plan.actions import Action, Step
+from xsm.plan.observed import HostReport
 from xsm.plan.wanted import Wanted
 
 
-def call_back(work: Work, wanted: Wanted) -> list[Effect]:
-    """End what is to end; each migration is told so once."""
+def call_back(work: Work, wanted: Wanted, report: HostReport | None) -> list[Effect]:
+    """End what is to end; each migration is told so once. Where the host's hypervisor can't (`report`), all arrive, and
+    move back."""
     effects: list[Effect] = []
+    if report is not None and report.facts is not None and report.facts.no_abort:
+        return effects
     for vm, flight in sorted(work.in_flight.items()):
         action = flight.action
         why = why_back(action, wanted) if action.step is Step.MIGRATE else ""

@@ -132,6 +132,13 @@ def call_back(
             f"{vm_name} runs on {home}, where it belongs: nothing is migrating",
             f"`xsm migrate {vm_name} HOST` moves it",
         )
+    here = reports[runs_on[0]]
+    moving = next((t for t in here.transfers if t.vm == vm_name), None)
+    if moving is not None and here.facts is not None and here.facts.no_abort:
+        raise CommandRefused(
+            f"{vm_name} is on its way to {moving.target}, and {here.facts.no_abort}",
+            f"`xsm migrate {vm_name} {here.host}` moves it back once it has arrived",
+        )
     intent = migrate(files, document, vm_name, runs_on[0])
     if migration not in (None, vm.migration):
         policy = SetVM(vm_name, "migration", vm.migration, migration)

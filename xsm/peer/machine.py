@@ -390,7 +390,7 @@ class Peer:
         self.work.keep_shutdowns(going_off(plan))
         self.arriving.plan(plan, self.report)
         if due:
-            self._out += call_back(self.work, self.wanted)
+            self._out += call_back(self.work, self.wanted, self.report)
             self._claim(plan, now)
         self._waits_since = {a.vm: self._waits_since.get(a.vm, now) for a in plan.actions if a.held}
         pending, held = [], []

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from xsm.plan.observed import ACTIVE, Domain, HostReport
-from xsm.plan.sightings import XEN_DOM0_UUID
+from xsm.plan.observed import ACTIVE, XEN_DOM0_UUID, Domain, HostReport
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.plan.witness import why_no_vms

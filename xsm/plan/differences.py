@@ -22,6 +22,8 @@ from xsm.site.model import Drift, HypervisorKind
 XEN_MEMORY_TOLERANCE_MIB = 1
 """Xen gives back a balloon size that is up to a MiB off what was set (xl rounds to its own pages).
 """
+XEN_DEFAULT_WEIGHT = 256
+"""What Xen gives a domain whose definition says none."""
 VCPUS_CAN_LEAVE = frozenset({HypervisorKind.XEN, HypervisorKind.TEST})
 """Kinds whose guests give VCPUs back while they run. QEMU's guests mostly refuse or ignore it."""
 
@@ -39,7 +41,7 @@ def while_active(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:
         return
     yield from _memory(r, w, s, kind)
     yield from _vcpus(r, w, s, kind)
-    yield from _weight(w, s)
+    yield from _weight(w, s, kind)
     yield from _limits(r, w, s)
     yield from _definition(r, w, s, kind)
     grown = "disks" not in stale_parts(w, s.domain, kind)
@@ -106,6 +108,9 @@ def _vcpus(r: Round, w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator
     if value > domain.max_vcpus:
         reason = f"more than the {domain.max_vcpus} that this boot allows"
         yield _at_boot(r, w, s, "vcpus", old=old, new=new, reason=reason)
+    elif domain.vcpus < value and kind is HypervisorKind.XEN and value > _cpus(r, s.host):
+        reason = f"Xen gives a guest that runs no more than the {_cpus(r, s.host)} CPUs of its host"
+        yield _at_boot(r, w, s, "vcpus", old=old, new=new, reason=reason)
     elif value < domain.vcpus and kind not in VCPUS_CAN_LEAVE:
         reason = f"a running {kind} guest can't give VCPUs back"
         yield _at_boot(r, w, s, "vcpus", old=old, new=new, reason=reason)
@@ -113,10 +118,25 @@ def _vcpus(r: Round, w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator
         yield _live(w, s, Step.SET_VCPUS, "vcpus", value=value, old=old, new=new)
 
 
-def _weight(w: WantedVM, s: Sighting) -> Iterator[Finding]:
+def _cpus(r: Round, host: str) -> int:
+    facts = r.view.facts(host)
+    return facts.cpus if facts else 0
+
+
+def _weight(w: WantedVM, s: Sighting, kind: HypervisorKind) -> Iterator[Finding]:
     old, new = s.domain.cpu_weight, w.cpu_weight
-    if new is not None and old is not None and old != new:
-        yield _live(w, s, Step.SET_WEIGHT, "weight", value=new, old=str(old), new=str(new))
+    if new is None or old is None or old == new:
+        return
+    found = _live(w, s, Step.SET_WEIGHT, "weight", value=new, old=str(old), new=str(new))
+    if kind is HypervisorKind.XEN and old == (s.domain.started_weight or XEN_DEFAULT_WEIGHT):
+        # Nobody's hand, whatever the drift policy: a migration brings it back to what it was started with.
+        was_set = applied(s.domain, "weight") == str(new)
+        reason = "Xen's migrations forget a weight that was set" if was_set else BY_FILE
+        consequence, uuid = Consequence.LIVE, s.domain.uuid
+        found = Action(
+            w.name, s.host, consequence, Step.SET_WEIGHT, "weight", str(old), str(new), reason, uuid=uuid, value=new
+        )  # fmt: skip
+    yield found
 
 
 def _limits(r: Round, w: WantedVM, s: Sighting) -> Iterator[Finding]:

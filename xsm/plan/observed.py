@@ -28,6 +28,10 @@ ACTIVE = frozenset(
 """States in which the guest holds memory and may write to its disks."""
 
 
+XEN_DOM0_UUID = "00000000-0000-0000-0000-000000000000"
+"""libvirt lists Xen's own Domain-0 among the domains; it is nobody's VM."""
+
+
 @dataclass(frozen=True)
 class Domain:
     """One libvirt domain of one host."""
@@ -40,6 +44,7 @@ class Domain:
     vcpus: int  # online, or what the next boot would have when inactive
     max_vcpus: int
     cpu_weight: int | None = None  # None: the hypervisor doesn't say
+    started_weight: int | None = None  # what the definition of this run says, None: nothing
     persistent: bool = True
     autostart: bool = False
     mac: str | None = None  # of the first interface
@@ -50,6 +55,9 @@ class Domain:
         False  # paused at the very end of a live migration away: its guest may run elsewhere by now
     )
     stopped: str = ""  # paused: how, when neither a person nor XSM did it
+    unshown: bool = (
+        False  # Xen: made by `xl`, so that libvirt doesn't show it and XSM can't act on it
+    )
 
     @property
     def is_guest(self) -> bool:
@@ -59,7 +67,8 @@ class Domain:
 
 @dataclass(frozen=True)
 class HypervisorFacts:
-    """What a host can do. `cold_only`: why its hypervisor can't migrate live at all, "" when it can."""
+    """What a host can do. `cold_only`: why its hypervisor can't migrate live at all, "" when it can. `no_abort`: why
+    it can't end a live migration that has begun, "" when it can."""
 
     kind: HypervisorKind
     version: str
@@ -73,6 +82,7 @@ class HypervisorFacts:
     migrate_tls: bool = False  # memory goes over TLS between hosts that both say so
     locks: str = ""  # libvirt's lock manager of disks ("lockd"), "" for none
     seeds_dir: str = ""  # where the host keeps the images for cloud-init; "": where all do
+    no_abort: str = ""
 
 
 def cannot_receive(facts: HypervisorFacts) -> str:

@@ -368,6 +368,7 @@ def _of_others(r: Round) -> Iterator[Finding]:
         yield Notice(s.host, s.domain.name, message)
     for s in r.found.foreign:
         whose = "belongs to another XSM site" if s.domain.tag else "XSM did not create it"
+        whose = "made by xl, libvirt doesn't show it" if s.domain.unshown else whose
         message = f"foreign domain ({s.domain.state}): {whose}; left alone"
         yield Notice(s.host, s.domain.name, message, foreign=True)
 

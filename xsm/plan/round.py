@@ -158,6 +158,11 @@ def why_rival(w: WantedVM, host: str, domain: Domain, site_id: str) -> str:
     )
     if domain.tag is not None and domain.tag.site_id == site_id:
         return f"a domain {alike} is still on {host}, made for {domain.tag.vm}: it has to go first"
+    if domain.unshown:
+        return (
+            f"a domain {alike} that was made by xl is on {host}, and libvirt doesn't show it; "
+            "shut it down with xl, or rename one of them"
+        )
     return (
         f"a domain {alike} that XSM did not create is on {host}; "
         "`xsm adopt` takes it in, or rename one of them"

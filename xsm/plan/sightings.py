@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from xsm.plan.observed import ACTIVE, Domain
+from xsm.plan.observed import ACTIVE, XEN_DOM0_UUID, Domain
 from xsm.plan.view import View
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site import identity
 from xsm.site.document import Document
 from xsm.site.model import VM
-
-XEN_DOM0_UUID = "00000000-0000-0000-0000-000000000000"
-"""libvirt lists Xen's own Domain-0 among the domains; it is nobody's VM."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,11 @@ def is_own(w: WantedVM, domain: Domain, site_id: str) -> bool:
     if tag is None or tag.site_id != site_id or tag.vm != w.name:
         return False
     return domain.uuid == w.uuid or domain.name == w.name
+
+
+def is_foreign(domain: Domain, site_id: str) -> bool:
+    """Whether it is somebody's domain that is not the site's. Xen's own Domain-0 is nobody's."""
+    return domain.uuid != XEN_DOM0_UUID and (domain.tag is None or domain.tag.site_id != site_id)
 
 
 def sort_domains(

@@ -2,8 +2,9 @@ import libvirt
 import pytest
 from lxml import etree
 
+from xsm.edge import domain_facts
 from xsm.edge.hypervisor import HypervisorError
-from xsm.edge.libvirt_facts import Paused, kind_of, why_paused
+from xsm.edge.libvirt_facts import Paused, arrives, kind_of, weight_of, why_paused
 from xsm.plan.observed import DomainState
 from xsm.site.model import HypervisorKind
 
@@ -72,3 +73,34 @@ def test_what_a_paused_domain_is(
 ) -> None:  # fmt: skip
     operation, refused, job_type = job
     assert why_paused(reason, operation, refused, job_type, persistent) == expected
+
+
+SIZED = """<domain type='test'><name>vm1</name><memory unit='MiB'>160</memory>
+<currentMemory unit='MiB'>96</currentMemory><cputune><shares>512</shares></cputune><os><type>hvm</type></os></domain>"""
+
+
+def test_the_weight_of_a_domain_that_runs_on_xen_is_the_schedulers_word() -> None:
+    """Its XML still says what it was defined with when a migration has made Xen forget it. libvirt's test driver has
+    a scheduler with a fixed weight, and so stands for one that forgot."""
+    conn = libvirt.open("test:///default")
+    try:
+        dom = conn.lookupByName("test")
+        forgot = dom.schedulerParameters()["weight"]
+        xml = domain_facts.read(SIZED)
+        assert forgot != xml.shares == 512
+        assert weight_of(HypervisorKind.XEN, dom, xml, active=True) == forgot
+        assert weight_of(HypervisorKind.XEN, dom, xml, active=False) == 512
+        assert weight_of(HypervisorKind.KVM, dom, xml, active=True) == 512
+        assert weight_of(HypervisorKind.TEST, dom, xml, active=True) is None
+    finally:
+        conn.close()
+
+
+def test_a_domain_that_is_off_and_has_no_definition_is_arriving_on_xen() -> None:
+    for persistent, state, expected in (
+        (False, DomainState.SHUTOFF, True),
+        (True, DomainState.SHUTOFF, False),
+        (False, DomainState.RUNNING, False),
+    ):
+        assert arrives(HypervisorKind.XEN, state, persistent) is expected
+        assert not arrives(HypervisorKind.QEMU, state, persistent)

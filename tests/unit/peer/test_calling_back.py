@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.unit.plan.planned_site import document, vm
+from tests.unit.plan.planned_site import XEN, document, facts, report, vm
 from xsm.peer.calling_back import call_back
 from xsm.peer.events import Abort
 from xsm.peer.work import Work
@@ -28,7 +30,9 @@ def flight(step: Step = Step.MIGRATE) -> Work:
 
 def ended(*vms: VM, work: Work | None = None, conflicts: tuple[Conflict, ...] = ()) -> list[str]:
     """Why, for each migration that is called back."""
-    found = call_back(work or flight(), wanted(document(*vms, conflicts=conflicts)))
+    found = call_back(
+        work or flight(), wanted(document(*vms, conflicts=conflicts)), report("dmz01")
+    )
     return [effect.why for effect in found if isinstance(effect, Abort)]
 
 
@@ -62,3 +66,11 @@ def test_each_is_told_once_and_says_so_while_it_ends() -> None:
 
 def test_what_is_no_migration_goes_on() -> None:
     assert ended(vm("vm1", "dmz01"), work=flight(Step.SHUTDOWN)) == []
+
+
+def test_where_none_can_be_ended_none_is_told_to() -> None:
+    work = flight()
+    no_abort = "libvirt's Xen driver can't end a live migration that has begun"
+    xen = report("dmz01", of=replace(facts(XEN), no_abort=no_abort))
+    assert call_back(work, wanted(document(vm("vm1", "dmz01"))), xen) == []
+    assert work.in_flight["vm1"].called_back == ""
