@@ -119,7 +119,10 @@ def _turn() -> Iterator[None]:
             raise LabFailed(
                 f"another process brings the lab at {ROOT} up or down just now"
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            os.unlink(stream.name)
 
 
 assert len(HOSTS) == 2, "the link between the hosts has two ends"
