@@ -53,14 +53,16 @@ def test_what_is_not_there_gets_no_other_name(subject: Subject) -> None:
     refused(lambda: subject.hypervisor.set_aside(lost, f"{lost.name}.cut-off"), lost.name)
 
 
-def test_a_guest_stays_while_it_is_on_and_nothing_moves_it(subject: Subject) -> None:
-    h = subject.hypervisor
-    h.define(definition("vm1"))
-    assert not h.stays(VM1)
-    assert not h.stays(NOBODY)
+def test_a_guest_stays_on_its_volumes_while_it_is_on_and_nothing_moves_it(subject: Subject) -> None:
+    h, own = subject.hypervisor, volume("vm1", 1)
+    h.make_disk(own)
+    source = f"<source pool='{own.pool}' volume='{own.name}'/>"
+    disk = f"<disk type='volume' device='disk'>{source}<target dev='vda' bus='virtio'/></disk>"
+    h.define(definition("vm1").replace("<devices>", f"<devices>{disk}"))
+    assert h.stays_on(VM1) == h.stays_on(NOBODY) == frozenset()
     h.start(VM1)
-    assert h.stays(VM1)
+    assert h.stays_on(VM1) == {(own.pool, own.name)}
     h.suspend(VM1)
-    assert h.stays(VM1)
+    assert h.stays_on(VM1) == {(own.pool, own.name)}
     h.destroy(VM1)
-    assert not h.stays(VM1)
+    assert h.stays_on(VM1) == frozenset()

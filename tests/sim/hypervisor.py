@@ -17,7 +17,7 @@ from tests.sim.hands import Hands
 from tests.sim.hanging import Hanging
 from tests.sim.io_limits import Limited
 from tests.sim.switch import SimSwitch, uri
-from tests.sim.volumes import Along, Storage, Volumes
+from tests.sim.volumes import Along, Storage, Volumes, volumes_in
 from xsm.edge.domain_facts import DomainFacts
 from xsm.edge.hypervisor import HypervisorError, OnChange
 from xsm.edge.hypervisors import NoHypervisor
@@ -119,9 +119,11 @@ class SimHypervisor(Hands, Flights, Hanging, Limited, Volumes):
         gone = sorted(self.missing.intersection((*needs.paths, *needs.bridges, *needs.networks)))
         return ", ".join(f"{what} is not on {self.name}" for what in gone)
 
-    def stays(self, uuid: str) -> bool:
+    def stays_on(self, uuid: str) -> frozenset[tuple[str, str]]:
         there = next((d for d in self.find(uuid, "") if d.uuid == uuid), None)
-        return there is not None and there.is_guest and uuid not in self.flying
+        if there is None or not there.is_guest or uuid in self.flying:
+            return frozenset()
+        return frozenset(volumes_in(self.live_xml(uuid)))
 
     def domain_xml(self, uuid: str) -> str:
         with self._call("domain_xml", uuid):

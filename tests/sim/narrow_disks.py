@@ -109,6 +109,60 @@ def its_host_comes_back_after_it_ran_elsewhere() -> None:
     )
 
 
+def its_migration_failed_and_its_host_is_fenced() -> None:
+    """Its host had let go of it for that, and yet it ran there, to the end; somebody starts it elsewhere, and it moves
+    on from there, so that the word is none any more as its first host comes back."""
+    _told(
+        "slow dmz01 migrate 10",
+        "edit dmz03 vm1 DOM0 dmz02",
+        "wait 5",
+        "crash dmz02",
+        "wait 15",
+        "crash dmz01",
+        "boot dmz02",
+        "wait 40",
+        "fence dmz03 dmz01",
+        "wait 30",
+        "command dmz03 use-disk vm1 root dmz02",
+        "wait 15",
+        "edit dmz03 vm1 DOM0 dmz04",
+        "wait 15",
+        "boot dmz01",
+        "wait 30",
+        "edit dmz03 vm1 STATE stopped",
+        "wait 10",
+        "edit dmz03 vm1 DOM0 dmz01 STATE running",
+        "wait 15",
+        beginning=COPIED,
+    )
+
+
+def it_comes_back_without_one_of_its_disks() -> None:
+    """What its host has of that one is as old as before, though its guest runs there. Then it gets it back."""
+    both = 'DISK "name=root size=1G pool=local,name=data size=1G pool=local"'
+    _told(
+        "edit dmz03 vm1 STATE stopped",
+        "wait 5",
+        f"edit dmz03 vm1 {both} STATE running",
+        "wait 15",
+        "edit dmz03 vm1 DOM0 dmz02",
+        "wait 15",
+        "edit dmz03 vm1 STATE stopped",
+        "wait 5",
+        'edit dmz03 vm1 DISK "name=root size=1G pool=local" STATE running',
+        "wait 15",
+        "edit dmz03 vm1 DOM0 dmz01",
+        "wait 15",
+        f"edit dmz03 vm1 {both}",
+        "wait 5",
+        "edit dmz03 vm1 STATE stopped",
+        "wait 5",
+        "edit dmz03 vm1 STATE running",
+        "wait 15",
+        beginning=(*COPIED[:3], "fail dmz01 set_aside 'its xsmd died' 2"),
+    )
+
+
 def somebody_put_a_volume_where_it_goes() -> None:
     _told(
         "edit dmz03 vm1 DOM0 dmz02",
@@ -129,5 +183,7 @@ STORIES = (
     its_sources_xsmd_dies_as_it_moves,
     its_source_is_lost_as_it_moves,
     its_host_comes_back_after_it_ran_elsewhere,
+    its_migration_failed_and_its_host_is_fenced,
+    it_comes_back_without_one_of_its_disks,
     somebody_put_a_volume_where_it_goes,
 )

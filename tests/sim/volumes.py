@@ -124,7 +124,7 @@ class Volumes:
             pool = self._there(volume)
             if volume.name not in pool:
                 raise HypervisorError(f"no volume {volume.name} in pool {volume.pool}")
-            if any((volume.pool, volume.name) in _named(d.xml["live"]) for d in self._on()):
+            if any((volume.pool, volume.name) in volumes_in(d.xml["live"]) for d in self._on()):
                 raise HypervisorError(f"{volume.name} is in use")
             for new in (name, f"{name}-2", f"{name}-3"):
                 if new not in pool:
@@ -134,7 +134,7 @@ class Volumes:
 
     def along(self, xml: str, disks: tuple[Volume, ...]) -> Along:
         """What the source of a live migration copies."""
-        named = _named(xml)
+        named = volumes_in(xml)
         wanted = {(v.pool, v.name): v for v in disks}
         others = [n for p, n in named if (p, n) not in wanted and p not in self._switch.pools]
         if disks and others:
@@ -166,7 +166,7 @@ class Volumes:
     def _attach(self, vm: str, xml: str) -> None:
         """A guest begins to run here: its volumes have to be there."""
         volumes = []
-        for pool_name, name in _named(xml):
+        for pool_name, name in volumes_in(xml):
             pool = self.pool(pool_name)
             there = pool.get(name) if pool is not None else None
             if there is None:
@@ -184,7 +184,7 @@ class Volumes:
             there.version = newest[(pool_name, name)] = last + 1
 
 
-def _named(xml: str) -> list[tuple[str, str]]:
+def volumes_in(xml: str) -> list[tuple[str, str]]:
     """The volumes that a domain has: (pool, volume)."""
     sources = etree.fromstring(xml.encode()).iterfind("devices/disk/source[@volume]")
     return [(source.get("pool", ""), source.get("volume", "")) for source in sources]

@@ -23,6 +23,7 @@ from xsm.edge.revocation import (
     Issued,
     Listed,
     Revoked,
+    credible,
     newest,
     pause_s,
     replaced,
@@ -129,7 +130,8 @@ class Revoking:
             await self._decide(lists, tuple(pem for a in answers for pem in a.certificates))
         else:
             async with self._turn:
-                await self._take(newest((self._list, *lists)))
+                fit = credible(lists, self._site()[0], time.time())
+                await self._take(newest((self._list, *fit)))
         await self._install()
         if self._list.members_number < self._seen:
             raise NotDone(
@@ -176,7 +178,7 @@ class Revoking:
 
             def work() -> tuple[tuple[Issued, ...], RevocationList, Listed]:
                 issued = self._signing.issued.add(pems, now)
-                have, listed, said = self._read((self._list, *others))
+                have, listed, said = self._read((self._list, *credible(others, number, now)))
                 if took_in:
                     for serial in self._replaced(issued, took_in, pems):
                         listed = together(listed, {serial: Revoked(now, replaced=True)})

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from xsm.edge.ca import Authority, parse_certificate
 from xsm.edge.certificate import CertificateRefused
+from xsm.edge.crl_file import check_form
 from xsm.edge.revocation import Issued, Listed, Revoked
 
 CRL_LIMIT_BYTES = 1024 * 1024
@@ -38,6 +39,8 @@ def read_issued(pem: str, ca_pem: str) -> Issued:
         certificate.verify_directly_issued_by(parse_certificate(ca_pem))
     except (ValueError, TypeError, InvalidSignature) as error:
         raise CertificateRefused("was not issued by this site's CA") from error
+    if certificate.subject == certificate.issuer:
+        raise CertificateRefused("is the CA's own, and no host's")
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     if len(names) != 1:
         raise CertificateRefused(f"must have one name, has {len(names)}")
@@ -63,6 +66,7 @@ def read(crl_pem: str, ca_pem: str) -> Listed:
         raise CertificateRefused(
             f"the list of revoked certificates is larger than {CRL_LIMIT_BYTES} bytes"
         )
+    check_form(crl_pem)
     ca = parse_certificate(ca_pem)
     key = ca.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)

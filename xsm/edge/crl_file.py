@@ -7,6 +7,7 @@ in. Must not know what is revoked (`revocation.py`).
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import threading
 from collections.abc import Iterable
@@ -20,6 +21,9 @@ from xsm.edge.certificate import CertificateRefused
 from xsm.edge.durable import write_durably
 from xsm.edge.revocation import Issued, kept
 
+ONE_LIST = re.compile(
+    r"-----BEGIN X509 CRL-----\n[A-Za-z0-9+/=\n]+-----END X509 CRL-----\n", re.ASCII
+)
 LIST_FILE, ISSUED_FILE = "crl.json", "issued.pem"
 
 
@@ -36,6 +40,13 @@ def save(tls_dir: Path, revocations: RevocationList) -> None:
     write_durably(tls_dir / LIST_FILE, msgspec.json.encode(revocations), 0o644)
 
 
+def check_form(crl_pem: str) -> None:
+    """Raises `CertificateRefused` for what is not one list and nothing else. Who reads only the first of two takes them
+    for the CA's; libvirt would go by the other."""
+    if not ONE_LIST.fullmatch(crl_pem):
+        raise CertificateRefused("not one list of revoked certificates in PEM")
+
+
 def check(tls_dir: Path, crl_pem: str) -> None:
     """Raises `CertificateRefused` for a list that is not of this site's CA, or by which this host itself, a member,
     would be let in nowhere: it was made by somebody who hasn't heard of it yet. A better one comes.
@@ -43,6 +54,7 @@ def check(tls_dir: Path, crl_pem: str) -> None:
     As OpenSSL sees it, in a handshake with ourselves: that takes no memory for `cryptography`. GnuTLS would go by a
     list that anybody has signed.
     """
+    check_form(crl_pem)
     both = (certificate.peer_files(tls_dir), certificate.libvirt_files(tls_dir))
     with tempfile.NamedTemporaryFile(dir=tls_dir, prefix=".crl.", suffix=".pem") as file:
         file.write(crl_pem.encode())

@@ -26,7 +26,8 @@ from xsm.edge.settings import Settings, places, read_settings, write_settings
 from xsm.edge.tls import client_context
 from xsm.edge.transport import PeerClient, Registers
 from xsm.peer.edit import Surroundings, edit
-from xsm.peer.register import Register, from_entry, learn_as, to_entry
+from xsm.peer.membership import MEMBERS
+from xsm.peer.register import Register, expel, from_entry, learn_as, to_entry
 from xsm.site.document import Files
 from xsm.site.problems import Problem
 from xsm.site.state import Member, State
@@ -272,8 +273,10 @@ def _know(settings: Settings, registers: Registers) -> None:
         votes = RegisterFile.create(settings.votes_path)
     try:
         mine = {vm: from_entry(entry) for vm, entry in votes.load().items()}
-        learnt = {
-            vm: learn_as(mine.get(vm, Register()), from_entry(e), settings.name)
+        # It was no member till now: perhaps it never saw that it had been forgotten.
+        gone = {vm: expel(register) for vm, register in mine.items() if vm != MEMBERS}
+        learnt = gone | {
+            vm: learn_as(gone.get(vm, Register()), from_entry(e), settings.name)
             for vm, e in registers.items()
         }
         votes.write({vm: to_entry(r) for vm, r in learnt.items()})

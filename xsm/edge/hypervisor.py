@@ -80,8 +80,9 @@ class Hypervisor(Protocol):
         """
         ...
 
-    def stays(self, uuid: str) -> bool:
-        """Whether the domain's guest is here, and no migration of it to elsewhere or from there is under way."""
+    def stays_on(self, uuid: str) -> frozenset[tuple[str, str]]:
+        """The volumes (pool, name) that the domain's guest has, where it is here and no migration of it to elsewhere or
+        from there is under way; else none."""
         ...
 
     def domain_xml(self, uuid: str) -> str:

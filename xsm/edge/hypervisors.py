@@ -62,8 +62,8 @@ class NoHypervisor:
     def set_aside(self, volume: Volume, name: str) -> str:
         _refuse()
 
-    def stays(self, uuid: str) -> bool:
-        return False
+    def stays_on(self, uuid: str) -> frozenset[tuple[str, str]]:
+        return frozenset()
 
     def grow_disk(self, uuid: str, volume: Volume) -> None:
         _refuse()

@@ -116,6 +116,15 @@ def set_aside(conn: libvirt.virConnect, volume: Volume, name: str) -> str:
     return libvirt_volumes.set_aside(pool, there, name)
 
 
+def volumes_of(conn: libvirt.virConnect, uuid: str) -> frozenset[tuple[str, str]]:
+    """The volumes (pool, name) that the domain has now; none where there is no such domain."""
+    xml = unless_absent(lambda: conn.lookupByUUIDString(uuid).XMLDesc(0))
+    if xml is None:
+        return frozenset()
+    found = secure_xml.parse(xml.encode()).iterfind("devices/disk/source[@volume]")
+    return frozenset((source.get("pool", ""), source.get("volume", "")) for source in found)
+
+
 def targets(domain: libvirt.virDomain, along: tuple[Volume, ...]) -> list[str]:
     """What the disks that go along in a live migration are called in the running domain.
 

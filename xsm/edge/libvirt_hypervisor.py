@@ -312,11 +312,13 @@ class LibvirtHypervisor:
     def disks(self, wanted: tuple[Volume, ...]) -> tuple[FoundDisk, ...]:
         return self._call(lambda conn: libvirt_disks.find(conn, self._fixed.kind, wanted))
 
-    def stays(self, uuid: str) -> bool:
+    def stays_on(self, uuid: str) -> frozenset[tuple[str, str]]:
         if self.job(uuid) is not None:
-            return False
+            return frozenset()
+        has = self._call(lambda conn: libvirt_disks.volumes_of(conn, uuid))
         # Only now: a job that was over a moment ago may have ended with the guest elsewhere.
-        return any(d.uuid == uuid and d.is_guest for d in self.find(uuid, ""))
+        stays = any(d.uuid == uuid and d.is_guest for d in self.find(uuid, ""))
+        return has if stays else frozenset()
 
     # -- acting -----------------------------------------------------
 

@@ -102,6 +102,8 @@ class Preflight:
 def found_disks(hypervisor: Hypervisor, needs: Needs) -> tuple[FoundDisk, ...]:
     """The VM's own disks; where it is asked for, whether its guest runs on them here to stay."""
     found = hypervisor.disks(needs.own) if needs.own else ()
-    if not needs.runs or not hypervisor.stays(needs.runs):
-        return found
-    return tuple(replace(d, current=d.size_mib is not None) for d in found)
+    has = hypervisor.stays_on(needs.runs) if needs.runs else frozenset[tuple[str, str]]()
+    named = {volume.disk for volume in needs.own if (volume.pool, volume.name) in has}
+    return tuple(
+        replace(d, current=d.size_mib is not None and d.disk in named) if has else d for d in found
+    )

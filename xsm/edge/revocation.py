@@ -17,6 +17,8 @@ ISSUED_LIMIT = 2000
 """...and of all: 30 hosts have about 200. Those fit into one request (`access.py`)."""
 REMEMBER_S = 86400.0
 """How long after its end a certificate is remembered still: by another host's clock it may not have ended."""
+AHEAD_LIMIT_S = 86400.0
+"""A list that is dated further ahead of this host's clock is not heeded: it would win for as long."""
 CHECK_EVERY_S = 3600.0
 """How often a host asks the signers when nothing changed: what one of them knew alone has come to the others."""
 RETRY_LEAST_S, RETRY_MOST_S = 2.0, 60.0
@@ -107,6 +109,18 @@ def together(one: Listed, other: Listed) -> dict[int, Revoked]:
 def same(one: Listed, other: Listed) -> bool:
     """Whether two lists revoke the same."""
     return {s: e.replaced for s, e in one.items()} == {s: e.replaced for s, e in other.items()}
+
+
+def credible(
+    lists: Iterable[RevocationList], members_number: int, now: float
+) -> tuple[RevocationList, ...]:
+    """Those that another host may have. Only the list itself is signed: with a number of its own making a host could
+    have an old one, or none, win for ever, also after it was forgotten. Of new members this host hears soon itself.
+    """
+    latest = now + AHEAD_LIMIT_S
+    return tuple(
+        each for each in lists if each.members_number <= members_number and each.made_at <= latest
+    )
 
 
 def newest(lists: Iterable[RevocationList]) -> RevocationList:

@@ -112,7 +112,7 @@ class Ballots:
 
     def use_disks(self, vm: str, disks: Collection[str]) -> None:
         """What is here of them is the newest."""
-        self._put(vm, rules.use_disks(self.of(vm), disks))
+        self._put(vm, rules.use_disks(self.of(vm), disks, self.me))
 
     def leave_disks(self, vm: str, disks: Collection[str]) -> None:
         """What is here of them may be old from now on."""

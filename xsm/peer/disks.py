@@ -103,7 +103,9 @@ def _judged(found: FoundDisk, ballots: Ballots, w: WantedVM | None) -> FoundDisk
         return replace(found, refused=_refused(w, volume, register, ballots.me))
     if found.disk in register.copying and not why_no_disk(register, ballots.me, found.disk):
         return replace(found, trouble=_cut_off(volume, ballots.me))
-    old = found.disk in register.left or (w.vm.copies_disks and is_overtaken(register))
+    if found.shared and found.disk not in register.copying:
+        return found  # whoever ran the VM wrote to this very volume
+    old = found.disk in register.left or (w.vm.copies_disks and is_overtaken(register, ballots.me))
     if not old and found.disk not in register.copying:
         return found
     suffix = f"left-{register.bar}" if old else "cut-off"

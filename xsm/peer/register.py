@@ -46,7 +46,7 @@ class Register:
     )  # those that went along in a live move away from here, or may have: what is here is old
     forgetful: bool = False  # others say that it claimed the VM, and it didn't know
     expelled: int = (
-        0  # the epoch that it held, and had not let go of, as the site fenced or forgot it; 0: none
+        0  # the epoch that it held last as the site fenced or forgot it, 1 without one; 0: none
     )
 
 
@@ -170,15 +170,17 @@ def learn_as(mine: Register, other: Register, me: str) -> Register:
 
 
 def expel(register: Register) -> Register:
-    """The site counts this host as gone: others may get what it held, without asking it."""
-    has_it = register.held > 0 and register.bar <= register.held
-    return replace(register, expelled=register.held) if has_it else register
+    """The site counts this host as gone: others may get what it held, without asking it.
+
+    Also what it has let go of: the VM stays here when its migration fails, or came here before the claim was complete.
+    """
+    had_it = register.held > 0 or bool(register.disks)
+    return replace(register, expelled=max(register.held, FIRST_EPOCH)) if had_it else register
 
 
-def is_overtaken(register: Register) -> bool:
-    """Whether others may have had the VM since this host was expelled: the first claim after its own was not its own.
-    Known once it claims the VM again."""
-    return 0 < register.expelled < register.voted - 1
+def is_overtaken(register: Register, me: str) -> bool:
+    """Whether others may have had the VM since this host was expelled: the next claim was not its own."""
+    return 0 < register.expelled < register.voted - (register.claimant == me)
 
 
 def why_no_disk(register: Register, host: str, disk: str) -> str:
@@ -205,11 +207,11 @@ def keep_disks(register: Register, disks: Iterable[str]) -> Register:
     return replace(register, disks=register.disks | known, copying=register.copying - known)
 
 
-def use_disks(register: Register, disks: Iterable[str]) -> Register:
+def use_disks(register: Register, disks: Iterable[str], me: str) -> Register:
     """What is here of them is the newest: the VM's guest runs on it, here and nowhere else; or somebody says so."""
     known = frozenset(disks)
     kept = keep_disks(register, known)
-    others = register.disks if is_overtaken(register) else frozenset()
+    others = register.disks if is_overtaken(register, me) else frozenset()
     return replace(kept, left=(register.left | others) - known, expelled=0)
 
 

@@ -72,6 +72,25 @@ def test_a_list_of_another_ca_is_refused(authority: ca.Authority, tmp_path: Path
         crl_file.check(tmp_path, "rubbish")
 
 
+def test_one_list_is_one_and_nothing_beside_it(authority: ca.Authority, tmp_path: Path) -> None:
+    """GnuTLS goes by all that are in the file, whoever signed them."""
+    good = crl.make(authority, {5: Revoked(NOW)}, 1)
+    forged = crl.make(
+        ca.create_ca(tmp_path / "other", "site-1", NOW), {serial(own(tmp_path)[1]): Revoked(NOW)}, 2
+    )
+    for pem in (good + forged, good + authority.pem, "x\n" + good):
+        with pytest.raises(CertificateRefused, match="not one list"):
+            crl.read(pem, authority.pem)
+        with pytest.raises(CertificateRefused, match="not one list"):
+            crl_file.check(tmp_path, pem)
+
+
+def test_the_ca_is_no_host(authority: ca.Authority, tmp_path: Path) -> None:
+    """It would be on the list, as nobody's."""
+    with pytest.raises(CertificateRefused, match="CA's own"):
+        IssuedFile(tmp_path).add((authority.pem,), NOW)
+
+
 def test_a_host_takes_no_list_by_which_it_is_out_itself(
     authority: ca.Authority, tmp_path: Path
 ) -> None:

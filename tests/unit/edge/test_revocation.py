@@ -8,6 +8,7 @@ import pytest
 
 from xsm.api.types import RevocationList
 from xsm.edge.revocation import (
+    AHEAD_LIMIT_S,
     CHECK_EVERY_S,
     ISSUED_LIMIT,
     ISSUED_PER_NAME_LIMIT,
@@ -16,6 +17,7 @@ from xsm.edge.revocation import (
     RETRY_MOST_S,
     Issued,
     Revoked,
+    credible,
     kept,
     newest,
     pause_s,
@@ -95,3 +97,10 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_when_to_look_again(failures: int, pause: float) -> None:
     assert pause_s(failures) == pause
     assert pause_s(40) == RETRY_MOST_S
+
+
+def test_what_is_ahead_of_the_members_or_of_the_clock_is_not_heeded() -> None:
+    """Neither is signed: whoever is forgotten could have made an old list win for good before."""
+    fit = (RevocationList(7, int(NOW), "a"), RevocationList(6, int(NOW + AHEAD_LIMIT_S), "b"))
+    ahead = (RevocationList(8, 1, "c"), RevocationList(7, int(NOW + AHEAD_LIMIT_S) + 1, "d"))
+    assert credible((*fit, *ahead), 7, NOW) == fit

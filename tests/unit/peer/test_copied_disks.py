@@ -119,11 +119,20 @@ def test_an_empty_disk_made_elsewhere_makes_what_is_here_old_where_hosts_share_n
 
 def test_who_was_expelled_doubts_its_disks_once_others_had_the_vm() -> None:
     mine = expel(Register(2, "dmz01", frozenset({"dmz01"}), bar=0, held=2))
-    assert not is_overtaken(mine)
-    assert not is_overtaken(replace(mine, voted=3))  # its own next claim, if nobody was before it
-    assert is_overtaken(replace(mine, voted=4))
-    let_go = Register(2, "dmz01", frozenset({"dmz01"}), bar=3, held=2)
-    assert expel(let_go) == let_go
+    assert not is_overtaken(mine, "dmz01")
+    own_next = replace(mine, voted=3)
+    assert not is_overtaken(own_next, "dmz01")  # if nobody was before it
+    assert is_overtaken(replace(own_next, claimant="dmz02"), "dmz01")
+    assert is_overtaken(replace(mine, voted=4), "dmz01")
+
+
+def test_who_was_expelled_had_the_vm_perhaps_without_a_claim_that_counts() -> None:
+    let_go = expel(Register(3, "dmz02", frozenset({"dmz01", "dmz02"}), bar=3, held=2))
+    assert is_overtaken(let_go, "dmz01")  # a migration that failed leaves the VM here
+    received = expel(Register(2, "dmz01", frozenset({"dmz01"}), disks=frozenset({"root"})))
+    assert not is_overtaken(received, "dmz01")  # it came, and the claim was not complete
+    assert is_overtaken(replace(received, voted=4), "dmz01")
+    assert expel(Register(2, "dmz02", frozenset({"dmz02"}))).expelled == 0
 
 
 def test_registers_of_older_versions_are_read_as_before() -> None:
