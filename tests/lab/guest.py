@@ -6,6 +6,7 @@ or an agent is nothing that the machine itself should get.
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import os
@@ -46,13 +47,19 @@ FOLDERS = (
 
 
 def ensure() -> None:
-    """Make `vmlinuz` and `initrd.gz`, unless they are there and made from what is here now."""
+    """Make `vmlinuz` and `initrd.gz`, unless they are there and made from what is here now. One process at a time."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with (KEPT / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        _make()
+
+
+def _make() -> None:
     stamp = IMAGES / "stamp"
     init = (HERE / "guest_init.sh").read_bytes()
     wanted = hashlib.sha256(init + Path(__file__).read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    IMAGES.mkdir(parents=True, exist_ok=True)
     kernel = unpacked(_kernel_package())
     agent = unpacked(AGENT)
     shutil.copyfile(next((kernel / "boot").glob("vmlinuz-*")), IMAGES / "vmlinuz")
