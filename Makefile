@@ -22,7 +22,7 @@ setup: ## install what is missing (apt as root, then .venv from requirements.loc
 demo: setup ## a site of four hosts on this machine, by itself, under a minute; KEEP=1 leaves it running
 	@$(BIN)/xsm demo $(if $(KEEP),--keep)
 
-test: setup ## all tests, five to six minutes on two cores; PYTEST_ARGS="..." for pytest
+test: setup ## all tests, six minutes on two cores; PYTEST_ARGS="..." for pytest
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 sim: setup ## lives of whole sites by chance: a fixed set of seeds, and those that ever failed (under two minutes)
@@ -38,7 +38,7 @@ exhaustive: setup ## every state that small sites' claims can reach, and what ea
 lab-setup: setup
 	@tests/lab/setup.sh
 
-lab: lab-setup ## real QEMU guests on four hosts in namespaces of this machine, from nothing and gone afterwards (root, ~10 min); LAB=FILE for one
+lab: lab-setup ## real QEMU guests on four hosts in namespaces of this machine, from nothing and gone afterwards (root, ~14 min); LAB=FILE for one
 	@XSM_LAB_RUN=1 $(BIN)/pytest -n $(LAB_WORKERS) --dist loadfile --no-loadscope-reorder -v -p no:cacheprovider -o faulthandler_timeout=600 $(or $(LAB),tests/lab) $(PYTEST_ARGS)
 
 lab-up: lab-setup ## the same hosts for working by hand: .venv/bin/python -m tests.lab shell dmz01

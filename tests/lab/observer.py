@@ -141,7 +141,7 @@ class Observer:
     def _files(self) -> list[tuple[_Console, Path]]:
         found = []
         for host, place in HOSTS.items():
-            for path in sorted(place.inside(CONSOLES).glob("*.log")):
+            for path in _consoles_in(place.inside(CONSOLES)):
                 console = self._consoles.setdefault((host, path.stem), _Console(host, path.stem))
                 found.append((console, path))
         return found
@@ -187,14 +187,18 @@ class Observer:
     @staticmethod
     def _read(console: _Console, path: Path, only_end: bool) -> list[str]:
         """Whole lines that have come; of a first look none, only how far the file is."""
-        status = path.stat()
-        if status.st_ino != console.inode:
-            console.inode, console.offset, console.rest = status.st_ino, 0, ""
-            if only_end:
-                console.offset = status.st_size
-        if status.st_size <= console.offset:
-            return []
-        with path.open("rb") as stream:
+        try:
+            stream = path.open("rb")
+        except FileNotFoundError:
+            return []  # the lab goes down
+        with stream:
+            status = os.fstat(stream.fileno())
+            if status.st_ino != console.inode:
+                console.inode, console.offset, console.rest = status.st_ino, 0, ""
+                if only_end:
+                    console.offset = status.st_size
+            if status.st_size <= console.offset:
+                return []
             stream.seek(console.offset)
             data = stream.read()
         console.offset += len(data)
@@ -295,6 +299,14 @@ class Observer:
         """Numbers that a boot of the guest left out, in words."""
         with self._lock:
             return missing(self._seen[vm].ticks)
+
+
+def _consoles_in(folder: Path) -> list[Path]:
+    """None in a folder that isn't there: the lab comes up, or goes down."""
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".log"))
+    except FileNotFoundError:
+        return []
 
 
 def _machine(pid: int, host: str) -> Machine | None:
