@@ -5,7 +5,6 @@ Decides the order of things, and what is left of a lab that was killed. Must not
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -60,7 +59,7 @@ class Lab:
             say("a lab was left behind by a suite that was killed; ending it first")
             self.down()
         try:
-            with _turn():
+            with processes.turn(ROOT):
                 self._begin(purpose)
             for host in self.hosts.values():
                 host.power_on()
@@ -96,7 +95,7 @@ class Lab:
         the same; tells whether there was anything."""
         if not ROOT.exists():
             return False
-        with _turn():
+        with processes.turn(ROOT):
             for host in self.hosts.values():
                 processes.end(host.place.pid_file)
             processes.end(SWITCH_PID_FILE)
@@ -231,22 +230,6 @@ def _in_switch(*command: str) -> bool:
 def _switch(*command: str) -> None:
     if not _in_switch(*command):
         raise LabFailed(f"the switch refused `{' '.join(command)}`")
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    """One `up` or `down` at a time on this machine."""
-    with open(f"{ROOT}.lock", "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LabFailed(
-                f"another process brings the lab at {ROOT} up or down just now"
-            ) from None
-        try:
-            yield
-        finally:
-            os.unlink(stream.name)
 
 
 def why_not() -> str:

@@ -6,12 +6,14 @@ ends it by a pidfd. Waits are on conditions, with limits. Must not know what the
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 POLL_S = 0.02
@@ -146,3 +148,19 @@ def namespace(pid: int, kind: str = "pid") -> str:
 
 def all_pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+@contextmanager
+def turn(root: Path) -> Iterator[None]:
+    """One `up` or `down` of the lab at `root` at a time on this machine."""
+    with open(f"{root}.lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LabFailed(
+                f"another process brings the lab at {root} up or down just now"
+            ) from None
+        try:
+            yield
+        finally:
+            os.unlink(stream.name)

@@ -5,16 +5,15 @@ Decides the order of things, and what is left of a lab that was killed. Must not
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
+from tests.lab import processes
 from tests.lab.processes import LabFailed, wait_for
 from tests.labxen import image, program
 from tests.labxen.hosts import XenHost, all_hosts
@@ -42,7 +41,7 @@ class XenLab:
             say("a lab was left behind; ending it first")
             self.down()
         try:
-            with _turn():
+            with processes.turn(ROOT):
                 ROOT.mkdir(parents=True)
                 program.write(ROOT / "xsm.ext4")
                 for host in self.hosts.values():
@@ -57,7 +56,7 @@ class XenLab:
         """Everything gone: QEMU's processes, ssh, files. Tells whether there was anything."""
         if not ROOT.exists():
             return False
-        with _turn():
+        with processes.turn(ROOT):
             for host in self.hosts.values():
                 host.remove()
             shutil.rmtree(ROOT)
@@ -107,22 +106,6 @@ class XenLab:
 def own_options(host: XenHost) -> list[str]:
     """What `xsm init` and `xsm join` are told of the host."""
     return ["--name", host.name, "--address", host.place.address, "--uri", "xen:///system"]
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    """One `up` or `down` at a time on this machine."""
-    with open(f"{ROOT}.lock", "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LabFailed(
-                f"another process brings the lab at {ROOT} up or down just now"
-            ) from None
-        try:
-            yield
-        finally:
-            os.unlink(stream.name)
 
 
 assert len(HOSTS) == 2, "the link between the hosts has two ends"

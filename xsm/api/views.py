@@ -17,7 +17,7 @@ from xsm.plan.actions import Plan
 from xsm.plan.forms import RUNS_TWICE
 from xsm.plan.observed import ACTIVE, Domain, HostReport
 from xsm.plan.planner import plan
-from xsm.plan.sightings import Sighting, is_foreign
+from xsm.plan.sightings import is_foreign
 from xsm.plan.view import REPORT_OLD_S, View
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.plan.witness import contradiction, is_witness
@@ -141,7 +141,7 @@ def twice(
         counts = host not in unreachable and report.at > now - REPORT_OLD_S
         for domain in report.domains if counts else ():
             vm = wanted.by_uuid.get(domain.uuid, "")
-            if vm and Sighting(host, domain).runs and vm not in moving:
+            if vm and domain.is_guest and vm not in moving:
                 running.setdefault(vm, []).append(host)
     return tuple(
         (vm, f"{vm} runs on {' and on '.join(hosts)}: {RUNS_TWICE}")

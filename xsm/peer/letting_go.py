@@ -78,7 +78,7 @@ class Sight:
         """Whether its guest runs here, and not merely one end of a live migration is active."""
         return self.report is not None and any(
             domain.state is DomainState.RUNNING
-            and not (domain.incoming or domain.cut_off)
+            and domain.is_guest
             and domain.tag is not None
             and domain.tag.vm == vm
             for domain in self.report.domains

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xsm.peer.definition import needs_of
-from xsm.plan.observed import ACTIVE, HostReport
+from xsm.plan.observed import HostReport
 from xsm.plan.wanted import Wanted, WantedVM
 from xsm.site.disk import volumes
 from xsm.site.needs import Needs
@@ -43,9 +43,7 @@ class Preflight:
         it runs here to stay."""
         if wanted is None or report is None or report.facts is None:
             return {}
-        active = {
-            d.uuid for d in report.domains if d.state in ACTIVE and not (d.incoming or d.cut_off)
-        }
+        active = {d.uuid for d in report.domains if d.is_guest}
         asked: dict[str, _Asked] = {}
         here = {d.tag.vm for d in report.domains if d.tag is not None and d.uuid in active}
         mine = wanted.by_host.get(host, ())

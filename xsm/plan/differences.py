@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xsm.plan import disks
-from xsm.plan.actions import Action, Consequence, Notice, Step
+from xsm.plan.actions import Action, Consequence, Notice, Step, hold
 from xsm.plan.observed import Domain
 from xsm.plan.power import Finding, applied, may_act, reported, restart_is_due, why
-from xsm.plan.round import BY_FILE, Round, hold
+from xsm.plan.round import BY_FILE, Round
 from xsm.plan.sightings import Sighting
 from xsm.plan.tags import LIMITS, NO_LIMITS, REFUSED
 from xsm.plan.wanted import WantedVM

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from xsm.plan import copying, differences, disks
-from xsm.plan.actions import Action, Consequence, Step
+from xsm.plan.actions import Action, Consequence, Step, hold
 from xsm.plan.observed import DomainState, cannot_receive
 from xsm.plan.power import Finding, off_step, turn_off
-from xsm.plan.round import BY_FILE, Round, hold, why_there
+from xsm.plan.round import BY_FILE, Round, why_there
 from xsm.plan.sightings import Sighting
 from xsm.plan.wanted import WantedVM
 from xsm.site.model import HypervisorKind, Migration

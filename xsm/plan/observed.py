@@ -61,7 +61,7 @@ class Domain:
 
     @property
     def is_guest(self) -> bool:
-        """It is active, and not merely one end of a live migration."""
+        """It is active, and not merely one end of a live migration whose guest is at the other one, or may be."""
         return self.state in ACTIVE and not (self.incoming or self.cut_off)
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from xsm.plan import copying, differences, moves, power
-from xsm.plan.actions import Action, Consequence, Notice, Plan, Step
+from xsm.plan.actions import Action, Consequence, Notice, Plan, Step, hold
 from xsm.plan.forms import RUNS_TWICE
 from xsm.plan.power import Finding, turn_off
-from xsm.plan.round import BY_FILE, Round, hold, why_there
+from xsm.plan.round import BY_FILE, Round, why_there
 from xsm.plan.sightings import Seen, Sighting, sort_domains
 from xsm.plan.view import SHUTDOWN_LIMIT_S, Handover, View, is_fresh
 from xsm.plan.wanted import Wanted, WantedVM

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xsm.plan import copying
-from xsm.plan.actions import Action, Consequence, Notice, Step
+from xsm.plan.actions import Action, Consequence, Notice, Step, hold
 from xsm.plan.observed import Domain, DomainState
-from xsm.plan.round import BY_FILE, Round, hold
+from xsm.plan.round import BY_FILE, Round
 from xsm.plan.sightings import Sighting
 from xsm.plan.view import SHUTDOWN_LIMIT_S, View
 from xsm.plan.wanted import WantedVM

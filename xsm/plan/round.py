@@ -7,7 +7,6 @@ Decides whether a VM may come to a host. Must not know which step a VM needs.
 from __future__ import annotations
 
 from xsm.plan import copying, disks
-from xsm.plan.actions import hold
 from xsm.plan.capacity import Shortage, leaving_from, shortage
 from xsm.plan.observed import Domain
 from xsm.plan.sightings import Seen, Sorted
@@ -17,7 +16,6 @@ from xsm.site.document import Document
 from xsm.site.fields import spelled
 from xsm.site.model import HypervisorKind
 
-__all__ = ["BY_FILE", "Round", "hold", "rivalry", "why_rival", "why_there", "written"]
 BY_FILE = "the site file says so"
 BY_SITE = "the site placed it there"
 BY_CHOICE = "`xsm migrate` placed it there"

@@ -29,8 +29,7 @@ class Sighting:
 
     @property
     def runs(self) -> bool:
-        """It is active, and not merely one end of a live migration whose guest is at the other one, or may be."""
-        return self.active and not self.domain.incoming and not self.domain.cut_off
+        return self.domain.is_guest
 
 
 @dataclass
